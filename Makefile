@@ -1,0 +1,84 @@
+# Everything here needs git, make and one of Python 3.11, 3.12 and 3.13; the rest is fetched into .venv and .cache.
+# The first use of a target sets both up; later uses find them ready. PYTHON=/path/to/python chooses the interpreter.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup run rig test soak lint clean env node
+
+PYTHON ?=
+ARGS ?=
+
+PY := .venv/bin/python
+CODE := $(wildcard function_app.py functions shared local tests)
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: node  ## Make or refresh .venv and .cache (the other targets do it by themselves)
+
+run: node  ## Run the collector against a simulated tenant: make run ARGS="--contents 100"
+	@$(PY) -m local run $(ARGS)
+
+rig: node  ## Keep the local rig up and print the settings that reach it
+	@$(PY) -m local rig $(ARGS)
+
+test: lint node  ## Lint, type-check and test: make test ARGS="-k tether"
+	@$(PY) -m pytest -q -n 2 --dist worksteal $(ARGS)
+
+soak: node  ## Run the long campaigns that make test leaves out
+	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)
+
+lint: env  ## Check style, format and types
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m ruff format --check --quiet . || { echo 'Not formatted: .venv/bin/ruff format . mends it.' >&2; exit 1; }
+	@$(if $(CODE),$(PY) -m mypy --strict --no-error-summary $(CODE))
+
+clean:  ## Remove everything that these targets made
+	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Sets $$python to the interpreter to use and $$version to what it is. Candidates are run, not only looked up: a pyenv
+# shim stands in PATH for versions it will not start, and a distribution's Python may come without venv.
+define choose_python
+	probe='import sys, ensurepip, venv; print("%d.%d.%d" % sys.version_info[:3])'; \
+	pyenv="$${PYENV_ROOT:-$$HOME/.pyenv}/versions"; python=; version=; seen=; \
+	consider() { \
+		[ -z "$$python" ] && command -v "$$1" >/dev/null 2>&1 || return 0; \
+		found=$$("$$1" -c "$$probe" 2>/dev/null) || found=unusable; \
+		case "$$found" in \
+			3.11.*|3.12.*|3.13.*) python=$$1; version=$$found ;; \
+			*) seen="$$seen\n  $$1: $$found" ;; \
+		esac; \
+	}; \
+	if [ -n "$(PYTHON)" ]; then consider "$(PYTHON)"; \
+	else \
+		for minor in 3.13 3.12 3.11; do \
+			consider "python$$minor"; \
+			for one in "$$pyenv/$$minor".*/bin/python; do consider "$$one"; done; \
+		done; \
+		consider python3; consider python; \
+	fi; \
+	if [ -z "$$python" ]; then \
+		printf 'Python 3.11, 3.12 or 3.13 with its venv module is needed. Looked at:%b\n' "$${seen:-\n  $(or $(PYTHON),PATH and pyenv): nothing}" >&2; \
+		printf 'Install one, or name it: make PYTHON=/path/to/python\n' >&2; exit 1; \
+	fi
+endef
+
+# Two makes in one checkout take turns: the lock belongs to the open file, and so to the shell, and ends with it.
+define take_turns
+	mkdir -p .cache; exec 9>.cache/setup.lock; "$$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
+endef
+
+# A stamp holds what was installed and is written last, so that whatever was interrupted is simply done again.
+env:
+	@set -eu; $(choose_python); $(take_turns); stamp=.venv/ready; \
+	wanted="$$version $$(cat requirements.txt requirements-dev.txt | cksum)"; \
+	if [ "$$(cat $$stamp 2>/dev/null)" = "$$wanted" ] && $(PY) -c '' 2>/dev/null; then exit 0; fi; \
+	echo "Setting up the Python $$version environment (once, about a minute) ..."; \
+	case "$$(cat $$stamp 2>/dev/null)" in "$$version "*) clear= ;; *) clear=--clear ;; esac; \
+	rm -f $$stamp; "$$python" -m venv $$clear .venv; \
+	PIP_USER=0 $(PY) -m pip install -qq --no-input --disable-pip-version-check -r requirements-dev.txt; \
+	echo "$$wanted" >$$stamp
+
+node: env
+	@set -eu; python=$(PY); $(take_turns)
