@@ -1,0 +1,235 @@
+"""Faults on demand: what goes wrong, where, and how often.
+
+A `Fault` says on which kind of request it acts (a publish, the attach of a link, a put-token),
+which of them it matches, and what happens. `Faults` holds the rules of one stand-in; it may be
+changed from any thread while clients are connected, and decides with a seeded generator, so a
+run can be repeated. A rule that could never act as written is refused with `ValueError`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+DEFAULT_CONDITION: Final = "amqp:internal-error"
+
+# Per kind of request: its selectors, then each action with the fields it takes.
+_SELECTORS: Final[dict[str, frozenset[str]]] = {
+    "publish": frozenset({"hub", "partition"}),
+    "attach": frozenset({"hub", "partition", "group"}),
+    "put_token": frozenset({"hub"}),
+}
+_ERROR: Final = frozenset({"condition", "description"})
+_NOTHING: Final[frozenset[str]] = frozenset()
+_ACTIONS: Final[dict[str, dict[str, frozenset[str]]]] = {
+    "publish": {
+        "reject": _ERROR,
+        "release": _NOTHING,
+        "modify": _NOTHING,
+        "detach": _ERROR,
+        "end": _ERROR,
+        "close": _ERROR,
+        "drop": _NOTHING,
+        "drop_mid": _NOTHING,
+        "ack_lost": _NOTHING,
+        "delay": frozenset({"delay_s"}),
+        "no_ack": _NOTHING,
+        "hold": _NOTHING,
+    },
+    "attach": {
+        "refuse": _ERROR,
+        "no_credit": _NOTHING,
+        "delay": frozenset({"delay_s"}),
+    },
+    "put_token": {
+        "status": frozenset({"status", "description"}),
+    },
+}
+_ALWAYS_ACCEPTED: Final = ("after", "times", "rate")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """One rule.
+
+    On `publish`: `reject`, `release` and `modify` answer with that outcome; `detach`, `end` and
+    `close` end the link, session or connection with an error; `drop` cuts the connection before
+    anything is stored, `drop_mid` after the first frame of a message of several (smaller messages,
+    under 64 KiB, never match), `ack_lost` after storing; `delay` stores and answers late; `no_ack`
+    stores and never answers; `hold` stores and answers when the stand-in is told to release it.
+    On `attach`: `refuse`, `no_credit` (the link opens, but may never send), `delay`.
+    On `put_token`: `status` answers with that HTTP status code (default 401).
+
+    Attributes:
+        on: `publish`, `attach` or `put_token`.
+        action: what happens, as above.
+        hub: act on this hub only.
+        partition: act on this partition id only (a publish names one only if its link does).
+        group: act on this consumer group only.
+        after: let this many matching requests pass first.
+        times: how often the rule acts, -1 for always.
+        rate: probability, 0 to 1, that a matching request is acted upon; None is every one.
+        condition: AMQP error condition; `amqp:internal-error` when None.
+        description: text of the error.
+        delay_s: seconds, one when None.
+        status: status code of a put-token.
+    """
+
+    action: str
+    on: str = "publish"
+    hub: str | None = None
+    partition: str | None = None
+    group: str | None = None
+    after: int = 0
+    times: int = 1
+    rate: float | None = None
+    condition: str | None = None
+    description: str | None = None
+    delay_s: float | None = None
+    status: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could never act as written."""
+        if self.on not in _ACTIONS:
+            raise ValueError(f"unknown fault on={self.on!r}: use one of {_listed(_ACTIONS)}")
+        if self.action not in _ACTIONS[self.on]:
+            raise ValueError(
+                f"unknown action {self.action!r} on {self.on}: use one of "
+                f"{_listed(_ACTIONS[self.on])}"
+            )
+        allowed = _SELECTORS[self.on] | _ACTIONS[self.on][self.action]
+        for name in ("hub", "partition", "group", "condition", "description", "delay_s", "status"):
+            if getattr(self, name) is not None and name not in allowed:
+                raise ValueError(
+                    f"{name} does not fit {self.on} {self.action!r}, which takes "
+                    f"{_listed((*allowed, *_ALWAYS_ACCEPTED))}"
+                )
+        self._check_values()
+
+    def _check_values(self) -> None:
+        for field, kinds in _KINDS.items():
+            value = getattr(self, field)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
+                raise ValueError(f"{field} must be {_KIND_NAMES[kinds]}, not {value!r}")
+        if self.after < 0:
+            raise ValueError(f"after must be 0 or more, not {self.after}")
+        if self.times < 1 and self.times != -1:
+            raise ValueError(f"times must be 1 or more, or -1 for always, not {self.times}")
+        if self.rate is not None and not 0 <= self.rate <= 1:
+            raise ValueError(f"rate must lie between 0 and 1, not {self.rate}")
+        if self.delay_s is not None and self.delay_s < 0:
+            raise ValueError(f"delay_s must be 0 or more, not {self.delay_s}")
+
+    @classmethod
+    def from_mapping(cls, rule: Mapping[str, object]) -> Fault:
+        """Build a rule from a JSON object.
+
+        Raises:
+            ValueError: a name is unknown, `action` is missing, or the rule does not make sense.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(rule) - set(known))
+        if unknown:
+            raise ValueError(f"unknown fault fields {_listed(unknown)}: use {_listed(known)}")
+        if "action" not in rule:
+            raise ValueError(f"a fault needs an action; got {_listed(rule) or 'nothing'}")
+        return cls(**rule)  # type: ignore[arg-type]  # __post_init__ checks every value
+
+    def to_mapping(self) -> dict[str, object]:
+        """Return what is set, as `from_mapping` reads it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class Faults:
+    """The rules of one stand-in, in order: the first that matches and is due acts."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._lock = threading.Lock()
+        self._armed: list[_Armed] = []
+        self._random = random.Random(seed)
+
+    def add(self, *faults: Fault) -> None:
+        """Arm rules, after those already there."""
+        with self._lock:
+            self._armed = [*self._armed, *map(_Armed, faults)]
+
+    def clear(self) -> None:
+        """Disarm every rule."""
+        with self._lock:
+            self._armed = []
+
+    def armed(self) -> list[Fault]:
+        """Return the rules that may still act."""
+        with self._lock:
+            return [armed.fault for armed in self._armed]
+
+    def take(
+        self,
+        on: str,
+        *,
+        hub: str | None = None,
+        partition: str | None = None,
+        group: str | None = None,
+        mid_message: bool = False,
+    ) -> Fault | None:
+        """Return the rule that acts on this request, and count it.
+
+        `mid_message` asks at the first frame of a message of several: then only `drop_mid` acts,
+        which in turn acts at no other time.
+        """
+        if not self._armed:
+            return None
+        with self._lock:
+            for armed in self._armed:
+                fault = armed.fault
+                if (
+                    fault.on == on
+                    and (fault.action == "drop_mid") == mid_message
+                    and fault.hub in (None, hub)
+                    and fault.partition in (None, partition)
+                    and fault.group in (None, group)
+                    and self._is_due(armed)
+                ):
+                    return fault
+        return None
+
+    def _is_due(self, armed: _Armed) -> bool:
+        fault = armed.fault
+        if armed.passed < fault.after:
+            armed.passed += 1
+            return False
+        if fault.rate is not None and self._random.random() >= fault.rate:
+            return False
+        armed.acted += 1
+        if armed.acted == fault.times:
+            self._armed = [other for other in self._armed if other is not armed]
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class _Armed:
+    """A rule and how far it has got."""
+
+    fault: Fault
+    passed: int = 0
+    acted: int = 0
+
+
+_KINDS: Final[dict[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("hub", "partition", "group", "condition", "description"), (str,)),
+    **dict.fromkeys(("after", "times", "status"), (int,)),
+    **dict.fromkeys(("rate", "delay_s"), (int, float)),
+}
+_KIND_NAMES: Final[dict[tuple[type, ...], str]] = {
+    (str,): "a string",
+    (int,): "a whole number",
+    (int, float): "a number",
+}
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Name things in an error message, in a fixed order."""
+    return ", ".join(sorted(names))

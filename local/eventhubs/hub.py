@@ -1,0 +1,234 @@
+"""Hubs, their partitions, and the events in them.
+
+Events are kept in memory, in order, as the bytes the publisher sent; a partition's sequence
+numbers start at 0 and its offsets count bytes. Everything here belongs to the server's thread,
+except that lists of events may be copied from any other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+import zlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+from local.eventhubs.message import Message, Publication, annotated, read_message, utc_from_ms
+
+
+class StoredEvent:
+    """An event in a partition. Its message is decoded when first asked for.
+
+    Attributes:
+        partition: id of its partition.
+        sequence_number: its place in the partition, from 0.
+        offset: bytes stored in the partition before it.
+        enqueued_ms: milliseconds since 1970 UTC when it was stored.
+        partition_key: the key it was published with.
+    """
+
+    __slots__ = (
+        "_encoded",
+        "_message",
+        "enqueued_ms",
+        "offset",
+        "partition",
+        "partition_key",
+        "sequence_number",
+    )
+
+    def __init__(
+        self,
+        partition: str,
+        sequence_number: int,
+        offset: int,
+        enqueued_ms: int,
+        partition_key: str | None,
+        encoded: memoryview,
+    ) -> None:
+        self.partition = partition
+        self.sequence_number = sequence_number
+        self.offset = offset
+        self.enqueued_ms = enqueued_ms
+        self.partition_key = partition_key
+        self._encoded = encoded
+        self._message: Message | None = None
+
+    def __repr__(self) -> str:
+        """Say where the event lies, not what is in it."""
+        return f"<StoredEvent {self.partition}/{self.sequence_number}, {len(self._encoded)} bytes>"
+
+    @property
+    def message(self) -> Message:
+        """The decoded message.
+
+        Raises:
+            AmqpError: the publisher sent something that is not an AMQP message.
+        """
+        if self._message is None:
+            self._message = read_message(self._encoded)
+        return self._message
+
+    @property
+    def body(self) -> bytes:
+        """The body, byte for byte."""
+        return self.message.body
+
+    @property
+    def properties(self) -> dict[str, object]:
+        """The application properties."""
+        return self.message.properties
+
+    @property
+    def content_type(self) -> str | None:
+        """The content type."""
+        return self.message.content_type
+
+    @property
+    def message_id(self) -> object:
+        """The message id."""
+        return self.message.message_id
+
+    @property
+    def enqueued_time(self) -> datetime:
+        """When it was stored, UTC."""
+        return utc_from_ms(self.enqueued_ms)
+
+    @property
+    def encoded(self) -> bytes:
+        """The whole message as the publisher encoded it."""
+        return bytes(self._encoded)
+
+    def as_delivered(self) -> bytearray:
+        """Return the message as a reader gets it."""
+        return annotated(
+            self._encoded,
+            sequence_number=self.sequence_number,
+            offset=self.offset,
+            enqueued_ms=self.enqueued_ms,
+            partition_key=self.partition_key,
+        )
+
+
+class Reader(Protocol):
+    """A link that is sent a partition's events."""
+
+    group: str | None
+    epoch: int | None
+    next_sequence_number: int
+
+    def pump(self) -> None:
+        """Send what is stored and not yet sent, as far as credit goes."""
+
+    def steal(self, description: str) -> None:
+        """End: another reader owns the partition now."""
+
+
+class Partition:
+    """An append-only sequence of events, and those who read it."""
+
+    def __init__(self, partition_id: str, *, keep: bool) -> None:
+        self.id = partition_id
+        self.readers: set[Reader] = set()
+        self._keep = keep
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every event and number from 0 again; readers start over."""
+        self.events: list[StoredEvent] = []
+        self.next_sequence_number = 0
+        self.next_offset = 0
+        self.last_offset = -1
+        self.last_enqueued_ms = 0
+        for reader in self.readers:
+            reader.next_sequence_number = 0
+
+    def append(self, publication: Publication) -> None:
+        """Store a publication and hand it to the readers."""
+        now = time.time_ns() // 1_000_000
+        number, offset = self.next_sequence_number, self.next_offset
+        key, store = publication.partition_key, self.events.append
+        for encoded in publication.messages:
+            self.last_offset = offset
+            if self._keep:
+                store(StoredEvent(self.id, number, offset, now, key, encoded))
+            number += 1
+            offset += len(encoded)
+        self.next_sequence_number, self.next_offset = number, offset
+        self.last_enqueued_ms = now
+        for reader in tuple(self.readers):
+            reader.pump()
+
+    def position_of(self, selector: str | None) -> int:
+        """Return the first sequence number that a selector admits.
+
+        Args:
+            selector: SQL-like text as the SDK writes it, for example
+                `amqp.annotation.x-opt-offset > '@latest'`; None is everything.
+
+        Raises:
+            ValueError: the selector is of another form.
+        """
+        if not selector:
+            return 0
+        match = _SELECTOR.fullmatch(selector)
+        if match is None:
+            raise ValueError(f"unknown selector {selector!r}")
+        if match["value"] == "@latest":
+            return self.next_sequence_number
+        bisect = bisect_left if match["operator"] == ">=" else bisect_right
+        index = bisect(self.events, int(match["value"]), key=_SELECTABLE[match["field"]])
+        if index == len(self.events):
+            return self.next_sequence_number
+        return self.events[index].sequence_number
+
+
+class Hub:
+    """A named event hub."""
+
+    def __init__(self, name: str, partitions: int, *, keep: bool) -> None:
+        if partitions < 1:
+            raise ValueError(f"hub {name!r} needs one partition or more, not {partitions}")
+        self.name = name
+        self.created_ms = time.time_ns() // 1_000_000
+        self.partitions: Sequence[Partition] = tuple(
+            Partition(str(number), keep=keep) for number in range(partitions)
+        )
+        self._round_robin = itertools.cycle(self.partitions)
+
+    def partition(self, partition_id: str) -> Partition:
+        """Return a partition by id.
+
+        Raises:
+            KeyError: there is no such partition.
+        """
+        if partition_id.isdecimal() and int(partition_id) < len(self.partitions):
+            return self.partitions[int(partition_id)]
+        raise KeyError(partition_id)
+
+    def route(self, partition_key: str | None) -> Partition:
+        """Choose a partition: the same one for the same key, in turn where there is none.
+
+        The service's own hash is another one; which partition a key gets is no promise of either.
+        """
+        if partition_key is None:
+            return next(self._round_robin)
+        return self.partitions[zlib.crc32(partition_key.encode()) % len(self.partitions)]
+
+    def events(self) -> list[StoredEvent]:
+        """Copy the events of all partitions, partition by partition, in order."""
+        return [event for partition in self.partitions for event in tuple(partition.events)]
+
+
+_SELECTOR: Final = re.compile(
+    r"(?:amqp\.annotation\.)?(?P<field>x-opt-(?:offset|sequence-number|enqueued-time))"
+    r" (?P<operator>>=?) '?(?P<value>-?\d+|@latest)'?"
+)
+_SELECTABLE: Final[dict[str, Callable[[StoredEvent], int]]] = {
+    "x-opt-offset": lambda event: event.offset,
+    "x-opt-sequence-number": lambda event: event.sequence_number,
+    "x-opt-enqueued-time": lambda event: event.enqueued_ms,
+}

@@ -1,0 +1,202 @@
+"""Encoded messages, read only as far as needed.
+
+A publisher sends either one message or a batch, whose data sections are complete messages of
+their own. Publications are cut into messages by stepping over lengths; nothing inside is
+decoded until a test asks for it (`read_message`) or a reader is sent it (`annotated`). The
+batch format is Event Hubs' own: message-format 0x80013700, one encoded message in each data
+section.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from local.eventhubs.amqp import (
+    AmqpError,
+    Buffer,
+    Described,
+    Section,
+    Symbol,
+    Timestamp,
+    decode,
+    encode,
+    sections,
+)
+
+BATCH_FORMAT: Final = 0x80013700
+_PARTITION_KEY: Final = Symbol("x-opt-partition-key")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Publication:
+    """What one transfer brought: encoded messages, and the partition key they share."""
+
+    messages: list[memoryview]
+    partition_key: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """A decoded message, in plain Python values."""
+
+    body: bytes
+    properties: dict[str, object] = field(default_factory=dict)
+    message_id: object = None
+    content_type: str | None = None
+
+
+def split_publication(payload: bytes, message_format: int) -> Publication:
+    """Cut a transfer's payload into messages, without decoding or copying them.
+
+    Raises:
+        AmqpError: the payload is not made of AMQP sections.
+    """
+    if message_format == BATCH_FORMAT:
+        return _split_batch(payload)
+    for span in sections(payload):
+        if span.code == Section.MESSAGE_ANNOTATIONS:
+            key = _partition_key(decode(payload, span.value)[0])
+            return Publication(messages=[memoryview(payload)], partition_key=key)
+    return Publication(messages=[memoryview(payload)], partition_key=None)
+
+
+def read_message(encoded: Buffer) -> Message:
+    """Decode a stored message.
+
+    Binary values of application properties stay bytes; timestamps become UTC datetimes.
+
+    Raises:
+        AmqpError: the message is malformed, or its body is neither data, text nor binary.
+    """
+    body = bytearray()
+    properties: dict[str, object] = {}
+    message_id: object = None
+    content_type: str | None = None
+    for span in sections(encoded):
+        if span.code == Section.DATA or span.code == Section.VALUE:
+            body += _body(decode(encoded, span.value)[0])
+        elif span.code == Section.APPLICATION_PROPERTIES:
+            values = decode(encoded, span.value)[0] or {}
+            properties = {_text(key): _plain(value) for key, value in values.items()}
+        elif span.code == Section.PROPERTIES:
+            standard = [*decode(encoded, span.value)[0], *[None] * 7]
+            message_id = _plain(standard[0])
+            content_type = None if standard[6] is None else _text(standard[6])
+        elif span.code == Section.SEQUENCE:
+            raise AmqpError("a body of AMQP sequences has no bytes")
+    return Message(
+        body=bytes(body),
+        properties=properties,
+        message_id=message_id,
+        content_type=content_type,
+    )
+
+
+def annotated(
+    encoded: Buffer,
+    *,
+    sequence_number: int,
+    offset: int,
+    enqueued_ms: int,
+    partition_key: str | None,
+) -> bytearray:
+    """Return a stored message as a reader gets it: with the service's annotations merged in."""
+    raw = bytes(encoded)
+    header = b""
+    rest = bytearray()
+    annotations: dict[Symbol, Any] = {}
+    for span in sections(raw):
+        if span.code == Section.HEADER:
+            header = raw[span.start : span.end]
+        elif span.code == Section.MESSAGE_ANNOTATIONS:
+            sent = decode(raw, span.value)[0] or {}
+            annotations = {Symbol(_text(name)): value for name, value in sent.items()}
+        elif span.code != Section.DELIVERY_ANNOTATIONS:
+            rest += raw[span.start : span.end]
+    annotations[Symbol("x-opt-sequence-number")] = sequence_number
+    annotations[Symbol("x-opt-offset")] = str(offset)
+    annotations[Symbol("x-opt-enqueued-time")] = Timestamp(enqueued_ms)
+    if partition_key is not None:
+        annotations[_PARTITION_KEY] = partition_key
+    out = bytearray(header)
+    out += encode(Described(Section.MESSAGE_ANNOTATIONS, annotations))
+    out += rest
+    return out
+
+
+def utc_from_ms(milliseconds: int) -> datetime:
+    """Return the UTC time of an AMQP timestamp."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+_U32: Final = struct.Struct(">I")
+_SHORT_DATA: Final = b"\x00\x53\x75\xa0"
+_LONG_DATA: Final = b"\x00\x53\x75\xb0"
+
+
+def _split_batch(payload: bytes) -> Publication:
+    # The hot path: a batch is a thousand data sections in a row, recognised by their first bytes.
+    view = memoryview(payload)
+    size = len(payload)
+    messages: list[memoryview] = []
+    key: str | None = None
+    position = 0
+    while position < size:
+        prefix = payload[position : position + 4]
+        if prefix == _LONG_DATA:
+            start = position + 8
+            position = start + _length_at(payload, position + 4)
+            messages.append(view[start:position])
+        elif prefix == _SHORT_DATA and position + 4 < size:
+            start = position + 5
+            position = start + payload[position + 4]
+            messages.append(view[start:position])
+        else:
+            span = next(sections(payload, position))
+            if span.code == Section.MESSAGE_ANNOTATIONS:
+                key = _partition_key(decode(payload, span.value)[0])
+            position = span.end
+    if position > size:
+        raise AmqpError("the batch's last message is cut short")
+    return Publication(messages=messages, partition_key=key)
+
+
+def _length_at(payload: bytes, position: int) -> int:
+    try:
+        length: int = _U32.unpack_from(payload, position)[0]
+    except struct.error as error:
+        raise AmqpError("the batch's last message is cut short") from error
+    return length
+
+
+def _partition_key(annotations: Any) -> str | None:
+    key = (annotations or {}).get(_PARTITION_KEY)
+    return None if key is None else _text(key)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: Any) -> object:
+    """Take an AMQP type off a value."""
+    if isinstance(value, Timestamp):
+        return utc_from_ms(value)
+    if isinstance(value, bool):
+        return value
+    for kind in (int, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _body(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    raise AmqpError(f"a body of type {type(value).__name__} has no bytes")

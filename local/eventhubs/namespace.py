@@ -1,0 +1,193 @@
+"""What all connections of one stand-in share: hubs, faults, counters, quota, access, held answers.
+
+Belongs to the server's thread, but for what says otherwise. The ingress quota is that of
+throughput units: 1 MB/s or 1,000 events/s each, whichever is reached first, with a second's
+worth of burst. A shared access signature is checked as the service does; any JWT is taken, for
+no one here can check it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from local.eventhubs.faults import Faults
+from local.eventhubs.hub import Hub
+
+KEY_NAME: Final = "RootManageSharedAccessKey"
+KEY: Final = "SAS_KEY_VALUE"
+JWT: Final = "jwt"
+
+
+@dataclass(kw_only=True, slots=True)
+class Stats:
+    """Counts since the start or the last reset.
+
+    Attributes:
+        connections: connections taken.
+        links: links asked for.
+        put_tokens: tokens presented.
+        transfers: publications received whole.
+        events: events stored.
+        bytes: size of the publications stored.
+        accepted: publications answered with accepted.
+        rejected: publications a fault rejected.
+        throttled: publications refused for the quota.
+        faults: times a fault acted.
+        delivered: events sent to readers.
+        held: answers withheld at the moment.
+        hubs: per hub, the events stored in each partition.
+    """
+
+    connections: int = 0
+    links: int = 0
+    put_tokens: int = 0
+    transfers: int = 0
+    events: int = 0
+    bytes: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    throttled: int = 0
+    faults: int = 0
+    delivered: int = 0
+    held: int = 0
+    hubs: dict[str, list[int]] = field(default_factory=dict)
+
+
+class Throughput:
+    """The ingress quota, as two token buckets; 0 units is no quota."""
+
+    def __init__(self, units: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bytes_per_s = self._bytes_left = 1_000_000.0 * units
+        self._events_per_s = self._events_left = 1_000.0 * units
+        self._clock = clock
+        self._then = clock()
+
+    def admit(self, size: int, events: int) -> bool:
+        """Take a publication from the quota; False when it is used up.
+
+        A publication larger than what is left is admitted and owed, as a bucket smaller than one
+        batch would otherwise never let any through.
+        """
+        if not self._bytes_per_s:
+            return True
+        now = self._clock()
+        passed, self._then = now - self._then, now
+        self._bytes_left = min(self._bytes_per_s, self._bytes_left + passed * self._bytes_per_s)
+        self._events_left = min(self._events_per_s, self._events_left + passed * self._events_per_s)
+        if self._bytes_left <= 0 or self._events_left <= 0:
+            return False
+        self._bytes_left -= size
+        self._events_left -= events
+        return True
+
+
+class Held:
+    """Answers withheld by `hold` faults. `wait` and `count` may be used from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._answers: list[Callable[[], None]] = []
+
+    def add(self, answer: Callable[[], None]) -> None:
+        """Withhold an answer."""
+        with self._changed:
+            self._answers.append(answer)
+            self._changed.notify_all()
+
+    def release(self) -> int:
+        """Give every withheld answer and return how many there were."""
+        with self._changed:
+            answers, self._answers = self._answers, []
+        for answer in answers:
+            answer()
+        return len(answers)
+
+    def count(self) -> int:
+        """Return how many answers are withheld."""
+        return len(self._answers)
+
+    def wait(self, count: int, timeout_s: float) -> bool:
+        """Wait until so many answers are withheld; False when time ran out first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._answers) >= count, timeout_s)
+
+
+class Droppable(Protocol):
+    """A connection, as far as the namespace cares."""
+
+    def drop(self) -> None:
+        """Cut it off."""
+
+
+class Namespace:
+    """Hubs and all that is shared around them."""
+
+    def __init__(
+        self,
+        hubs: Mapping[str, int],
+        *,
+        throughput_units: float,
+        max_message_bytes: int,
+        latency_s: float,
+        check_token: bool,
+        keep: bool,
+        seed: int,
+    ) -> None:
+        self.hubs = {name: Hub(name, count, keep=keep) for name, count in hubs.items()}
+        self.max_message_bytes = max_message_bytes
+        self.latency_s = latency_s
+        self.check_token = check_token
+        self.faults = Faults(seed)
+        self.throughput = Throughput(throughput_units)
+        self.held = Held()
+        self.stats = Stats()
+        self.connections: set[Droppable] = set()
+
+    def snapshot(self) -> Stats:
+        """Copy the counts; may be called from any thread."""
+        stored = {
+            hub.name: [partition.next_sequence_number for partition in hub.partitions]
+            for hub in self.hubs.values()
+        }
+        return replace(self.stats, held=self.held.count(), hubs=stored)
+
+    def reset(self) -> None:
+        """Forget events, counts and faults; give what was held."""
+        self.faults.clear()
+        self.held.release()
+        for hub in self.hubs.values():
+            for partition in hub.partitions:
+                partition.clear()
+        self.stats = Stats()
+
+    def admits_token(self, kind: str, token: str) -> bool:
+        """Judge the token of a put-token request of this type."""
+        if not self.check_token:
+            return True
+        if kind == JWT:
+            return bool(token)
+        return _signature_is_valid(token)
+
+
+def _signature_is_valid(token: str) -> bool:
+    """Check `SharedAccessSignature sr=..&sig=..&se=..&skn=..`, its name and its expiry."""
+    scheme, _, rest = token.partition(" ")
+    parts = dict(urllib.parse.parse_qsl(rest))
+    expiry = parts.get("se", "")
+    if scheme != "SharedAccessSignature" or not expiry.isdecimal():
+        return False
+    signed = f"{urllib.parse.quote_plus(parts.get('sr', ''))}\n{expiry}".encode()
+    signature = base64.b64encode(hmac.digest(KEY.encode(), signed, hashlib.sha256))
+    return (
+        hmac.compare_digest(signature, parts.get("sig", "").encode())
+        and parts.get("skn") == KEY_NAME
+        and int(expiry) > time.time()
+    )
