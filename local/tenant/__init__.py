@@ -1,0 +1,31 @@
+"""A simulated Microsoft 365 tenant: login authority, Management Activity API, audit records.
+
+``Tenant(TenantSpec(...))`` decides what there is and keeps books on what happened; ``TenantServer``
+serves it over TLS on localhost; ``Fault`` and ``PROFILES`` say what goes wrong on the way.
+``python -m local.tenant`` runs one as a process.
+"""
+
+from __future__ import annotations
+
+from local.tenant.books import Books, RequestNote
+from local.tenant.faults import ACTIONS, PROFILES, Fault, Faults
+from local.tenant.model import Tenant
+from local.tenant.server import TenantServer
+from local.tenant.shelf import Content, Event, event_id
+from local.tenant.spec import SOURCES, TenantSpec
+
+__all__ = [
+    "ACTIONS",
+    "PROFILES",
+    "SOURCES",
+    "Books",
+    "Content",
+    "Event",
+    "Fault",
+    "Faults",
+    "RequestNote",
+    "Tenant",
+    "TenantServer",
+    "TenantSpec",
+    "event_id",
+]

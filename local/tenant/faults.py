@@ -1,0 +1,242 @@
+"""Faults a simulated tenant can play, on purpose and counted.
+
+A fault says on which requests it acts (kind, source, content), how often, and what happens
+instead of the right answer. They are data: a test builds them, the control port takes them as
+JSON, profiles name mixtures of them. Which wire effects exist is ``ACTIONS``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+KINDS = ("token", "discovery", "subscriptions", "start", "list", "content", "any")
+
+# Action, and the fields that mean something to it beyond those that choose the request.
+ACTIONS: dict[str, frozenset[str]] = {
+    "status": frozenset({"status", "code", "body", "headers", "retry_after", "retry_after_date"}),
+    "throttle": frozenset({"status", "headers", "retry_after", "retry_after_date"}),
+    "error_object": frozenset({"code"}),
+    "redirect": frozenset({"status", "url"}),
+    "reset": frozenset(),
+    "hang": frozenset({"delay_s"}),
+    "slow": frozenset({"delay_s"}),
+    "expire_tokens": frozenset(),
+    "reset_mid_body": frozenset(),
+    "truncate_gzip": frozenset(),
+    "truncate_json": frozenset(),
+    "wrong_length": frozenset({"by"}),
+    "drip": frozenset({"delay_s", "pieces"}),
+    "never_ends": frozenset({"delay_s"}),
+    "bom": frozenset(),
+    "page_header_name": frozenset({"name"}),
+    "repeat_page_token": frozenset(),
+    "empty_page_with_next": frozenset(),
+    "foreign_next_page": frozenset({"host"}),
+}
+# These change the answer to a listing, not its bytes.
+PAGE_ACTIONS = frozenset(
+    {"page_header_name", "repeat_page_token", "empty_page_with_next", "foreign_next_page"}
+)
+# The client gets all the right bytes, in the end.
+HARMLESS = PAGE_ACTIONS | {"slow", "drip", "bom", "expire_tokens"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One fault: ``action`` happens to requests ``on`` one kind.
+
+    ``after`` matching requests are let through first, then it acts ``times`` times (-1: always),
+    with ``rate`` only on that fraction. ``source`` and ``content_id`` narrow it down. ``code``
+    is an AF code or, for tokens, an ``AADSTS`` one, and brings status and body with it.
+    ``retry_after`` is in seconds, sent as an HTTP date with ``retry_after_date``. ``by`` is how
+    much the announced length differs from the real one. ``hang`` ends the connection without an
+    answer after ``delay_s``, ``slow`` answers then; ``drip`` waits that long before each piece.
+    """
+
+    on: str
+    action: str
+    source: str | None = None
+    content_id: str | None = None
+    after: int = 0
+    times: int = 1
+    rate: float | None = None
+    status: int | None = None
+    code: str | None = None
+    body: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    retry_after: float | None = None
+    retry_after_date: bool = False
+    delay_s: float = 0.0
+    pieces: int = 20
+    by: int = 64
+    url: str | None = None
+    host: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no server could play.
+
+        Raises:
+            ValueError: naming what is accepted.
+        """
+        if self.on not in KINDS:
+            raise ValueError(f"unknown kind {self.on!r}, accepted are {', '.join(KINDS)}")
+        if self.action not in ACTIONS:
+            raise ValueError(f"unknown action {self.action!r}, accepted are {', '.join(ACTIONS)}")
+        accepted = ACTIONS[self.action] | _CHOOSING
+        for item in dataclasses.fields(self):
+            if item.name not in accepted and getattr(self, item.name) != _default(item):
+                raise ValueError(
+                    f"{self.action} has no field {item.name!r}, it accepts "
+                    f"{', '.join(sorted(accepted))}"
+                )
+        for action, needed in (
+            ("redirect", "url"),
+            ("foreign_next_page", "host"),
+            ("page_header_name", "name"),
+        ):
+            if self.action == action and not getattr(self, needed):
+                raise ValueError(f"{action} needs the field {needed!r}")
+        if self.action in PAGE_ACTIONS and self.on not in ("list", "any"):
+            raise ValueError(f"{self.action} acts on list, not on {self.on}")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Fault:
+        """A fault from decoded JSON.
+
+        Raises:
+            ValueError: a field or an action is unknown, naming what is accepted.
+        """
+        known = [item.name for item in dataclasses.fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"unknown field {unknown[0]!r}, accepted are {', '.join(known)}")
+        if not {"on", "action"} <= set(values):
+            raise ValueError("a fault needs the fields 'on' and 'action'")
+        return cls(**values)
+
+
+class Faults:
+    """The faults of one tenant, in the order in which they were added.
+
+    Safe to use from several threads. The first that fits a request and is due acts on it; the
+    others do not count that request.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._lock = threading.Lock()
+        self._draw = Random(f"{seed} faults")
+        self._active: list[_Active] = []
+        self._played: Counter[str] = Counter()
+
+    def add(self, *faults: Fault) -> None:
+        """Put faults behind those that are there."""
+        with self._lock:
+            self._active += [_Active(fault) for fault in faults]
+
+    def clear(self) -> None:
+        """Take all faults away; what was played stays counted."""
+        with self._lock:
+            self._active.clear()
+
+    def played(self) -> dict[str, int]:
+        """How often each action was played."""
+        with self._lock:
+            return dict(self._played)
+
+    def pick(self, kind: str, source: str | None, content_id: str | None) -> Fault | None:
+        """The fault to play on a request, which counts as played."""
+        with self._lock:
+            for active in self._active:
+                if active.fits(kind, source, content_id) and active.due(self._draw):
+                    self._played[active.fault.action] += 1
+                    return active.fault
+        return None
+
+
+class _Active:
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self._skip = fault.after
+        self._left = fault.times
+
+    def fits(self, kind: str, source: str | None, content_id: str | None) -> bool:
+        fault = self.fault
+        kinds = (kind,) if fault.action not in PAGE_ACTIONS else ("list",)
+        return (
+            self._left != 0
+            and (fault.on == "any" or fault.on == kind)
+            and kind in kinds
+            and fault.source in (None, source)
+            and fault.content_id in (None, content_id)
+        )
+
+    def due(self, draw: Random) -> bool:
+        if self._skip:
+            self._skip -= 1
+            return False
+        if self.fault.rate is not None and draw.random() >= self.fault.rate:
+            return False
+        self._left -= self._left > 0
+        return True
+
+
+_CHOOSING = frozenset({"on", "action", "source", "content_id", "after", "times", "rate"})
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    if item.default is not dataclasses.MISSING:
+        return item.default
+    return {} if item.default_factory is not dataclasses.MISSING else None
+
+
+def _mixture(share: float) -> tuple[Fault, ...]:
+    """Transient faults that together hit about ``share`` of all requests."""
+    anything: list[tuple[str, dict[str, Any]]] = [
+        ("status", {"status": 500, "code": "AF50000"}),
+        ("status", {"status": 503, "body": ""}),
+        ("reset", {}),
+        ("throttle", {"retry_after": 1}),
+        ("throttle", {"status": 429, "retry_after": 1, "retry_after_date": True}),
+        ("hang", {"delay_s": 1.0}),
+    ]
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("reset_mid_body", {}),
+        ("truncate_gzip", {}),
+        ("truncate_json", {}),
+        ("wrong_length", {}),
+        ("error_object", {}),
+    ]
+    faults = []
+    for kind in ("subscriptions", "list", "content"):
+        chosen = list(anything)
+        if kind == "content":
+            chosen += bodies
+        elif kind == "list":
+            chosen += [("reset_mid_body", {}), ("truncate_json", {}), ("empty_page_with_next", {})]
+        faults += [
+            Fault(on=kind, action=action, times=-1, rate=share / len(chosen), **fields)
+            for action, fields in chosen
+        ]
+    tokens: list[tuple[str, dict[str, Any]]] = [
+        ("status", {"code": "AADSTS90033"}),
+        ("reset", {}),
+    ]
+    faults += [
+        Fault(on="token", action=action, times=-1, rate=share / len(tokens), **fields)
+        for action, fields in tokens
+    ]
+    return tuple(faults)
+
+
+PROFILES: dict[str, tuple[Fault, ...]] = {
+    "none": (),
+    "mixed": _mixture(0.05),
+    "harsh": _mixture(0.2),
+}

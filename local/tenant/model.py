@@ -1,0 +1,180 @@
+"""A simulated Microsoft 365 tenant without sockets: its clock, contents, books and rules.
+
+``Tenant`` is what a test holds: it places contents, moves the clock, adds faults and reads the
+books. ``server.TenantServer`` puts it on the wire.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from local.tenant.books import Books
+from local.tenant.faults import Faults
+from local.tenant.shelf import Content, Event, Shelf
+from local.tenant.spec import TenantSpec
+from local.tenant.subscriptions import Subscriptions
+
+Clock = Callable[[], datetime]
+
+
+class Tenant:
+    """One tenant and one app registration in it. Safe to use from several threads."""
+
+    def __init__(self, spec: TenantSpec, *, clock: Clock | None = None) -> None:
+        self.spec = spec
+        self._clock = clock or _utc_now
+        self._shift = timedelta(0)
+        self.shelf = Shelf(spec, self.now)
+        self.books = Books(self.shelf)
+        self.faults = Faults(spec.seed)
+        self.subscriptions = Subscriptions(spec.subscribed)
+        self.tokens = Tokens(spec, self.now)
+        self.quota = Quota(spec.requests_per_minute, self.now)
+
+    def now(self) -> datetime:
+        """The tenant's time, in UTC; the ``Date`` header and every rule go by it."""
+        return self._clock() + self._shift
+
+    def advance(self, by: timedelta) -> None:
+        """Move the tenant's clock; tokens keep the life they have on the wall."""
+        self._shift += by
+
+    def offer(
+        self,
+        source: str,
+        *,
+        created: datetime | None = None,
+        records: Sequence[bytes] | None = None,
+        body: bytes | None = None,
+        count: int | None = None,
+        content_id: str | None = None,
+        visible_at: datetime | None = None,
+        hidden_after_listings: int | None = None,
+        expires: datetime | None = None,
+        content_uri: str | None = None,
+    ) -> Content:
+        """Place one content and return it.
+
+        Its body is ``body`` as it is, or an array of ``records``, or ``count`` records written
+        from the seed (the spec's mean by default). It counts as created now and is visible as
+        soon as it is created, or now when that was earlier, unless ``visible_at`` says otherwise.
+        After ``hidden_after_listings`` listings it is in none any more, but can be fetched.
+        ``content_uri`` replaces the true address in listings.
+
+        Raises:
+            ValueError: ``content_id`` is taken, or both ``records`` and ``body`` are given.
+        """
+        if records is not None and body is not None:
+            raise ValueError("give records or body, not both")
+        now = self.now()
+        created = now if created is None else created
+        return self.shelf.add(
+            source,
+            created=created,
+            visible_at=max(created, now) if visible_at is None else visible_at,
+            expires=expires or created + timedelta(days=self.spec.expires_days),
+            content_id=content_id,
+            uri=content_uri,
+            hidden_after_listings=hidden_after_listings,
+            records=records,
+            body=body,
+            count=self.spec.records if count is None else count,
+        )
+
+    def expected_events(self, source: str | None = None) -> set[Event]:
+        """What a collector has to have delivered by now, see ``Books.expected_events``."""
+        return self.books.expected_events(source)
+
+    def visible(self) -> dict[str, int]:
+        """Contents visible by now, per source."""
+        return self.books.visible()
+
+
+class Tokens:
+    """Access tokens the tenant has issued, and which of them still count."""
+
+    def __init__(self, spec: TenantSpec, now: Clock) -> None:
+        self._spec = spec
+        self._now = now
+        self._lock = threading.Lock()
+        self._ends: dict[str, float] = {}
+
+    def issue(self, audience: str) -> str:
+        """A new token that looks as the login authority's do; nobody can check its signature."""
+        spec, now = self._spec, int(self._now().timestamp())
+        issuer = f"https://sts.windows.net/{spec.tenant_id}/"
+        claims = {
+            "aud": audience,
+            "iss": issuer,
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(spec.token_life_s),
+            "appid": spec.client_id,
+            "appidacr": "1",
+            "idp": issuer,
+            "roles": list(spec.roles),
+            "tid": spec.tenant_id,
+            "ver": "1.0",
+        }
+        parts: list[Any] = [{"typ": "JWT", "alg": "RS256", "kid": "local"}, claims]
+        token = ".".join(
+            [
+                *(_encoded(json.dumps(part).encode()) for part in parts),
+                _encoded(secrets.token_bytes(64)),
+            ]
+        )
+        with self._lock:
+            self._ends[token] = time.monotonic() + spec.token_life_s
+        return token
+
+    def valid(self, authorization: str | None) -> bool:
+        """Whether an ``Authorization`` header carries a token that counts."""
+        scheme, _, token = (authorization or "").partition(" ")
+        with self._lock:
+            return (
+                scheme.lower() == "bearer" and self._ends.get(token.strip(), 0) > time.monotonic()
+            )
+
+    def expire(self) -> None:
+        """Make all tokens invalid at once."""
+        with self._lock:
+            self._ends.clear()
+
+
+class Quota:
+    """How many requests the Management API takes in 60 seconds of the tenant's clock."""
+
+    def __init__(self, per_minute: int | None, now: Clock) -> None:
+        self._per_minute = per_minute
+        self._now = now
+        self._lock = threading.Lock()
+        self._taken: deque[datetime] = deque()
+
+    def take(self) -> bool:
+        """Count a request, or return False when there were too many; those do not count."""
+        if self._per_minute is None:
+            return True
+        with self._lock:
+            now = self._now()
+            while self._taken and now - self._taken[0] >= timedelta(seconds=60):
+                self._taken.popleft()
+            if len(self._taken) >= self._per_minute:
+                return False
+            self._taken.append(now)
+            return True
+
+
+def _encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,380 @@
+"""Puts a simulated tenant on the wire: login authority and Management API under one TLS endpoint.
+
+A threading HTTP/1.1 server with keep-alive on 127.0.0.1, written close enough to the socket that
+it can also break every promise HTTP makes, when a fault says so. Leaving the ``with`` block ends
+all its threads and connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.server
+import socket
+import socketserver
+import ssl
+import struct
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any, cast
+
+from local.certs import Certs
+from local.tenant.api import ActivityApi, error_answer, http_date
+from local.tenant.books import API_KINDS, RequestNote
+from local.tenant.errors import AAD_ERRORS, aad_body, af_body
+from local.tenant.faults import HARMLESS, Fault
+from local.tenant.login import Login
+from local.tenant.messages import JSON_TYPE, Answer, Request
+from local.tenant.model import Tenant
+
+_BOM = b"\xef\xbb\xbf"
+_IDLE_S = 120.0
+_HANDSHAKE_S = 10.0
+_GZIP_CACHE_BYTES = 64 * 1024 * 1024
+
+
+class TenantServer:
+    """Serves one tenant until the ``with`` block is left.
+
+    ``gzip_level`` 1 to 6 is used for clients that accept gzip; 0 never compresses.
+    """
+
+    def __init__(self, tenant: Tenant, *, certs: Certs, port: int = 0, gzip_level: int = 1) -> None:
+        self.tenant = tenant
+        self.certs = certs
+        self._gzip_level = gzip_level
+        self._port = port
+        self._server: _TlsServer | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """``https://localhost:<port>``, while it serves."""
+        if self._server is None:
+            raise RuntimeError("the tenant is not being served; enter the with block first")
+        return f"https://localhost:{self._server.server_address[1]}"
+
+    def __enter__(self) -> TenantServer:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certs.cert_file, self.certs.key_file)
+        self._server = _TlsServer(("127.0.0.1", self._port), context)
+        self._server.site = _Site(self.tenant, self.endpoint, self._gzip_level)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="tenant", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        server, thread = self._server, self._thread
+        self._server = self._thread = None
+        if server is not None and thread is not None:
+            server.stopping.set()
+            server.shutdown()
+            thread.join(10)
+            server.server_close()
+            server.end_connections()
+
+
+class _TlsServer(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    site: _Site
+
+    def __init__(self, address: tuple[str, int], context: ssl.SSLContext) -> None:
+        super().__init__(address, _Handler)
+        self.stopping = threading.Event()
+        self._context = context
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, threading.Thread] = {}
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        request.settimeout(_HANDSHAKE_S)
+        with self._lock:
+            self._open[request] = threading.current_thread()
+        tls = None
+        try:
+            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = self._context.wrap_socket(request, server_side=True)
+            with self._lock:
+                self._open[tls] = self._open.pop(request)
+            _Handler(tls, client_address, self)
+        except OSError:
+            # The client left, or does not trust our authority: its business.
+            return
+        finally:
+            with self._lock:
+                self._open.pop(request, None)
+                if tls is not None:
+                    self._open.pop(tls, None)
+            if tls is not None:
+                tls.close()
+
+    def end_connections(self) -> None:
+        with self._lock:
+            open_now = list(self._open.items())
+        for connection, _ in open_now:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        for _, thread in open_now:
+            thread.join(5)
+
+
+class _Site:
+    """Everything the handlers share."""
+
+    def __init__(self, tenant: Tenant, endpoint: str, gzip_level: int) -> None:
+        self.tenant = tenant
+        self._api = ActivityApi(tenant, endpoint)
+        self._login = Login(tenant, endpoint)
+        self._gzip_level = gzip_level
+        self._lock = threading.Lock()
+        self._zipped: OrderedDict[str, bytes] = OrderedDict()
+        self._zipped_bytes = 0
+
+    def fault_for(self, request: Request) -> Fault | None:
+        """The fault to play on a request."""
+        return self.tenant.faults.pick(request.kind, self.source_of(request), request.content_id)
+
+    def source_of(self, request: Request) -> str | None:
+        """The content type a request is about."""
+        if request.content_id is not None:
+            content = self.tenant.shelf.find(request.content_id)
+            return None if content is None else content.source
+        return request.query.get("contenttype")
+
+    def answer(self, request: Request, fault: Fault | None) -> Answer:
+        """The answer before anything happens to its bytes."""
+        played = None if fault is None else self._played(request, fault)
+        if played is not None:
+            return played
+        if request.kind == "discovery":
+            return self._login.discovery(request)
+        if request.kind == "token":
+            return self._login.token(request)
+        if request.kind in API_KINDS:
+            return self._api.answer(request, fault)
+        return Answer(status=404, body=b"{}", headers={"Content-Type": JSON_TYPE})
+
+    def _played(self, request: Request, fault: Fault) -> Answer | None:
+        """The answer that a fault puts in place of the right one."""
+        publisher = request.query.get("publisheridentifier", "")
+        answer: Answer
+        match fault.action:
+            case "status":
+                answer = self._status(request, fault)
+            case "throttle":
+                answer = error_answer("AF429", f"Get{request.kind.capitalize()}", publisher)
+                answer.status = fault.status or 403
+            case "error_object":
+                code = fault.code or "AF50000"
+                answer = Answer(status=200, body=af_body(code, "An error occurred."), code=code)
+                answer.headers["Content-Type"] = JSON_TYPE
+            case "redirect":
+                answer = Answer(status=fault.status or 302, headers={"Location": fault.url or ""})
+            case "expire_tokens":
+                self.tenant.tokens.expire()
+                return None
+            case _:
+                return None
+        if fault.retry_after is not None:
+            answer.headers["Retry-After"] = self._retry_after(fault)
+        answer.headers.update(fault.headers)
+        return answer
+
+    def _status(self, request: Request, fault: Fault) -> Answer:
+        code = fault.code
+        if code is not None and code.startswith("AADSTS"):
+            number = int(code.removeprefix("AADSTS"))
+            answer = Answer(
+                status=AAD_ERRORS[number][1],
+                body=aad_body(number, self.tenant.now(), "", ""),
+                headers={"Content-Type": JSON_TYPE},
+                code=code,
+            )
+        elif code is not None:
+            answer = error_answer(code, request.content_id or "", "")
+        else:
+            answer = Answer(status=500, headers={"Content-Type": "text/html"})
+        if fault.body is not None:
+            answer.body = fault.body.encode()
+        answer.status = fault.status or answer.status
+        return answer
+
+    def _retry_after(self, fault: Fault) -> str:
+        seconds = fault.retry_after or 0
+        if not fault.retry_after_date:
+            return f"{seconds:g}"
+        moment = self.tenant.now().timestamp() + seconds
+        return http_date(self.tenant.now().fromtimestamp(moment, self.tenant.now().tzinfo))
+
+    def encode(self, request: Request, answer: Answer, fault: Fault | None) -> bytes:
+        """The body as it goes out; sets ``Content-Encoding`` when it is compressed."""
+        action = None if fault is None else fault.action
+        body, key = answer.body, answer.cache_key
+        if action == "bom":
+            body, key = _BOM + body, None
+        elif action == "truncate_json":
+            body, key = body[: len(body) * 2 // 3], None
+        accepts = "gzip" in request.headers.get("accept-encoding", "")
+        if accepts and body and self._gzip_level and answer.status == 200:
+            answer.headers["Content-Encoding"] = "gzip"
+            body = self._zip(key, body)
+        if action == "truncate_gzip":
+            body = body[: len(body) * 2 // 3]
+        return body
+
+    def _zip(self, key: str | None, body: bytes) -> bytes:
+        with self._lock:
+            if key is not None and key in self._zipped:
+                self._zipped.move_to_end(key)
+                return self._zipped[key]
+        zipped = gzip.compress(body, self._gzip_level, mtime=0)
+        if key is not None and len(zipped) < _GZIP_CACHE_BYTES // 4:
+            with self._lock:
+                if key not in self._zipped:
+                    self._zipped[key] = zipped
+                    self._zipped_bytes += len(zipped)
+                    while self._zipped_bytes > _GZIP_CACHE_BYTES:
+                        self._zipped_bytes -= len(self._zipped.popitem(last=False)[1])
+        return zipped
+
+    def note(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
+        """Write a request into the books, before its answer leaves."""
+        self.tenant.books.note_request(
+            RequestNote(
+                at=time.monotonic(),
+                kind=request.kind,
+                status=0 if answer is None else answer.status,
+                code=None if answer is None else answer.code,
+                source=self.source_of(request),
+                content_id=request.content_id,
+                authorization="authorization" in request.headers,
+                publisher=request.query.get("publisheridentifier"),
+                fault=None if fault is None else fault.action,
+                path=request.target,
+            )
+        )
+        unharmed = fault is None or fault.action in HARMLESS
+        if answer is not None and answer.note is not None and unharmed:
+            answer.note()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_S
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Keep quiet: the books have everything."""
+
+    def _serve(self) -> None:
+        site, stopping = self._server.site, self._server.stopping
+        length = int(self.headers.get("Content-Length") or 0)
+        request = Request(
+            self.command,
+            self.path,
+            {name.lower(): value for name, value in self.headers.items()},
+            self.rfile.read(length),
+        )
+        fault = site.fault_for(request)
+        if fault is not None and fault.action in ("reset", "hang"):
+            site.note(request, None, fault)
+            stopping.wait(fault.delay_s)
+            self._reset()
+            return
+        if fault is not None and fault.action == "slow":
+            stopping.wait(fault.delay_s)
+        answer = site.answer(request, fault)
+        body = site.encode(request, answer, fault)
+        site.note(request, answer, fault)
+        self._send(answer, body, fault)
+
+    @property
+    def _server(self) -> _TlsServer:
+        return cast(_TlsServer, self.server)
+
+    def _send(self, answer: Answer, body: bytes, fault: Fault | None) -> None:
+        match None if fault is None else fault.action:
+            case "reset_mid_body":
+                self._write(self._head(answer, len(body)) + body[: len(body) // 2])
+                self._reset()
+            case "wrong_length":
+                by = 0 if fault is None else fault.by
+                self._write(self._head(answer, max(len(body) + by, 0), close=True) + body)
+            case "drip":
+                self._drip(answer, body, cast(Fault, fault))
+            case "never_ends":
+                self._never_end(answer, body, cast(Fault, fault))
+            case _:
+                self._write(self._head(answer, len(body)) + body)
+
+    def _head(self, answer: Answer, length: int | None, *, close: bool = False) -> bytes:
+        try:
+            phrase = HTTPStatus(answer.status).phrase
+        except ValueError:
+            phrase = "Unknown"
+        lines = [f"HTTP/1.1 {answer.status} {phrase}"]
+        headers = {
+            "Date": http_date(self._server.site.tenant.now()),
+            "Server": "Microsoft-IIS/10.0",
+            **answer.headers,
+        }
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines.append(
+            "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+        )
+        if close:
+            self.close_connection = True
+            lines.append("Connection: close")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def _write(self, raw: bytes) -> None:
+        try:
+            self.connection.sendall(raw)
+        except OSError:
+            self.close_connection = True
+
+    def _drip(self, answer: Answer, body: bytes, fault: Fault) -> None:
+        self._write(self._head(answer, len(body)))
+        for piece in _pieces(body, fault.pieces):
+            if self._server.stopping.wait(fault.delay_s) or self.close_connection:
+                self.close_connection = True
+                return
+            self._write(piece)
+
+    def _never_end(self, answer: Answer, body: bytes, fault: Fault) -> None:
+        # Blanks behind the array are still good JSON, so only a deadline can end this.
+        answer.headers.pop("Content-Encoding", None)
+        self._write(self._head(answer, None, close=True) + _chunk(answer.body))
+        self.close_connection = False
+        while not self.close_connection:
+            if self._server.stopping.wait(max(fault.delay_s, 0.01)):
+                break
+            self._write(_chunk(b" " * 1024))
+        self.close_connection = True
+
+    def _reset(self) -> None:
+        """End the connection with a RST instead of a FIN."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _pieces(body: bytes, number: int) -> Iterator[bytes]:
+    size = max(1, -(-len(body) // max(number, 1)))
+    return (body[at : at + size] for at in range(0, len(body), size))
+
+
+def _chunk(raw: bytes) -> bytes:
+    return f"{len(raw):x}\r\n".encode() + raw + b"\r\n"
