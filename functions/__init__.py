@@ -1,0 +1,1 @@
+"""Triggers only: decorate, build, call one thing, log one line."""

@@ -1,0 +1,40 @@
+"""The five audit timers: each runs the feeds of one source and logs one line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import azure.functions as func
+
+from shared.app import run_source
+from shared.settings import SETTING_NAMES
+
+logger = logging.getLogger("m365.functions")
+
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+
+
+def _timer(source: str) -> Callable[[func.TimerRequest], None]:
+    def collect(timer: func.TimerRequest) -> None:
+        summaries = run_source(source)
+        logger.info(
+            "source_run source=%s feeds=%d delivered=%d pending=%d past_due=%s",
+            source,
+            len(summaries),
+            sum(each.delivered for each in summaries),
+            sum(each.pending for each in summaries),
+            timer.past_due,
+        )
+
+    return collect
+
+
+for _source, _name in SETTING_NAMES.items():
+    _function = _timer(_source)
+    _function.__name__ = _name.lower()
+    blueprint.function_name(_name.lower())(
+        blueprint.timer_trigger(
+            arg_name="timer", schedule=f"%{_name}_SCHEDULE%", run_on_startup=False, use_monitor=True
+        )(_function)
+    )

@@ -1,0 +1,253 @@
+"""From settings to runs: builds what a run is made of once per process and runs the feeds of a source.
+
+Up to four feeds of one source run at the same time, the one whose last success is oldest first; one failing feed
+never delays or fails another.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from shared.budget import Budget
+from shared.clock import ServiceClock
+from shared.collector import Feed, Parts, Tuning, run_feed
+from shared.credentials import token_source
+from shared.errors import CollectorError
+from shared.http import HttpClient
+from shared.pace import Pace
+from shared.publisher import Abandoned
+from shared.runs import RunSummary
+from shared.settings import Connection, Settings, load
+from shared.sinks import EventHubSink, Sink
+from shared.sources.management_api import ManagementApi
+from shared.stop import Stop
+from shared.storage import Storage
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+logger = logging.getLogger("m365.run")
+
+VERSION = "0.1.0"
+PARALLEL_FEEDS = 4
+
+
+class App:
+    """The collector of one process.
+
+    Args:
+        settings: the configuration.
+        tuning: what a run may use; from the settings where it is None.
+        sink: takes the place of Event Hubs.
+        on_progress: called now and then with each growing summary.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tuning: Tuning | None = None,
+        sink: Sink | None = None,
+        on_progress: Callable[[RunSummary], None] = lambda _: None,
+    ) -> None:
+        self.settings = settings
+        self._tuning = tuning or tuning_of(settings)
+        self._on_progress = on_progress
+        self._lock = threading.RLock()
+        self._sinks: dict[tuple[str, str | None], EventHubSink] = {}
+        self._only_sink = sink
+        self._paces: dict[str, Pace] = {}
+        self._abandoned = Abandoned()
+        self._apis: dict[str, Callable[[Stop], ManagementApi]] = {}
+        self._clocks: dict[str, ServiceClock] = {}
+        self._budgets: dict[str, Budget] = {}
+
+    def run(self, source: str) -> list[RunSummary]:
+        """Run every feed of a source once and log one line for each.
+
+        Returns:
+            A summary for each feed that was run.
+        """
+        end = time.monotonic() + self._tuning.run_seconds
+        connections = self._oldest_first(source)
+        with ThreadPoolExecutor(max_workers=PARALLEL_FEEDS, thread_name_prefix="feed") as pool:
+            return list(pool.map(lambda each: self._run_one(each, source, end), connections))
+
+    def _run_one(self, connection: Connection, source: str, end: float) -> RunSummary:
+        feed = Feed(connection=connection.name, tenant_id=connection.tenant_id, source=source)
+        hub = self.settings.hubs[source]
+        parts = Parts(
+            api=self._api(connection),
+            sink=self._sink(hub, connection.tenant_id),
+            storage=self.storage,
+            clock=self._clocks[connection.name],
+            pace=self._pace(hub),
+            abandoned=self._abandoned,
+            on_progress=self._on_progress,
+            version=VERSION,
+        )
+        # A feed that had to wait for its turn has that much less time.
+        seconds = max(1.0, end - time.monotonic())
+        summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
+        level = logging.ERROR if summary.status == "failed" else logging.INFO
+        logger.log(level, "feed_run %s", summary.log_line())
+        return summary
+
+    def _oldest_first(self, source: str) -> list[Connection]:
+        connections = list(self.settings.connections_for(source))
+        if len(connections) <= PARALLEL_FEEDS:
+            return connections
+        never = datetime.min.replace(tzinfo=UTC)
+        try:
+            written = {
+                blob.name: blob.last_modified
+                for blob in self.storage.state.list_blobs(name_starts_with="checkpoints/")
+            }
+        except Exception as error:  # noqa: BLE001 - only the order depends on it
+            logger.info("the order of the feeds is not known (%s)", type(error).__name__)
+            return connections
+        return sorted(
+            connections,
+            key=lambda each: written.get(f"checkpoints/{each.tenant_id}/{source}.json") or never,
+        )
+
+    @functools.cached_property
+    def storage(self) -> Storage:
+        """The state account."""
+        settings = self.settings
+        if settings.storage_connection_string:
+            return Storage.from_connection_string(settings.storage_connection_string)
+        host = f"{settings.storage_account}.{{}}.{settings.storage_suffix}"
+        return Storage.from_identity(
+            f"https://{host.format('blob')}", f"https://{host.format('table')}", self._identity
+        )
+
+    @functools.cached_property
+    def _identity(self) -> TokenCredential:
+        from azure.identity import DefaultAzureCredential
+
+        client_id = self.settings.identity_client_id
+        options = {"managed_identity_client_id": client_id} if client_id else {}
+        return DefaultAzureCredential(**options)
+
+    def _sink(self, hub: str, tenant_id: str) -> Sink:
+        if self._only_sink is not None:
+            return self._only_sink
+        settings = self.settings
+        key = tenant_id if settings.partition_key == "tenant" else None
+        with self._lock:
+            if (hub, key) not in self._sinks:
+                by_key = bool(settings.eventhub_connection_string)
+                self._sinks[hub, key] = EventHubSink(
+                    hub,
+                    connection_string=settings.eventhub_connection_string,
+                    namespace=settings.eventhub_namespace,
+                    credential=None if by_key else self._identity,
+                    partition_key=key,
+                    send_timeout=self._tuning.send_timeout,
+                )
+            return self._sinks[hub, key]
+
+    def _pace(self, hub: str) -> Pace:
+        with self._lock:
+            return self._paces.setdefault(hub, Pace())
+
+    def _api(self, connection: Connection) -> Callable[[Stop], ManagementApi]:
+        """Builds the connection's API client; tokens, clock and budget are shared by its feeds."""
+        with self._lock:
+            if connection.name in self._apis:
+                return self._apis[connection.name]
+            settings = self.settings
+            clock = self._clocks[connection.name] = ServiceClock()
+            tokens = token_source(connection, ca_file=settings.ca_file)
+            budget = self._budgets.setdefault(
+                connection.tenant_id,
+                Budget(
+                    self.storage,
+                    f"budgets/{connection.tenant_id}/management.json",
+                    limit=settings.requests_per_minute,
+                ),
+            )
+            http = HttpClient(
+                connection.management,
+                verify=settings.ca_file or True,
+                limits=self._tuning.limits,
+            )
+
+            def build(stop: Stop) -> ManagementApi:
+                return ManagementApi(
+                    tenant_id=connection.tenant_id,
+                    publisher_id=connection.publisher_id,
+                    root=connection.management,
+                    http=http,
+                    tokens=tokens,
+                    budget=budget,
+                    clock=clock,
+                    stopping=stop,
+                    tries=self._tuning.tries,
+                    backoff=self._tuning.backoff,
+                    throttle_backoff=self._tuning.throttle_backoff,
+                    sleep=stop.wait,
+                )
+
+            self._apis[connection.name] = build
+            return build
+
+    def close(self) -> None:
+        """Close what is kept between runs."""
+        for sink in self._sinks.values():
+            sink.close()
+
+
+def tuning_of(settings: Settings) -> Tuning:
+    """What the settings allow a run."""
+    return Tuning(
+        run_seconds=settings.run_seconds,
+        retry_base=timedelta(seconds=settings.retry_seconds),
+        fetch_threads=settings.fetch_threads,
+        bytes_in_flight=settings.bytes_in_flight,
+    )
+
+
+def _with_seconds(tuning: Tuning, seconds: float) -> Tuning:
+    return replace(tuning, run_seconds=min(tuning.run_seconds, seconds))
+
+
+@functools.cache
+def current() -> App:
+    """The app of this process, made from the environment on the first call.
+
+    Raises:
+        ConfigError: naming every problem of the configuration; the next call looks again.
+    """
+    return App(load(os.environ))
+
+
+class RunFailed(CollectorError):
+    """At least one feed of a source failed; its own log line says why."""
+
+
+def run_source(source: str) -> list[RunSummary]:
+    """Run every feed of a source with the process's app: what a timer calls.
+
+    Raises:
+        ConfigError: the configuration has problems.
+        RunFailed: feeds failed; the others ran, and everything is written down.
+    """
+    summaries = current().run(source)
+    failed = [each for each in summaries if each.status == "failed"]
+    if failed:
+        raise RunFailed(
+            "; ".join(f"{each.connection}/{each.source}: {each.error}" for each in failed),
+            code=failed[0].error_code,
+        )
+    return summaries

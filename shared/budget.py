@@ -1,0 +1,230 @@
+"""The request budget of a tenant, shared by every feed, function and instance through one small blob.
+
+Microsoft counts requests per tenant and publisher (baseline 2,000 a minute), while every timer runs on an instance of
+its own. The blob remembers how many requests were granted in each of the last seconds; grants are taken in blocks
+with ``If-Match``. Guarantee: the requests made in any 60 seconds never exceed the budget, as long as storage
+answers. A block is used within ``HOLD`` seconds or forfeited, and grants are counted that much longer, which is what
+makes the guarantee hold for the requests and not just for the grants. Where storage fails, each feed goes on with an
+equal share of the budget of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.clock import utc_now
+from shared.errors import CollectorError, Throttled
+from shared.storage import Conflict, read_blob, write_blob
+
+if TYPE_CHECKING:
+    from shared.storage import Storage
+
+HOLD = 5.0
+MAX_BLOCK = 50
+SHARERS = 5
+
+
+class BudgetState(msgspec.Struct, kw_only=True):
+    """What the blob holds.
+
+    Attributes:
+        grants: [second since 1970, requests granted in it], oldest first, no older than the window.
+        paused_until: seconds since 1970 until which nobody may ask, after the service throttled.
+    """
+
+    grants: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    paused_until: float = 0.0
+
+
+def grant(
+    state: BudgetState, now: float, wanted: int, *, limit: int, window: float
+) -> tuple[int, float]:
+    """Take up to ``wanted`` requests from a state, in place. Pure but for that.
+
+    Returns:
+        How many were granted; and, where none was, in how many seconds to ask again.
+    """
+    if state.paused_until > now:
+        return 0, state.paused_until - now
+    # A grant from the future (another instance's clock) stays counted: that errs on the safe side.
+    state.grants = [(second, taken) for second, taken in state.grants if second > now - window - 1]
+    taken = sum(count for _, count in state.grants)
+    free = limit - taken
+    if free <= 0:
+        return 0, max(0.05, state.grants[0][0] + window + 1 - now)
+    granted = min(wanted, free)
+    second = math.floor(now)
+    if state.grants and state.grants[-1][0] == second:
+        state.grants[-1] = (second, state.grants[-1][1] + granted)
+    else:
+        state.grants.append((second, granted))
+        state.grants.sort()
+    return granted, 0.0
+
+
+class Budget:
+    """The budget as one process uses it; thread-safe.
+
+    Args:
+        storage: the state account; None: no sharing, an equal share of the budget.
+        name: ``budgets/<tenant id>/<api>.json``.
+        limit: requests allowed in any ``window``.
+        window: seconds.
+        hold: seconds within which a block of requests is used or forfeited.
+        patience: longest wait in seconds; beyond it the run had better end and leave the rest to the next one.
+        now: seconds since 1970.
+        sleep: waits, cut short by the caller where a run ends.
+    """
+
+    def __init__(
+        self,
+        storage: Storage | None,
+        name: str,
+        *,
+        limit: int = 1600,
+        window: float = 60.0,
+        hold: float = HOLD,
+        patience: float = 60.0,
+        now: Callable[[], float] = lambda: utc_now().timestamp(),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._storage = storage
+        self._name = name
+        self._limit = limit
+        self._window = window
+        self._hold = hold
+        self._patience = patience
+        self._now = now
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._block = 4
+        self._left = 0
+        self._until = 0.0
+        self._paused_until = 0.0
+        self._alone: deque[float] = deque()
+        self.waited = 0.0
+
+    def take(self, deadline: Callable[[], bool] = lambda: False) -> None:
+        """Wait for leave to make one request.
+
+        Args:
+            deadline: says whether the run should end; asked while waiting.
+
+        Raises:
+            Throttled: the run should end while there is still no leave.
+        """
+        while True:
+            with self._lock:
+                wait = self._try()
+            if wait <= 0:
+                return
+            if deadline():
+                raise Throttled(
+                    "the request budget was used up when the run had to end", code="budget"
+                )
+            if wait > self._patience:
+                raise Throttled(
+                    f"the service asked for a pause of which {wait:.0f} s are left",
+                    code="budget",
+                    retry_after=wait,
+                )
+            pause = min(wait, 1.0) * random.uniform(0.8, 1.2)  # noqa: S311
+            self.waited += pause
+            self._sleep(pause)
+
+    def _try(self) -> float:
+        """One attempt; 0 where leave is given, else seconds to wait."""
+        now = self._now()
+        if self._paused_until > now:
+            return self._paused_until - now
+        if self._left > 0 and now < self._until:
+            self._left -= 1
+            return 0.0
+        if self._left > 0:
+            # The block was too large for our pace: what is left is forfeited, so ask for less.
+            self._block = max(1, self._block // 2)
+        elif now < self._until:
+            self._block = min(MAX_BLOCK, self._block * 2)
+        self._left = 0
+        try:
+            granted, wait = self._take_block(now)
+        except Conflict:
+            return random.uniform(0.005, 0.05)  # noqa: S311
+        except CollectorError:
+            return self._take_alone(now)
+        if granted == 0:
+            return wait
+        self._left = granted - 1
+        self._until = now + self._hold
+        return 0.0
+
+    def _take_block(self, now: float) -> tuple[int, float]:
+        if self._storage is None:
+            return (1, 0.0) if (wait := self._take_alone(now)) == 0 else (0, wait)
+        stored = read_blob(self._storage.state, self._name)
+        state = _decode(stored.data) if stored else BudgetState()
+        granted, wait = grant(
+            state,
+            now,
+            min(self._block, max(1, self._limit // (4 * SHARERS))),
+            limit=self._limit,
+            window=self._window + self._hold,
+        )
+        if granted:
+            etag = stored.etag if stored else None
+            write_blob(self._storage.state, self._name, msgspec.json.encode(state), etag=etag)
+        elif state.paused_until > now:
+            self._paused_until = state.paused_until
+        return granted, wait
+
+    def _take_alone(self, now: float) -> float:
+        share = max(1, self._limit // SHARERS)
+        while self._alone and self._alone[0] <= now - self._window:
+            self._alone.popleft()
+        if len(self._alone) >= share:
+            return self._alone[0] + self._window - now
+        self._alone.append(now)
+        return 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Keep everybody from asking for a while, because the service said so."""
+        until = self._now() + seconds
+        with self._lock:
+            self._left = 0
+            if until <= self._paused_until:
+                return
+            self._paused_until = until
+        if self._storage is None:
+            return
+        for _ in range(5):
+            try:
+                stored = read_blob(self._storage.state, self._name)
+                state = _decode(stored.data) if stored else BudgetState()
+                if state.paused_until >= until:
+                    return
+                state.paused_until = until
+                data = msgspec.json.encode(state)
+                write_blob(
+                    self._storage.state, self._name, data, etag=stored.etag if stored else None
+                )
+            except Conflict:
+                continue
+            except CollectorError:
+                return
+            return
+
+
+def _decode(data: bytes) -> BudgetState:
+    try:
+        return msgspec.json.decode(data, type=BudgetState)
+    except msgspec.MsgspecError:
+        # Unlike a checkpoint this guards nothing that could be lost: start counting anew.
+        return BudgetState()

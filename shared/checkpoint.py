@@ -1,0 +1,162 @@
+"""The last value of a feed: up to where it listed, and what makes the next run cheap.
+
+A checkpoint is a hint. The ledger holds the truth, so deleting a checkpoint is always safe: the next run lists the
+whole horizon and the ledger knows what was delivered. One that cannot be read, or that a newer version wrote, stops
+the feed with a clear error instead of being taken for a first run. It is written with ``If-Match`` and under the
+feed's lease, so a stale worker cannot move it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.errors import StateError
+from shared.storage import Conflict, read_blob, write_blob
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+SCHEMA = 1
+
+
+class SubscriptionNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
+    """What a feed remembers of its subscription.
+
+    Attributes:
+        enabled: when it was last seen enabled.
+        attempt: when a start was last asked for (Microsoft allows one in 15 minutes).
+        disabled: when it was first seen disabled after it had been enabled.
+    """
+
+    enabled: datetime | None = None
+    attempt: datetime | None = None
+    disabled: datetime | None = None
+
+
+class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
+    """A feed's checkpoint.
+
+    Attributes:
+        watermark: everything created before it has been listed once.
+        cursor: where the rolling re-list goes on.
+        tail: everything created before it was listed again shortly before it left the horizon.
+        closed: ledger days of which every content is terminal, with the size in bytes at which that was seen; a day
+            that has grown since is read again, so a wrong value here can only cost time.
+        subscription: what was last known of the subscription.
+        hub: where the events of the last run went.
+        run: the run that wrote this.
+        updated: when.
+        schema: version of this layout.
+    """
+
+    schema: int = SCHEMA
+    watermark: datetime | None = None
+    cursor: datetime | None = None
+    tail: datetime | None = None
+    closed: dict[date, int] = msgspec.field(default_factory=dict)
+    subscription: SubscriptionNote = SubscriptionNote()
+    hub: str = ""
+    run: str = ""
+    updated: datetime | None = None
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def decode(data: bytes, name: str) -> Checkpoint:
+    """Decode a stored checkpoint.
+
+    Raises:
+        StateError: it cannot be read or comes from a newer version.
+    """
+    mend = (
+        f"Deleting the blob '{name}' is safe: the ledger knows what was delivered, and the next run lists the last "
+        "seven days again."
+    )
+    try:
+        schema = msgspec.json.decode(data, type=_Schema).schema
+    except msgspec.MsgspecError as error:
+        raise StateError(
+            f"checkpoint '{name}' cannot be read ({error}). The feed is stopped. {mend}",
+            code="checkpoint-unreadable",
+        ) from error
+    if schema > SCHEMA:
+        raise StateError(
+            f"checkpoint '{name}' was written by a newer version of the collector (schema {schema}; this version "
+            f"reads up to {SCHEMA}). The feed is stopped. Deploy that version again. {mend}",
+            code="checkpoint-newer",
+        )
+    try:
+        found = msgspec.json.decode(data, type=Checkpoint)
+    except msgspec.MsgspecError as error:
+        raise StateError(
+            f"checkpoint '{name}' cannot be read ({error}). The feed is stopped. {mend}",
+            code="checkpoint-unreadable",
+        ) from error
+    return msgspec.structs.replace(
+        found,
+        watermark=_utc(found.watermark),
+        cursor=_utc(found.cursor),
+        tail=_utc(found.tail),
+    )
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def _encode(checkpoint: Checkpoint) -> bytes:
+    return msgspec.json.encode({"schema": checkpoint.schema, **msgspec.to_builtins(checkpoint)})
+
+
+class CheckpointStore:
+    """One feed's checkpoint blob.
+
+    Args:
+        container: the state container.
+        name: ``checkpoints/<tenant id>/<source>.json``.
+    """
+
+    def __init__(self, container: ContainerClient, name: str) -> None:
+        self._container = container
+        self.name = name
+        self._etag: str | None = None
+
+    def ensure(self) -> None:
+        """Make the blob where it is missing, so that it can carry the lease."""
+        if read_blob(self._container, self.name) is None:
+            with contextlib.suppress(Conflict):
+                write_blob(self._container, self.name, _encode(Checkpoint()), etag=None)
+
+    def load(self) -> Checkpoint:
+        """Read the checkpoint.
+
+        Raises:
+            StateError: it cannot be read or comes from a newer version.
+        """
+        stored = read_blob(self._container, self.name)
+        if stored is None:
+            return Checkpoint()
+        self._etag = stored.etag
+        return decode(stored.data, self.name)
+
+    def save(self, checkpoint: Checkpoint, *, lease: str | None) -> None:
+        """Write the checkpoint.
+
+        Raises:
+            Conflict: another worker has written it or holds the lease; it is then theirs to write.
+        """
+        data = _encode(checkpoint)
+        try:
+            self._etag = write_blob(self._container, self.name, data, etag=self._etag, lease=lease)
+        except Conflict:
+            # The write may have been stored and only its answer lost; the retry then meets our own ETag.
+            stored = read_blob(self._container, self.name)
+            if stored is None or stored.data != data:
+                raise
+            self._etag = stored.etag

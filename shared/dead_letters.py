@@ -1,0 +1,79 @@
+"""Bytes that cannot be delivered, kept with the reason so that a person can look and a replay can bring them back.
+
+A dead letter's name is made of what it holds, so writing one twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from typing import TYPE_CHECKING
+
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import ContentSettings
+
+from shared.storage import storage_errors
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+CONTENT = "content"
+RECORD = "record"
+ENTRY = "entry"
+
+
+class DeadLetters:
+    """The dead letters of one feed.
+
+    Args:
+        container: the dead letter container.
+        prefix: ``<tenant id>/<source>``.
+    """
+
+    def __init__(self, container: ContainerClient, prefix: str) -> None:
+        self._container = container
+        self._prefix = prefix
+
+    def put(self, kind: str, day: date, data: bytes, *, content_id: str, reason: str) -> str:
+        """Store bytes.
+
+        Args:
+            kind: ``content`` (a whole body), ``record`` (one record), ``entry`` (an entry of a listing).
+            day: UTC day of the content's ``contentCreated``.
+            data: exactly what came over the wire.
+            content_id: the content they belong to.
+            reason: why they could not be delivered.
+
+        Returns:
+            The blob's name.
+        """
+        digest = hashlib.blake2b(data + content_id.encode(), digest_size=16).hexdigest()
+        name = f"{self._prefix}/{day.isoformat()}/{digest}.{kind}"
+        metadata = {
+            "content_id": _ascii(content_id),
+            "reason": _ascii(reason),
+            "kind": kind,
+        }
+        with storage_errors(f"write dead letter {name}"):
+            try:
+                self._container.upload_blob(
+                    name,
+                    data,
+                    length=len(data),
+                    overwrite=False,
+                    metadata=metadata,
+                    content_settings=ContentSettings(content_type="application/octet-stream"),
+                )
+            except ResourceExistsError:
+                return name
+        return name
+
+
+def _ascii(text: str) -> str:
+    """Blob metadata travels in HTTP headers."""
+    return (
+        text.encode("ascii", "backslashreplace")
+        .decode()[:1024]
+        .replace("\n", " ")
+        .replace("\r", " ")
+    )

@@ -1,0 +1,68 @@
+"""Every error of the collector, grouped by what to do about it.
+
+    CollectorError
+    ├── ConfigError      a person must mend a setting, a permission or the tenant
+    │   └── StateError   a person must decide about stored state (unreadable, or from a newer version)
+    ├── AuthError        Entra or the API refuses the credential
+    ├── Throttled        the quota is used up: wait, nothing is wrong
+    ├── Transient        try again, now or in the next run
+    ├── Permanent        asking again for this one thing will not help
+    └── SinkError        Event Hubs does not take events; nothing was marked delivered
+
+Guarantee: the text of these errors is made by this project or taken from a service's error field; it never holds
+a token, a secret or a record.
+"""
+
+from __future__ import annotations
+
+
+class CollectorError(Exception):
+    """Base of all errors that end a request, a content or a feed's run in an orderly way.
+
+    Attributes:
+        code: the service's own code (``AF20022``, ``AADSTS7000215``), or a short word of ours; "" where none.
+        status: the HTTP status, 0 where there was no answer.
+    """
+
+    def __init__(self, message: str, *, code: str = "", status: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class ConfigError(CollectorError):
+    """A person must mend a setting, a permission or the tenant; trying again will not help."""
+
+
+class StateError(ConfigError):
+    """Stored state cannot be read, or was written by a newer version: stop rather than guess."""
+
+
+class AuthError(CollectorError):
+    """The credential was refused."""
+
+
+class Throttled(CollectorError):
+    """The quota is used up.
+
+    Attributes:
+        retry_after: seconds that the service asked for, None where it did not say.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "", status: int = 0, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, code=code, status=status)
+        self.retry_after = retry_after
+
+
+class Transient(CollectorError):
+    """A failure that time is expected to heal."""
+
+
+class Permanent(CollectorError):
+    """A definite answer that asking again will not change."""
+
+
+class SinkError(CollectorError):
+    """Events could not be handed over; nothing of them counts as delivered."""

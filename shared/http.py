@@ -1,0 +1,256 @@
+"""One HTTP client for every API we collect from: pinned to its host, bounded in time, honest about bodies.
+
+Guarantees: a request goes to the configured origin (scheme, host and port) or nowhere, and no redirect is followed,
+so a token cannot leave; every request has a connect, a read and a total limit and every body a minimum rate, so a
+server that drips or hangs cannot hold a run; a body that is cut short, or whose gzip checksum is wrong, is an error
+and never a short answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.utils import get_environ_proxies
+
+from shared.errors import Permanent, Transient
+
+_inflater: Any
+try:
+    from isal import isal_zlib as _inflater
+except ImportError:  # pragma: no cover - isal has wheels for every platform of Azure Functions
+    _inflater = zlib
+
+CHUNK = 1 << 16
+GZIP_WINDOW = 31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long a request may take, in seconds.
+
+    Attributes:
+        connect: to connect.
+        read: between two reads.
+        total: for the whole answer.
+        min_rate: bytes a second that a body must reach on average once ``grace`` seconds have passed.
+    """
+
+    connect: float = 10.0
+    read: float = 30.0
+    total: float = 300.0
+    min_rate: float = 2048.0
+    grace: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """A complete answer; the body is inflated and its length checked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL, the port always spelt out.
+
+    Raises:
+        ValueError: it is not an absolute HTTP URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError(f"not an absolute http(s) URL: {url[:200]!r}")
+    return (
+        parts.scheme,
+        parts.hostname.lower(),
+        parts.port or (443 if parts.scheme == "https" else 80),
+    )
+
+
+class HttpClient:
+    """Requests to one origin, one connection pool per thread.
+
+    Args:
+        endpoint: the base URL; its origin is the only one that is ever asked.
+        verify: True, or the path of a file of certificate authorities.
+        limits: time limits.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        verify: bool | str = True,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.origin = origin(endpoint)
+        self._verify = verify
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._proxies = get_environ_proxies(endpoint, no_proxy=None)
+        self._local = threading.local()
+
+    def check(self, url: str) -> None:
+        """Refuse a URL that is not of our origin.
+
+        Raises:
+            Permanent: with code ``foreign-url``.
+        """
+        try:
+            same = origin(url) == self.origin
+        except ValueError:
+            same = False
+        if not same:
+            parts = urlsplit(url)
+            raise Permanent(
+                f"refused to follow a link to {parts.scheme}://{parts.netloc.rpartition('@')[2]}: only "
+                f"{self.origin[0]}://{self.origin[1]}:{self.origin[2]} is configured, and a token goes nowhere else",
+                code="foreign-url",
+            )
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        on_length: Callable[[int, bool], None] | None = None,
+    ) -> Response:
+        """Send one request and read the whole answer.
+
+        Args:
+            method: GET or POST (without a body).
+            url: an absolute URL of our origin.
+            headers: sent as they are, with ``Accept-Encoding: gzip``.
+            on_length: told the announced length (0: unknown) and whether it is compressed, before the body is read.
+
+        Raises:
+            Permanent: a foreign URL or a redirect.
+            Transient: no answer, or not a whole one, in time.
+        """
+        self.check(url)
+        started = self._clock()
+        try:
+            answer = self._session().request(
+                method,
+                url,
+                headers={**headers, "Accept-Encoding": "gzip"},
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._limits.connect, self._limits.read),
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise Transient(
+                f"no answer from {self.origin[1]} ({_reason(error)})", code="no-answer"
+            ) from error
+        try:
+            if 300 <= answer.status_code < 400:
+                raise Permanent(
+                    f"{self.origin[1]} redirected a request (HTTP {answer.status_code}); redirects are not followed, "
+                    "since a token goes only to the configured host",
+                    code="redirect",
+                    status=answer.status_code,
+                )
+            encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+            if on_length is not None:
+                on_length(_length(answer.headers.get("Content-Length")), bool(encoding))
+                # Waiting for memory is our time, not the server's.
+                started = self._clock()
+            body = self._read(answer, started)
+            if encoding in ("gzip", "x-gzip"):
+                body = gunzip(body)
+            elif encoding not in ("", "identity"):
+                raise Transient(
+                    f"{self.origin[1]} answered in an encoding that was not asked for ({encoding[:40]})",
+                    code="bad-encoding",
+                )
+            return Response(status=answer.status_code, headers=answer.headers, body=body)
+        except BaseException:
+            # What is left of the answer must not be taken for the next one.
+            answer.raw.close()
+            raise
+        finally:
+            answer.close()
+
+    def _read(self, answer: requests.Response, started: float) -> bytes:
+        limits = self._limits
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            # read1 hands over what has come; read would wait for a full chunk however slowly it drips.
+            while chunk := answer.raw.read1(CHUNK, decode_content=False):
+                chunks.append(chunk)
+                size += len(chunk)
+                elapsed = self._clock() - started
+                if elapsed > limits.total or (
+                    elapsed > limits.grace and size < limits.min_rate * elapsed
+                ):
+                    raise Transient(
+                        f"{self.origin[1]} sent only {size} bytes in {elapsed:.0f} s",
+                        code="too-slow",
+                    )
+        except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
+            raise Transient(
+                f"{self.origin[1]} broke off after {size} bytes ({_reason(error)})",
+                code="cut-short",
+            ) from error
+        return b"".join(chunks)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            # Environment CA bundles would override ours and a netrc entry would replace the Authorization header;
+            # the proxies are the one thing of the environment that is wanted.
+            session.trust_env = False
+            session.verify = self._verify
+            session.proxies = dict(self._proxies)
+            self._local.session = session
+        return session
+
+
+def _length(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+def _reason(error: BaseException) -> str:
+    """Name an error without its text, which may quote URLs."""
+    names = [type(error).__name__]
+    cause = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None
+    while cause is not None and len(names) < 4:
+        names.append(type(cause).__name__)
+        inner = getattr(cause, "reason", None)
+        cause = inner if isinstance(inner, BaseException) else None
+    return " < ".join(names)
+
+
+def gunzip(data: bytes) -> bytes:
+    """Inflate a gzip body of one or more members; length and checksum must be right.
+
+    Raises:
+        Transient: it is cut short or damaged.
+    """
+    parts: list[bytes] = []
+    rest = data
+    try:
+        while rest:
+            inflate = _inflater.decompressobj(wbits=GZIP_WINDOW)
+            parts.append(inflate.decompress(rest))
+            if not inflate.eof:
+                raise Transient("a gzip body was cut short", code="cut-short")
+            rest = inflate.unused_data
+    except (zlib.error, _inflater.error) as error:
+        raise Transient("a gzip body was damaged", code="cut-short") from error
+    if not data:
+        raise Transient("a gzip body was empty", code="cut-short")
+    return parts[0] if len(parts) == 1 else b"".join(parts)

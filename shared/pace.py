@@ -1,0 +1,79 @@
+"""How fast a process hands events to one hub.
+
+Event Hubs refuses what exceeds its throughput units with ``server-busy``, and the SDK repeats such a send once, at
+once, which only makes it worse. So the pace is ours: unlimited until the hub says that it is busy, then half of what
+it last took, then slowly up again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+MIN_RATE = 50_000.0
+GROWTH = 1.1
+SPAN = 5.0
+
+
+class Pace:
+    """A rate in bytes a second, shared by every sender of a process to one hub; thread-safe.
+
+    Args:
+        clock: monotonic seconds.
+        min_rate: the slowest that it ever gets, so that a batch is never held back for long.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, min_rate: float = MIN_RATE
+    ) -> None:
+        self._clock = clock
+        self._min_rate = min_rate
+        self._lock = threading.Lock()
+        self._rate: float | None = None
+        self._grown = 0.0
+        self._next = 0.0
+        self._acknowledged: deque[tuple[float, int]] = deque()
+        self.busy_count = 0
+
+    def delay(self, size: int) -> float:
+        """Book ``size`` bytes; returns the seconds to wait before sending them."""
+        with self._lock:
+            now = self._clock()
+            if self._rate is None:
+                return 0.0
+            if steps := int(now - self._grown):
+                self._rate *= GROWTH**steps
+                self._grown += steps
+            start = max(now, self._next)
+            self._next = start + size / self._rate
+            return start - now
+
+    def acknowledged(self, size: int) -> None:
+        """Count bytes that the hub took."""
+        with self._lock:
+            now = self._clock()
+            self._acknowledged.append((now, size))
+            self._forget(now)
+
+    def busy(self) -> None:
+        """Halve the rate, because the hub is over its throughput."""
+        with self._lock:
+            now = self._clock()
+            self.busy_count += 1
+            self._forget(now)
+            measured = sum(size for _, size in self._acknowledged) / SPAN
+            current = self._rate if self._rate is not None else measured
+            self._rate = max(self._min_rate, min(current, measured or current) / 2)
+            self._grown = now
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second, None while unlimited."""
+        with self._lock:
+            return self._rate
+
+    def _forget(self, now: float) -> None:
+        while self._acknowledged and self._acknowledged[0][0] < now - SPAN:
+            self._acknowledged.popleft()

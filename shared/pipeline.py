@@ -1,0 +1,337 @@
+"""Fetch, split and publish contents in parallel, and write down what became of each.
+
+Guarantees: nothing is fetched that is not in the ledger; a content is written down as delivered only after all of its
+events were acknowledged; a failure of one content never stops its siblings; bodies in memory are bounded by bytes
+and contents between fetch and ledger by number, which bounds what a crash can repeat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import threading
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from shared.clock import ServiceClock
+from shared.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters
+from shared.errors import (
+    AuthError,
+    CollectorError,
+    ConfigError,
+    Permanent,
+    SinkError,
+    Throttled,
+    Transient,
+)
+from shared.feed_ledger import FeedLedger
+from shared.ledger import Entry, Line, State
+from shared.memory import Gate, Reservation
+from shared.publisher import Delivery, Publisher
+from shared.sinks import Event
+from shared.sources.management_api import Content, ManagementApi
+from shared.split import ErrorBody, event_id, split
+from shared.stop import RunStopped, Stop
+
+logger = logging.getLogger("m365.pipeline")
+
+NOT_FOUND_PATIENCE = timedelta(hours=24)
+EXPIRY_PATIENCE = timedelta(hours=24)
+NOT_FOUND = frozenset({"AF20050", "http-404", "http-410"})
+EXPIRED = frozenset({"AF20051"})
+MALFORMED = frozenset({"AF20052"})
+NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token"})
+
+
+@dataclass(eq=False)
+class Work:
+    """One content to collect, and what it holds while it is on its way."""
+
+    content: Content
+    entry: Entry | None = None
+    reservation: Reservation | None = None
+
+
+@dataclass
+class Failures:
+    """What could not be fetched in this run, and why."""
+
+    lines: list[tuple[Work, CollectorError]] = field(default_factory=list)
+    fetched: int = 0
+
+    @property
+    def outage(self) -> bool:
+        """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
+        total = len(self.lines) + self.fetched
+        return total > 1 and len(self.lines) * 2 > total
+
+
+class Pipeline:
+    """The parallel part of one feed's run.
+
+    Args:
+        api: where contents are fetched.
+        ledger: what is known.
+        publisher: where events go.
+        dead_letters: where undeliverable bytes go.
+        gate: memory.
+        stop: the end of the run.
+        clock: the service's time.
+        run: id of the run.
+        properties: application properties of every event.
+        threads: contents fetched at the same time.
+        max_unsettled: contents between fetch and ledger.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: ManagementApi,
+        ledger: FeedLedger,
+        publisher: Publisher[Work],
+        dead_letters: DeadLetters,
+        gate: Gate,
+        stop: Stop,
+        clock: ServiceClock,
+        run: str,
+        properties: dict[str, str],
+        threads: int = 4,
+        max_unsettled: int = 256,
+    ) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._publisher = publisher
+        self._dead_letters = dead_letters
+        self._gate = gate
+        self._stop = stop
+        self._clock = clock
+        self._run = run
+        self._properties = properties
+        self._slots = threading.Semaphore(max_unsettled)
+        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        self.failures = Failures()
+        self.delivered = 0
+        self.records = 0
+        self.bytes = 0
+        self.dead = 0
+        self.lost = 0
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, work: Work) -> None:
+        """Queue a content that is already in the ledger."""
+        self._queue.put(work)
+
+    def finish(self) -> None:
+        """Wait until every queued content was fetched, or the run takes no new work."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def written(self, ids: list[str]) -> None:
+        """Settling lines are stored: their places are free."""
+        for _ in ids:
+            self._slots.release()
+
+    # -- called from the publisher's threads
+
+    def settled(self, delivery: Delivery[Work]) -> None:
+        """Every event of a content is acknowledged."""
+        work = delivery.key
+        if work.reservation is not None:
+            work.reservation.release()
+        with self._lock:
+            self.delivered += 1
+            self.records += delivery.records
+            self.bytes += delivery.bytes
+            self.dead += delivery.dead
+        self._settle(
+            work,
+            State.DELIVERED,
+            records=delivery.records,
+            size=delivery.bytes,
+            dead=delivery.dead,
+        )
+
+    def oversize(self, delivery: Delivery[Work], event: Event) -> None:
+        """A record that no batch can carry: its bytes are kept, its siblings flow."""
+        content = delivery.key.content
+        name = self._dead_letters.put(
+            RECORD, content.day, event.body, content_id=content.id, reason="over the hub's limit"
+        )
+        logger.warning("a record of %d bytes is over the hub's limit: %s", len(event.body), name)
+
+    # -- the fetching threads
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            if not self._acquire_slot():
+                continue
+            try:
+                self._collect(work)
+            except RunStopped:
+                self._give_up(work)
+            except (AuthError, ConfigError, SinkError, Throttled) as error:
+                # These concern every content alike: the run ends, and nobody's attempt is counted.
+                self._stop.set(error)
+                self._give_up(work)
+            except CollectorError as error:
+                self._failed(work, error)
+            except Exception as error:
+                logger.exception("a content could not be processed")
+                self._failed(
+                    work, Transient(f"internal error ({type(error).__name__})", code="internal")
+                )
+
+    def _acquire_slot(self) -> bool:
+        """Wait for a place between fetch and ledger; False where the run takes no new work."""
+        while not self._stop():
+            if self._slots.acquire(timeout=0.25):
+                return True
+        return False
+
+    def _give_up(self, work: Work) -> None:
+        if work.reservation is not None:
+            work.reservation.release()
+        self._slots.release()
+
+    def _collect(self, work: Work) -> None:
+        content = work.content
+        if content.malformed:
+            self._keep(work, ENTRY, content.malformed, "a listing entry without a content id")
+            return
+        work.reservation = self._gate.reservation()
+        records = self._fetch(work, work.reservation)
+        if records is None:
+            return
+        delivery = self._publisher.open(work)
+        with self._lock:
+            self.failures.fetched += 1
+        properties = {**self._properties, "content_id": content.id}
+        self._publisher.put(
+            delivery,
+            [Event(record, {**properties, "event_id": event_id(record)}) for record in records],
+        )
+        self._publisher.end(delivery)
+
+    def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
+        """The records of a content; None where its bytes went to the dead letters.
+
+        Bytes that cannot be split are asked for once more: only what comes twice alike is really there.
+        """
+        digest = b""
+        while True:
+            body = self._api.fetch(work.content, reservation.announce)
+            reservation.actual(len(body))
+            try:
+                return split(body)
+            except ErrorBody as error:
+                raise Transient(
+                    "an object came in place of records", code="error-object"
+                ) from error
+            except Permanent as error:
+                seen = hashlib.blake2b(body).digest()
+                if seen == digest:
+                    self._keep(work, CONTENT, body, str(error))
+                    return None
+                digest = seen
+
+    def _keep(self, work: Work, kind: str, data: bytes, reason: str) -> None:
+        content = work.content
+        name = self._dead_letters.put(kind, content.day, data, content_id=content.id, reason=reason)
+        logger.warning("a content is dead-lettered (%s): %s", reason, name)
+        if work.reservation is not None:
+            work.reservation.release()
+        with self._lock:
+            self.failures.fetched += 1
+            self.dead += 1
+        self._settle(work, State.DEAD_LETTERED, size=len(data), reason=reason)
+
+    def _failed(self, work: Work, error: CollectorError) -> None:
+        if work.reservation is not None:
+            work.reservation.release()
+        reason = self._final(work, error)
+        if reason:
+            with self._lock:
+                self.failures.fetched += 1
+                self.lost += 1
+            logger.warning("content %s is lost (%s): %s", work.content.id, reason, error)
+            self._settle(work, State.LOST, reason=reason)
+            return
+        with self._lock:
+            self.failures.lines.append((work, error))
+        self._slots.release()
+
+    def _final(self, work: Work, error: CollectorError) -> str:
+        """The reason for which a content is given up, "" while there is hope."""
+        now = self._clock.now()
+        entry = work.entry or Entry(
+            id=work.content.id,
+            created=work.content.created,
+            expires=work.content.expires,
+            listed=int(now.timestamp()),
+        )
+        if error.code in EXPIRED:
+            return "expired"
+        if error.code in MALFORMED:
+            return "malformed-id"
+        if error.code in NOT_FOUND:
+            listed = entry.listed or int(now.timestamp())
+            if now.timestamp() - listed >= NOT_FOUND_PATIENCE.total_seconds():
+                return "not-found"
+        expires = entry.expires_at()
+        # Past its expiry a content gets a last try; silence is no answer to that, but only for a day.
+        answered = error.code not in NO_ANSWER
+        if now >= expires and (answered or now >= expires + EXPIRY_PATIENCE):
+            return "expired"
+        return ""
+
+    def attempts(self) -> list[tuple[Work, Line]]:
+        """The lines of this run's failures; none where the run met an outage."""
+        if self.failures.outage:
+            return []
+        return [
+            (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
+            for work, error in self.failures.lines
+        ]
+
+    def _settle(
+        self,
+        work: Work,
+        state: State,
+        *,
+        records: int = 0,
+        size: int = 0,
+        dead: int = 0,
+        reason: str = "",
+    ) -> None:
+        line = self._line(work, state, records=records, size=size, dead=dead, reason=reason)
+        self._ledger.settle(work.content.day, line)
+
+    def _line(
+        self,
+        work: Work,
+        state: State,
+        *,
+        records: int = 0,
+        size: int = 0,
+        dead: int = 0,
+        reason: str = "",
+    ) -> Line:
+        return Line(
+            id=work.content.id,
+            state=state.value,
+            run=self._run,
+            time=int(self._clock.now().timestamp()),
+            records=records,
+            bytes=size,
+            dead=dead,
+            reason=reason,
+        )

@@ -1,0 +1,119 @@
+"""The rows people and alerts look at: one per run, one per feed and day.
+
+A run's row is written when it starts and again when it ends, so a row that stays open tells of a crash. A day's row is
+recomputed from the ledger, never counted up: listed = delivered + lost + pending.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+
+from shared.clock import iso
+from shared.ledger import Counts
+from shared.storage import DAYS_TABLE, RUNS_TABLE, Storage
+
+FAR_FUTURE = datetime(3000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(kw_only=True)
+class RunSummary:
+    """What one feed's run did; its field names are a contract with queries and alerts.
+
+    Attributes:
+        status: ``running``, ``succeeded``, ``incomplete`` (ended in an orderly way with work left), ``skipped``
+            (another worker has the feed), or ``failed``.
+        listed: contents that were new in this run.
+        delivered: contents of which every event was acknowledged in this run.
+        failed: contents that could not be fetched and stay pending.
+        pending: contents of the feed that are neither delivered nor lost when the run ends.
+        lost: contents given up in this run.
+        gap_seconds: length of the ranges that this run had to record as never listed.
+        lag_seconds: age of the oldest pending content, 0 where none is pending.
+        caught_up: whether the run listed up to now and left nothing pending.
+    """
+
+    connection: str
+    tenant_id: str
+    source: str
+    run: str
+    started: str
+    ended: str = ""
+    status: str = "running"
+    listed: int = 0
+    delivered: int = 0
+    failed: int = 0
+    pending: int = 0
+    lost: int = 0
+    dead_letters: int = 0
+    records: int = 0
+    bytes: int = 0
+    requests: int = 0
+    throttled: int = 0
+    batches: int = 0
+    sink_busy: int = 0
+    gap_seconds: int = 0
+    lag_seconds: int = 0
+    watermark: str = ""
+    caught_up: bool = False
+    seconds: float = 0.0
+    error: str = ""
+    error_code: str = ""
+    hub: str = ""
+    version: str = ""
+    days: dict[str, Counts] = field(default_factory=dict, repr=False)
+
+    def fields(self) -> dict[str, str | int | float | bool]:
+        """The flat fields, as logged and as written to the table."""
+        return {name: value for name, value in asdict(self).items() if name != "days"}
+
+    def log_line(self) -> str:
+        """One line of JSON for the log."""
+        return msgspec.json.encode(self.fields()).decode()
+
+
+class Runs:
+    """The tables ``runs`` and ``days`` of one feed.
+
+    Args:
+        storage: the state account.
+        tenant_id: with the source the partition of both tables.
+        source: see ``tenant_id``.
+    """
+
+    def __init__(self, storage: Storage, tenant_id: str, source: str) -> None:
+        self._storage = storage
+        self._partition = f"{tenant_id}_{source}"
+
+    def write(self, summary: RunSummary) -> None:
+        """Insert or replace a run's row; the newest run comes first in the table."""
+        started = datetime.fromisoformat(summary.started)
+        key = f"{int((FAR_FUTURE - started) / timedelta(milliseconds=1)):015d}_{summary.run}"
+        self._storage.upsert(
+            RUNS_TABLE,
+            {"PartitionKey": self._partition, "RowKey": key, **summary.fields()},
+        )
+
+    def write_days(self, days: dict[date, Counts], now: datetime) -> None:
+        """Replace the rows of these days."""
+        for day, counts in days.items():
+            self._storage.upsert(
+                DAYS_TABLE,
+                {
+                    "PartitionKey": self._partition,
+                    "RowKey": day.isoformat(),
+                    "listed": counts.listed,
+                    "delivered": counts.delivered,
+                    "pending": counts.pending,
+                    "lost": sum(counts.lost.values()),
+                    "lost_by_reason": msgspec.json.encode(counts.lost).decode(),
+                    "records": counts.records,
+                    "bytes": str(counts.bytes),
+                    "dead_records": counts.dead_records,
+                    "gap_seconds": counts.gap_seconds,
+                    "complete": counts.complete,
+                    "updated": iso(now),
+                },
+            )

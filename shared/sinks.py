@@ -1,0 +1,326 @@
+"""Where events go: the seam between the publisher and Event Hubs (or a file).
+
+A sink hands out senders; a sender is used by one thread at a time and may be abandoned at any moment. ``send``
+returns only when the whole batch is acknowledged; everything else is an error, after which the batch may or may not
+have been stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from shared.errors import CollectorError, SinkError
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.eventhub import EventDataBatch, EventHubProducerClient
+
+MAX_EVENT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: a record's bytes and the application properties that travel with them."""
+
+    body: bytes
+    properties: dict[str, str]
+
+
+class SinkBusy(SinkError):
+    """The sink asks us to slow down."""
+
+
+class EventTooLarge(SinkError):
+    """The sink refuses a batch for its size, although it fits what the sink announced."""
+
+
+class SinkRefused(SinkError):
+    """The sink refuses our credential, or does not know the hub."""
+
+
+class Batch(Protocol):
+    """Events that are sent and acknowledged together."""
+
+    def add(self, event: Event) -> bool:
+        """Add an event; False where it does not fit."""
+        ...
+
+
+class Sender(Protocol):
+    """A connection to the sink."""
+
+    def new_batch(self) -> Batch:
+        """An empty batch; connects where there is no connection yet."""
+        ...
+
+    def send(self, batch: Batch) -> None:
+        """Send a batch and wait for its acknowledgement.
+
+        Raises:
+            SinkError: it was not acknowledged.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection; may hang, so it is called from a thread that nobody waits for."""
+        ...
+
+
+class Sink(Protocol):
+    """Makes senders and keeps idle ones for the next run."""
+
+    name: str
+
+    def borrow(self) -> Sender:
+        """An idle sender, or a new one."""
+        ...
+
+    def give_back(self, sender: Sender) -> None:
+        """Keep a healthy sender for later."""
+        ...
+
+
+class _Idle:
+    """The senders that nobody uses just now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._senders: list[Sender] = []
+
+    def pop(self) -> Sender | None:
+        with self._lock:
+            return self._senders.pop() if self._senders else None
+
+    def push(self, sender: Sender) -> None:
+        with self._lock:
+            self._senders.append(sender)
+
+    def drain(self) -> list[Sender]:
+        with self._lock:
+            senders, self._senders = self._senders, []
+            return senders
+
+
+class EventHubSink:
+    """An event hub, through azure-eventhub.
+
+    Args:
+        hub: the hub's name.
+        connection_string: by key (emulators, tests), or
+        namespace: by identity, with
+        credential: a token credential.
+        partition_key: put on every batch; None spreads events over the partitions.
+        send_timeout: seconds after which the SDK gives a send up and repeats it on a new connection.
+        options: passed on to ``EventHubProducerClient``.
+    """
+
+    def __init__(
+        self,
+        hub: str,
+        *,
+        connection_string: str = "",
+        namespace: str = "",
+        credential: TokenCredential | None = None,
+        partition_key: str | None = None,
+        send_timeout: float = 30.0,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.name = hub
+        self._connection_string = connection_string
+        self._namespace = namespace
+        self._credential = credential
+        self._partition_key = partition_key
+        self._send_timeout = send_timeout
+        self._options = {"retry_total": 2, "retry_backoff_factor": 0.4, **(options or {})}
+        self._idle = _Idle()
+
+    def borrow(self) -> Sender:
+        """An idle sender, or a new one."""
+        return self._idle.pop() or EventHubSender(
+            self._client(), self.name, self._send_timeout, self._partition_key
+        )
+
+    def give_back(self, sender: Sender) -> None:
+        """Keep a healthy sender: its connection takes about a second to make."""
+        self._idle.push(sender)
+
+    def close(self) -> None:
+        """Close idle senders."""
+        for sender in self._idle.drain():
+            sender.close()
+
+    def _client(self) -> EventHubProducerClient:
+        from azure.eventhub import EventHubProducerClient
+
+        if self._connection_string:
+            return EventHubProducerClient.from_connection_string(
+                self._connection_string, eventhub_name=self.name, **self._options
+            )
+        if self._credential is None:
+            raise SinkError("an Event Hubs namespace needs a credential")
+        return EventHubProducerClient(
+            fully_qualified_namespace=self._namespace,
+            eventhub_name=self.name,
+            credential=self._credential,
+            **self._options,
+        )
+
+
+class EventHubBatch:
+    """A batch of the SDK, filled by its public ``add``."""
+
+    def __init__(self, batch: EventDataBatch) -> None:
+        self.sdk = batch
+
+    def add(self, event: Event) -> bool:
+        """Add an event; False where it does not fit."""
+        from azure.eventhub import EventData
+
+        data = EventData(event.body)
+        properties: dict[str | bytes, Any] = dict(event.properties.items())
+        data.properties = properties
+        data.content_type = "application/json"
+        try:
+            self.sdk.add(data)
+        except ValueError:
+            return False
+        return True
+
+
+class EventHubSender:
+    """One producer client."""
+
+    def __init__(
+        self, client: EventHubProducerClient, hub: str, timeout: float, partition_key: str | None
+    ) -> None:
+        self._client = client
+        self._hub = hub
+        self._timeout = timeout
+        self._key = partition_key
+
+    def new_batch(self) -> Batch:
+        """An empty batch, as large as the link allows."""
+        try:
+            return EventHubBatch(self._client.create_batch(partition_key=self._key))
+        except Exception as error:  # noqa: BLE001 - the SDK lets plain exceptions of its transport through
+            raise sink_error(error, self._hub) from error
+
+    def send(self, batch: Batch) -> None:
+        """Send a batch and wait for its acknowledgement."""
+        assert isinstance(batch, EventHubBatch)  # noqa: S101 - this sender made it
+        try:
+            # Without the timeout a lost acknowledgement would hang the call for good.
+            self._client.send_batch(batch.sdk, timeout=self._timeout)
+        except Exception as error:  # noqa: BLE001 - the SDK lets plain exceptions of its transport through
+            raise sink_error(error, self._hub) from error
+
+    def close(self) -> None:
+        """Close the client."""
+        with contextlib.suppress(Exception):
+            self._client.close()
+
+
+def sink_error(error: Exception, hub: str) -> CollectorError:
+    """Name what an error of azure-eventhub means; its text may hold addresses, so only its condition is kept."""
+    from azure.eventhub.exceptions import AuthenticationError
+
+    condition = _condition(error)
+    what = f"Event Hubs, hub '{hub}'"
+    if "server-busy" in condition or "resource-limit" in condition:
+        return SinkBusy(f"{what}: over its throughput ({condition})", code=condition)
+    if "size-exceeded" in condition:
+        return EventTooLarge(f"{what}: refused a batch for its size", code=condition)
+    if isinstance(error, AuthenticationError) or "unauthorized" in condition:
+        return SinkRefused(
+            f"{what}: access refused. The function app's identity needs the role 'Azure Event Hubs Data Sender' on "
+            "the hub; a fresh assignment takes some minutes to spread",
+            code=condition or "unauthorized",
+        )
+    if "not-found" in condition:
+        return SinkRefused(
+            f"{what}: there is no such hub. Create it, or set M365_OUTPUT_… to one that exists",
+            code=condition,
+        )
+    return SinkError(
+        f"{what}: not acknowledged ({condition or type(error).__name__})",
+        code=condition or type(error).__name__,
+    )
+
+
+def _condition(error: BaseException | None) -> str:
+    """The AMQP condition of an SDK error: it stands in different places of its different exceptions."""
+    seen = 0
+    while error is not None and seen < 4:
+        for holder in (error, getattr(error, "details", None)):
+            for name in ("condition", "error"):
+                value = getattr(holder, name, None)
+                text = value.decode() if isinstance(value, bytes) else str(value or "")
+                if text and len(text) < 100 and " " not in text:
+                    return text.lower()
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return ""
+
+
+class FileSink:
+    """A JSON-lines file: the records alone, one a line. For trying out; a line is acknowledged once it is on disk.
+
+    Args:
+        path: the file; lines are appended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._file: BinaryIO = path.open("ab")
+        self._lock = threading.Lock()
+
+    def borrow(self) -> Sender:
+        """A sender; they all write to the one file."""
+        return _FileSender(self._file, self._lock)
+
+    def give_back(self, sender: Sender) -> None:
+        """Nothing to keep."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _FileBatch:
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.size = 0
+
+    def add(self, event: Event) -> bool:
+        if self.lines and self.size + len(event.body) > MAX_EVENT_BYTES:
+            return False
+        # A line break in JSON text can only stand between tokens, where a space means the same.
+        self.lines.append(event.body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
+        self.size += len(event.body)
+        return True
+
+
+class _FileSender:
+    def __init__(self, file: BinaryIO, lock: threading.Lock) -> None:
+        self._file = file
+        self._lock = lock
+
+    def new_batch(self) -> Batch:
+        return _FileBatch()
+
+    def send(self, batch: Batch) -> None:
+        assert isinstance(batch, _FileBatch)  # noqa: S101 - this sender made it
+        try:
+            with self._lock:
+                self._file.write(b"".join(batch.lines))
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise SinkError(f"cannot write the output file: {error.strerror}") from error
+
+    def close(self) -> None:
+        pass

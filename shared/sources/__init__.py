@@ -1,0 +1,1 @@
+"""One module per API that records come from."""

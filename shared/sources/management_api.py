@@ -1,0 +1,310 @@
+"""The Office 365 Management Activity API: subscriptions, listing, content.
+
+Contract: Microsoft's "Office 365 Management Activity API reference" and what clients meet in the field. Guarantees:
+a listing ends only when the service says that there is no next page (an empty page does not end it, a repeated page
+token is an error); links are followed only to the configured host; ``PublisherIdentifier`` is on every call; every
+request is paid for from the tenant's shared budget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from shared.budget import Budget
+from shared.clock import ServiceClock, format_wire, iso, parse_wire
+from shared.credentials import TokenSource
+from shared.errors import AuthError, Permanent, Throttled, Transient
+from shared.http import HttpClient, Response
+from shared.responses import error_code, error_for
+from shared.split import ErrorBody, split
+from shared.windows import Window, horizon
+
+logger = logging.getLogger("m365.management_api")
+
+WINDOW_REFUSED = frozenset({"AF20030", "AF20055"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """One content as the API lists it.
+
+    Attributes:
+        id: opaque content id.
+        uri: where it is fetched.
+        created: ``contentCreated`` as on the wire.
+        expires: ``contentExpiration`` as on the wire, "" where it is missing.
+        day: the UTC day of ``created``.
+        malformed: the entry's bytes where it could not be understood; such a content cannot be fetched.
+    """
+
+    id: str
+    uri: str
+    created: str
+    expires: str
+    day: date
+    malformed: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscription:
+    """A subscription as the API lists it; ``status`` is "" where the entry has none."""
+
+    status: str
+    webhook: bool
+
+
+class ManagementApi:
+    """One tenant's Management Activity API.
+
+    Args:
+        tenant_id: GUID in the path.
+        publisher_id: GUID that selects the quota.
+        root: the API's root, such as ``https://manage.office.com``.
+        http: a client pinned to that root.
+        tokens: bearer tokens.
+        budget: the tenant's request budget.
+        clock: learns the service's time from every answer.
+        stopping: says whether the run should end; waits are cut short by it.
+        tries: attempts at a request before its failure is reported.
+        backoff: seconds before the second attempt; doubles, with full jitter.
+        throttle_backoff: seconds to pause everybody where a throttled answer names none.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        *,
+        tenant_id: str,
+        publisher_id: str,
+        root: str,
+        http: HttpClient,
+        tokens: TokenSource,
+        budget: Budget,
+        clock: ServiceClock,
+        stopping: Callable[[], bool] = lambda: False,
+        tries: int = 4,
+        backoff: float = 1.0,
+        throttle_backoff: float = 30.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.feed_root = f"{root}/api/v1.0/{tenant_id}/activity/feed"
+        self._publisher = publisher_id
+        self._http = http
+        self._tokens = tokens
+        self._budget = budget
+        self._clock = clock
+        self._stopping = stopping
+        self._tries = tries
+        self._backoff = backoff
+        self._throttle_backoff = throttle_backoff
+        self._sleep = sleep
+        self._count_lock = threading.Lock()
+        self.requests = 0
+        self.throttled = 0
+
+    def subscriptions(self) -> dict[str, Subscription]:
+        """The tenant's subscriptions by content type."""
+        answer = self._call("GET", f"{self.feed_root}/subscriptions/list", check=_records)
+        found: dict[str, Subscription] = {}
+        for entry in (_object(raw) for raw in _records(answer)):
+            if isinstance(name := entry.get("contentType"), str):
+                status = entry.get("status")
+                found[name] = Subscription(
+                    status=status.lower() if isinstance(status, str) else "",
+                    webhook=bool(entry.get("webhook")),
+                )
+        return found
+
+    def start(self, content_type: str) -> None:
+        """Start a subscription without a webhook; one that is already on is a success.
+
+        An empty body removes somebody's webhook, so this is never called for what is enabled.
+        """
+        try:
+            self._call(
+                "POST", f"{self.feed_root}/subscriptions/start?contentType={quote(content_type)}"
+            )
+        except Permanent as error:
+            if error.code != "AF20024":
+                raise
+
+    def pages(self, content_type: str, window: Window) -> Iterator[list[Content]]:
+        """List a window page by page.
+
+        Raises:
+            Transient: the service repeats a page token (code ``page-loop``) or refuses one (``AF20031``): what was
+                listed so far is good, the window has to be listed again.
+            Permanent: a link to a foreign host, a missing subscription, a refused window.
+        """
+        url: str | None = (
+            f"{self.feed_root}/subscriptions/content?contentType={quote(content_type)}"
+            f"&startTime={format_wire(window.start)}&endTime={format_wire(window.end)}"
+        )
+        seen: set[str] = set()
+        while url is not None:
+            seen.add(url)
+            try:
+                answer = self._call("GET", url, check=_records)
+            except Permanent as error:
+                if error.code == "AF20031":
+                    raise Transient(str(error), code=error.code, status=error.status) from error
+                raise
+            page = [self._content(raw, window) for raw in _records(answer)]
+            following = _next_page(answer.headers)
+            if following is not None:
+                self._http.check(following)
+                if following in seen:
+                    yield page
+                    raise Transient(
+                        "the service repeated a page token; the window is listed again",
+                        code="page-loop",
+                    )
+            yield page
+            url = following
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch a content's body, inflated and whole.
+
+        Args:
+            content: as listed.
+            reserve: told the announced length and whether it is compressed, before the body is read.
+        """
+        return self._call("GET", content.uri, reserve=reserve).body
+
+    def content_uri(self, content_id: str) -> str:
+        """Where a content is fetched unless its listing said otherwise."""
+        return f"{self.feed_root}/audit/{content_id}"
+
+    def horizon(self) -> datetime:
+        """The oldest start that may be asked for now."""
+        return horizon(self._clock.now())
+
+    def _content(self, raw: bytes, window: Window) -> Content:
+        fields = _object(raw)
+        content_id, uri = fields.get("contentId"), fields.get("contentUri")
+        created, expires = fields.get("contentCreated"), fields.get("contentExpiration")
+        try:
+            day = parse_wire(created).date() if isinstance(created, str) else None
+        except ValueError:
+            day = None
+        if day is None or not isinstance(created, str):
+            created, day = iso(window.start), window.start.date()
+        if not isinstance(content_id, str) or not content_id:
+            digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
+            return Content(
+                id=f"malformed:{digest}",
+                uri="",
+                created=created,
+                expires="",
+                day=day,
+                malformed=raw,
+            )
+        return Content(
+            id=content_id,
+            uri=uri if isinstance(uri, str) and uri else self.content_uri(content_id),
+            created=created,
+            expires=expires if isinstance(expires, str) else "",
+            day=day,
+        )
+
+    def _call(
+        self,
+        method: str,
+        url: str,
+        *,
+        reserve: Callable[[int, bool], None] | None = None,
+        check: Callable[[Response], object] | None = None,
+    ) -> Response:
+        """One request with everything around it: budget, token, retries, the meaning of the answer.
+
+        ``check`` may refuse a successful answer with ``Transient``; it is then asked for again.
+        """
+        refused = failures = 0
+        while True:
+            self._budget.take(self._stopping)
+            try:
+                answer = self._once(method, url, reserve)
+                if check is not None:
+                    check(answer)
+                return answer  # noqa: TRY300 - a refusal by check is handled below
+            except AuthError as error:
+                refused += 1
+                if error.status != 401 or refused > 1:
+                    raise
+                self._tokens.invalidate()
+            except Throttled as error:
+                with self._count_lock:
+                    self.throttled += 1
+                if method == "POST" or self._stopping():
+                    # A start that comes too soon says so with the same status; waiting here would not help.
+                    raise
+                seconds = error.retry_after
+                if seconds is None:
+                    seconds = self._throttle_backoff * random.uniform(0.5, 1.5)  # noqa: S311
+                logger.info("throttled by the service: everybody pauses for %.0f s", seconds)
+                self._budget.pause(seconds)
+            except Transient:
+                failures += 1
+                if failures >= self._tries or self._stopping():
+                    raise
+                self._sleep(random.uniform(0, self._backoff * 2 ** (failures - 1)))  # noqa: S311
+
+    def _once(self, method: str, url: str, reserve: Callable[[int, bool], None] | None) -> Response:
+        self._http.check(url)
+        with self._count_lock:
+            self.requests += 1
+        answer = self._http.request(
+            method,
+            with_publisher(url, self._publisher),
+            headers={"Authorization": f"Bearer {self._tokens.token()}"},
+            on_length=reserve,
+        )
+        self._clock.observe(answer.headers.get("Date"))
+        if answer.status != 200:
+            raise error_for(answer.status, answer.headers, answer.body, self._clock.now())
+        if answer.body.lstrip()[:1] in (b"{", b"'") and error_code(answer.body):
+            # A 200 can carry an error object where an array was promised.
+            raise error_for(answer.status, answer.headers, answer.body, self._clock.now())
+        return answer
+
+
+def with_publisher(url: str, publisher: str) -> str:
+    """Add ``PublisherIdentifier`` where it is missing; nothing else of the URL is touched or encoded anew."""
+    query = urlsplit(url).query
+    if any(part.partition("=")[0].lower() == "publisheridentifier" for part in query.split("&")):
+        return url
+    return f"{url}{'&' if query else '?'}PublisherIdentifier={publisher}"
+
+
+def _next_page(headers: Mapping[str, str]) -> str | None:
+    # The reference says NextPageUri, the troubleshooting page NextPageUrl; header names have no letter case.
+    return headers.get("NextPageUri") or headers.get("NextPageUrl") or None
+
+
+def _records(answer: Response) -> list[bytes]:
+    """The elements of a listing; anything but an array is a passing failure."""
+    try:
+        return split(answer.body)
+    except (ErrorBody, Permanent) as error:
+        raise Transient(
+            f"a listing could not be read: {error}", code="not-a-list", status=answer.status
+        ) from error
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

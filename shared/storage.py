@@ -1,0 +1,340 @@
+"""The customer's storage account: how a feed's state is read and written.
+
+One place for every storage call, so that each has a timeout, bounded retries and one way to fail: ``Transient``
+(unreachable, busy), ``ConfigError`` (refused, missing account) or a plain answer. Layout, per tenant id and source:
+
+    state container         checkpoints/<tenant id>/<source>.json                      block blob, carries the lease
+                            ledger/<tenant id>/<source>/<UTC day>/<nn>.jsonl           append blobs
+                            budgets/<tenant id>/<api>.json                             request budget
+    dead letter container   <tenant id>/<source>/<UTC day>/<digest>.<kind>             block blobs
+    tables                  runs, days
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import EdmType, EntityProperty, TableServiceClient, UpdateMode
+from azure.storage.blob import BlobServiceClient, ContainerClient
+
+from shared.errors import CollectorError, ConfigError, Transient
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+STATE_CONTAINER = "m365-state"
+DEAD_LETTER_CONTAINER = "m365-dead-letters"
+RUNS_TABLE = "m365runs"
+DAYS_TABLE = "m365days"
+
+MAX_APPENDS = 40_000
+MAX_APPEND_BYTES = 1 << 20
+
+
+class Conflict(CollectorError):
+    """Somebody else changed the blob, or holds its lease; expected, and always handled by the caller."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versioned:
+    """A blob's content with the ETag to replace it by."""
+
+    data: bytes
+    etag: str
+
+
+@dataclass
+class Segments:
+    """The append blobs of one ledger day: name to committed length in bytes."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Bytes of the whole day."""
+        return sum(self.sizes.values())
+
+
+@contextlib.contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Translate the SDK's errors into ours, naming what was being done."""
+    try:
+        yield
+    except ResourceNotFoundError as error:
+        raise Transient(
+            f"storage: {what}: not found ({_code(error)})", code=_code(error), status=404
+        ) from error
+    except ClientAuthenticationError as error:
+        raise _refused(what, error) from error
+    except HttpResponseError as error:
+        status = error.status_code or 0
+        if status in (401, 403):
+            raise _refused(what, error) from error
+        if status in (409, 412):
+            raise Conflict(
+                f"storage: {what}: {_code(error)}", code=_code(error), status=status
+            ) from error
+        raise Transient(
+            f"storage: {what}: {_code(error) or type(error).__name__} (HTTP {status})",
+            code=_code(error),
+            status=status,
+        ) from error
+    except AzureError as error:
+        raise Transient(f"storage: {what}: no answer ({type(error).__name__})") from error
+
+
+def _refused(what: str, error: HttpResponseError) -> ConfigError:
+    return ConfigError(
+        f"storage: {what}: access refused ({_code(error) or error.status_code}). The function app's identity needs "
+        "the roles 'Storage Blob Data Contributor' and 'Storage Table Data Contributor' on the state account, and "
+        "the account's network rules must admit the app.",
+        code=_code(error),
+        status=error.status_code or 0,
+    )
+
+
+def _code(error: Exception) -> str:
+    return str(getattr(error, "error_code", "") or "")
+
+
+class Storage:
+    """Clients of one storage account.
+
+    Args:
+        blobs: the account's blob service.
+        tables: the account's table service.
+    """
+
+    def __init__(self, blobs: BlobServiceClient, tables: TableServiceClient) -> None:
+        self._blobs = blobs
+        self._tables = tables
+        self._ready: set[str] = set()
+
+    @classmethod
+    def from_connection_string(cls, text: str, **options: Any) -> Storage:
+        """Connect by a connection string (Azurite, or an account whose shared keys are on)."""
+        options = {**transport_options(), **options}
+        return cls(
+            BlobServiceClient.from_connection_string(text, **options),
+            TableServiceClient.from_connection_string(text, **options),
+        )
+
+    @classmethod
+    def from_identity(
+        cls, blob_endpoint: str, table_endpoint: str, credential: TokenCredential, **options: Any
+    ) -> Storage:
+        """Connect by the function app's identity."""
+        options = {**transport_options(), **options}
+        return cls(
+            BlobServiceClient(blob_endpoint, credential=credential, **options),
+            TableServiceClient(table_endpoint, credential=credential, **options),
+        )
+
+    @property
+    def state(self) -> ContainerClient:
+        """The container of checkpoints, ledger and budgets; made when it is missing."""
+        return self._container(STATE_CONTAINER)
+
+    @property
+    def dead_letters(self) -> ContainerClient:
+        """The container of dead letters; made when it is missing."""
+        return self._container(DEAD_LETTER_CONTAINER)
+
+    def _container(self, name: str) -> ContainerClient:
+        client = self._blobs.get_container_client(name)
+        if name not in self._ready:
+            with storage_errors(f"make container {name}"), contextlib.suppress(ResourceExistsError):
+                client.create_container()
+            self._ready.add(name)
+        return client
+
+    def upsert(self, table: str, entity: dict[str, Any]) -> None:
+        """Insert or replace one table row."""
+        with storage_errors(f"write table {table}"):
+            if table not in self._ready:
+                self._tables.create_table_if_not_exists(table)
+                self._ready.add(table)
+            self._tables.get_table_client(table).upsert_entity(
+                {name: _property(value) for name, value in entity.items()}, mode=UpdateMode.REPLACE
+            )
+
+    def rows(self, table: str, partition: str) -> list[dict[str, Any]]:
+        """Every row of one partition, in row key order."""
+        with storage_errors(f"read table {table}"):
+            client = self._tables.get_table_client(table)
+            try:
+                return [
+                    {name: getattr(value, "value", value) for name, value in row.items()}
+                    for row in client.query_entities(
+                        "PartitionKey eq @partition", parameters={"partition": partition}
+                    )
+                ]
+            except ResourceNotFoundError:
+                return []
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._blobs.close()
+        self._tables.close()
+
+
+def _property(value: Any) -> Any:
+    # A plain int is stored as 32 bits, which a day's bytes exceed.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return EntityProperty(value, EdmType.INT64)
+    return value
+
+
+def transport_options() -> dict[str, Any]:
+    """Timeouts and retries of every storage client: a call ends within about half a minute, whatever happens."""
+    return {
+        "connection_timeout": 5,
+        "read_timeout": 20,
+        "retry_total": 2,
+        "retry_backoff_factor": 0.4,
+        "retry_backoff_max": 3,
+        "initial_backoff": 1,
+        "increment_base": 1,
+    }
+
+
+def read_blob(container: ContainerClient, name: str) -> Versioned | None:
+    """Read a whole small blob with its ETag; None where there is none."""
+    with storage_errors(f"read {name}"):
+        try:
+            stream = container.download_blob(name)
+        except ResourceNotFoundError:
+            return None
+        return Versioned(data=stream.readall(), etag=str(stream.properties.etag))
+
+
+def write_blob(
+    container: ContainerClient,
+    name: str,
+    data: bytes,
+    *,
+    etag: str | None,
+    lease: str | None = None,
+) -> str:
+    """Write a whole small blob if it still is what was read; ``etag=None`` means it must not exist yet.
+
+    Returns:
+        The new ETag.
+
+    Raises:
+        Conflict: it changed, it exists already, or somebody else holds its lease.
+    """
+    condition: dict[str, Any] = {}
+    if etag is not None:
+        condition = {"match_condition": MatchConditions.IfNotModified, "etag": etag}
+    if lease is not None:
+        condition["lease"] = lease
+    with storage_errors(f"write {name}"):
+        answer = container.get_blob_client(name).upload_blob(
+            data, overwrite=etag is not None, length=len(data), **condition
+        )
+        return str(answer["etag"])
+
+
+class LedgerStore:
+    """The append blobs of one feed's ledger.
+
+    Args:
+        container: the state container.
+        prefix: ``ledger/<tenant id>/<source>``.
+        max_appends: appends after which a day goes on in a new segment (Azure allows 50,000 blocks a blob).
+    """
+
+    def __init__(
+        self, container: ContainerClient, prefix: str, *, max_appends: int = MAX_APPENDS
+    ) -> None:
+        self._container = container
+        self._prefix = prefix
+        self._max_appends = max_appends
+        self._current: dict[date, int] = {}
+
+    def days(self) -> dict[date, Segments]:
+        """Every stored day with the sizes of its segments."""
+        found: dict[date, Segments] = {}
+        with storage_errors(f"list {self._prefix}"):
+            for blob in self._container.list_blobs(name_starts_with=self._prefix + "/"):
+                day_text, _, segment = blob.name[len(self._prefix) + 1 :].partition("/")
+                try:
+                    day = date.fromisoformat(day_text)
+                except ValueError:
+                    continue
+                found.setdefault(day, Segments()).sizes[segment] = int(blob.size or 0)
+        return found
+
+    def read(self, day: date, segment: str, start: int) -> bytes:
+        """Read what a segment holds from byte ``start`` on."""
+        name = self._name(day, segment)
+        with storage_errors(f"read {name}"):
+            try:
+                return self._container.download_blob(name, offset=start or None).readall()
+            except HttpResponseError as error:
+                # 416: nothing has come since; 404: somebody cleaned up in between.
+                if error.status_code in (404, 416):
+                    return b""
+                raise
+
+    def append(self, day: date, data: bytes) -> tuple[str, int]:
+        """Append one block, in a new segment where the current one is full.
+
+        Returns:
+            The segment and the offset at which the block begins.
+        """
+        for _ in range(1000):
+            number = self._current.get(day, 0)
+            segment = f"{number:02d}.jsonl"
+            name = self._name(day, segment)
+            blob = self._container.get_blob_client(name)
+            with storage_errors(f"append to {name}"):
+                try:
+                    answer = self._append(blob, data)
+                except HttpResponseError as error:
+                    if _code(error) != "BlockCountExceedsLimit":
+                        raise
+                    self._current[day] = number + 1
+                    continue
+            if int(answer.get("blob_committed_block_count") or 0) >= self._max_appends:
+                self._current[day] = number + 1
+            return segment, int(answer["blob_append_offset"])
+        raise Transient(f"storage: append to {self._prefix}/{day}: no segment with room was found")
+
+    @staticmethod
+    def _append(blob: Any, data: bytes) -> dict[str, Any]:
+        try:
+            return dict(blob.append_block(data))
+        except ResourceNotFoundError:
+            with contextlib.suppress(ResourceExistsError):
+                blob.create_append_blob(match_condition=MatchConditions.IfMissing)
+            return dict(blob.append_block(data))
+
+    def resume(self, days: dict[date, Segments]) -> None:
+        """Learn from a listing which segment of each day is the last."""
+        for day, segments in days.items():
+            last = max((int(name.partition(".")[0]) for name in segments.sizes), default=0)
+            self._current[day] = max(last, self._current.get(day, 0))
+
+    def delete(self, day: date, segments: Segments) -> None:
+        """Remove a whole day."""
+        for segment in segments.sizes:
+            name = self._name(day, segment)
+            with storage_errors(f"delete {name}"), contextlib.suppress(ResourceNotFoundError):
+                self._container.delete_blob(name)
+
+    def _name(self, day: date, segment: str) -> str:
+        return f"{self._prefix}/{day.isoformat()}/{segment}"

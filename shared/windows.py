@@ -1,0 +1,136 @@
+"""Which ranges of ``contentCreated`` a run asks for. Pure functions.
+
+The Management Activity API lists by ``start <= contentCreated < end``, at most 24 h apart, at most seven days back
+(API reference, "List available content"). It promises no order, so a content can appear inside a range that was
+listed long ago. Guarantees, each a property test:
+
+- every instant between the horizon and now is covered by the ranges listed since the watermark, without a hole;
+- what lay beyond the horizon before it was ever listed comes back as a gap, never silently;
+- every instant is listed again once per cycle of slices, and once more shortly before it leaves the horizon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+HORIZON = timedelta(days=7)
+MARGIN = timedelta(minutes=5)
+OVERLAP = timedelta(hours=2)
+SLICE = timedelta(hours=4)
+LAST_CALL = timedelta(hours=1)
+MAX_WIDTH = timedelta(hours=23)
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """A range of ``contentCreated``: start inclusive, end exclusive, UTC, whole seconds."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        """Refuse an empty or reversed range."""
+        if self.start >= self.end:
+            raise ValueError(f"window start {self.start} is not before its end {self.end}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one run lists, in this order, and the cursors that hold once it did.
+
+    Attributes:
+        gap: the range that left the horizon before it was ever listed.
+        recent: from the watermark (less the overlap) to now, oldest first.
+        last_call: the oldest part of the horizon, listed once more before it can no longer be.
+        slice: the next piece of the rolling re-list.
+        end: the watermark after ``recent``.
+        tail: everything before it had its last call.
+        cursor: where the next slice starts.
+    """
+
+    gap: Window | None
+    recent: tuple[Window, ...]
+    last_call: Window | None
+    slice: Window | None
+    end: datetime
+    tail: datetime
+    cursor: datetime
+
+
+def whole_second(value: datetime) -> datetime:
+    """Cut to the whole second, which is all that the API accepts."""
+    return value.replace(microsecond=0)
+
+
+def horizon(now: datetime) -> datetime:
+    """The oldest start that the API accepts for certain."""
+    return whole_second(now) - HORIZON + MARGIN
+
+
+def split(start: datetime, end: datetime, width: timedelta) -> tuple[Window, ...]:
+    """Cut a range into adjoining windows of at most ``width``."""
+    if not timedelta(0) < width <= MAX_WIDTH:
+        raise ValueError(f"window width {width} is not between 0 and {MAX_WIDTH}")
+    windows = []
+    while start < end:
+        stop = min(start + width, end)
+        windows.append(Window(start, stop))
+        start = stop
+    return tuple(windows)
+
+
+def plan(
+    now: datetime,
+    *,
+    watermark: datetime | None,
+    cursor: datetime | None,
+    tail: datetime | None,
+    width: timedelta = SLICE,
+) -> Plan:
+    """Plan a run.
+
+    Args:
+        now: the service's clock.
+        watermark: everything before it has been listed once; None on a first run, which takes the whole horizon.
+        cursor: where the rolling re-list goes on; None: at the horizon.
+        tail: up to where the last call has been made; None: nothing yet.
+        width: the widest window of the recent range.
+    """
+    end = whole_second(now)
+    oldest = horizon(now)
+    if watermark is not None and watermark > end:
+        # A watermark from the future would hide everything until then: a wrong clock wrote it. Listing the whole
+        # horizon again is cheap, since the ledger knows what was delivered.
+        watermark = None
+    gap = None
+    if watermark is not None and watermark < oldest:
+        gap = Window(watermark, oldest)
+    start = oldest if watermark is None else max(whole_second(watermark) - OVERLAP, oldest)
+    recent = split(start, end, width)
+    reached = oldest if tail is None or tail > end else max(tail, oldest)
+    last_call = None
+    if reached <= oldest + LAST_CALL and start > oldest + SLICE:
+        last_call = Window(reached, oldest + SLICE)
+        reached = last_call.end
+    piece, following = _next_slice(cursor, oldest, start)
+    return Plan(
+        gap=gap,
+        recent=recent,
+        last_call=last_call,
+        slice=piece,
+        end=end,
+        tail=reached,
+        cursor=following,
+    )
+
+
+def _next_slice(
+    cursor: datetime | None, oldest: datetime, recent_start: datetime
+) -> tuple[Window | None, datetime]:
+    """Return the next piece of [oldest, recent_start) and the cursor after it; it wraps at the recent range."""
+    if oldest >= recent_start:
+        return None, oldest
+    start = oldest if cursor is None or not oldest <= cursor < recent_start else cursor
+    stop = min(start + SLICE, recent_start)
+    return Window(start, stop), stop if stop < recent_start else oldest
