@@ -31,6 +31,7 @@ class Tenant:
     def __init__(self, spec: TenantSpec, *, clock: Clock | None = None) -> None:
         self.spec = spec
         self._clock = clock or _utc_now
+        self._lock = threading.Lock()
         self._shift = timedelta(0)
         self.shelf = Shelf(spec, self.now)
         self.books = Books(self.shelf)
@@ -41,11 +42,12 @@ class Tenant:
 
     def now(self) -> datetime:
         """The tenant's time, in UTC; the ``Date`` header and every rule go by it."""
-        return self._clock() + self._shift
+        return self._clock().astimezone(UTC) + self._shift
 
     def advance(self, by: timedelta) -> None:
         """Move the tenant's clock; tokens keep the life they have on the wall."""
-        self._shift += by
+        with self._lock:
+            self._shift += by
 
     def offer(
         self,

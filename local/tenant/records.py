@@ -25,9 +25,9 @@ _HALF_PAD = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """One record as the tenant sends it, and its Id."""
+    """One record as the tenant sends it, and its Id when it has one."""
 
-    record_id: str
+    record_id: str | None
     raw: bytes
 
 

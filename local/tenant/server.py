@@ -18,6 +18,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -34,6 +35,9 @@ _BOM = b"\xef\xbb\xbf"
 _IDLE_S = 120.0
 _HANDSHAKE_S = 10.0
 _GZIP_CACHE_BYTES = 64 * 1024 * 1024
+
+# How long leaving the with block may take; a wake-up costs next to nothing.
+_POLL_S = 0.02
 
 
 class TenantServer:
@@ -63,7 +67,7 @@ class TenantServer:
         self._server = _TlsServer(("127.0.0.1", self._port), context)
         self._server.site = _Site(self.tenant, self.endpoint, self._gzip_level)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="tenant", daemon=True
+            target=self._server.serve_forever, args=(_POLL_S,), name="tenant", daemon=True
         )
         self._thread.start()
         return self
@@ -94,26 +98,20 @@ class _TlsServer(socketserver.ThreadingTCPServer):
         self._open: dict[socket.socket, threading.Thread] = {}
 
     def finish_request(self, request: Any, client_address: Any) -> None:
+        # The handshake happens here, on the connection's thread, and not where connections are
+        # accepted: a client that stalls in it holds up nobody.
         request.settimeout(_HANDSHAKE_S)
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tls = self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         with self._lock:
-            self._open[request] = threading.current_thread()
-        tls = None
-        try:
-            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            tls = self._context.wrap_socket(request, server_side=True)
-            with self._lock:
-                self._open[tls] = self._open.pop(request)
-            _Handler(tls, client_address, self)
-        except OSError:
-            # The client left, or does not trust our authority: its business.
-            return
-        finally:
-            with self._lock:
-                self._open.pop(request, None)
-                if tls is not None:
-                    self._open.pop(tls, None)
-            if tls is not None:
-                tls.close()
+            self._open[tls] = threading.current_thread()
+        # An OSError: the client left, or does not trust our authority. Its business.
+        with contextlib.suppress(OSError), tls:
+            if not self.stopping.is_set():
+                tls.do_handshake()
+                _Handler(tls, client_address, self)
+        with self._lock:
+            self._open.pop(tls, None)
 
     def end_connections(self) -> None:
         with self._lock:
@@ -210,8 +208,7 @@ class _Site:
         seconds = fault.retry_after or 0
         if not fault.retry_after_date:
             return f"{seconds:g}"
-        moment = self.tenant.now().timestamp() + seconds
-        return http_date(self.tenant.now().fromtimestamp(moment, self.tenant.now().tzinfo))
+        return http_date(self.tenant.now() + timedelta(seconds=seconds))
 
     def encode(self, request: Request, answer: Answer, fault: Fault | None) -> bytes:
         """The body as it goes out; sets ``Content-Encoding`` when it is compressed."""

@@ -13,7 +13,7 @@ import json
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -178,7 +178,7 @@ class Shelf:
             if cached is not None:
                 self._bodies.move_to_end(content.content_id)
                 return cached
-        body = b"[" + b",".join(self._raw_records(content)) + b"]"
+        body = b"[" + b",".join(self._raws(content)) + b"]"
         with self._lock:
             if len(body) < _CACHE_BYTES // 4 and content.content_id not in self._bodies:
                 self._bodies[content.content_id] = body
@@ -189,10 +189,9 @@ class Shelf:
 
     def events(self, content: Content) -> Iterator[Event]:
         """The events a collector has to make of a content."""
-        raws = _split(content.body) if content.body is not None else self._raw_records(content)
-        for raw in raws:
-            digest = blake2b(raw, digest_size=16).hexdigest()
-            yield Event(content.content_id, _record_id(raw) or digest, digest)
+        for record in self._records(content):
+            digest = blake2b(record.raw, digest_size=16).hexdigest()
+            yield Event(content.content_id, record.record_id or digest, digest)
 
     def record_count(self, content: Content) -> int:
         """How many events a content makes, without writing its records."""
@@ -202,24 +201,33 @@ class Shelf:
             return len(content.records)
         return content.count + len(content.extras)
 
-    def _raw_records(self, content: Content) -> list[bytes]:
+    def _raws(self, content: Content) -> Iterable[bytes]:
         if content.records is not None:
-            return list(content.records)
+            return content.records
+        return (record.raw for record in self._records(content))
+
+    def _records(self, content: Content) -> list[Record]:
+        if content.body is not None:
+            return [_found(raw) for raw in _split(content.body)]
+        if content.records is not None:
+            return [_found(raw) for raw in content.records]
         key = self._writer.key(content.content_id)
-        taken: set[str] = set()
-        raws = []
+        taken: set[str | None] = set()
+        records = []
         for number in range(content.count):
             record = self._twin(content, key, number, taken) or self._writer.write(
                 content.source, key, number, content.created
             )
             taken.add(record.record_id)
-            raws.append(record.raw)
+            records.append(record)
         for extra in content.extras:
             at = int.from_bytes(blake2b(extra, digest_size=4).digest(), "big")
-            raws.insert(at % (len(raws) + 1), extra)
-        return raws
+            records.insert(at % (len(records) + 1), _found(extra))
+        return records
 
-    def _twin(self, content: Content, key: bytes, number: int, taken: set[str]) -> Record | None:
+    def _twin(
+        self, content: Content, key: bytes, number: int, taken: set[str | None]
+    ) -> Record | None:
         """A record of an earlier content of the source, to stand in place of an own one."""
         if content.ordinal < 1 or not self._repeats(key, number):
             return None
@@ -327,6 +335,10 @@ class Shelf:
 def event_id(raw: bytes) -> str:
     """The id of the event a record becomes: its Id, else the blake2b-128 of its bytes."""
     return _record_id(raw) or blake2b(raw, digest_size=16).hexdigest()
+
+
+def _found(raw: bytes) -> Record:
+    return Record(record_id=_record_id(raw), raw=raw)
 
 
 def _record_id(raw: bytes) -> str | None:

@@ -1,0 +1,90 @@
+"""Runs a simulated tenant as a process: ``python -m local.tenant --spec FILE.json``.
+
+Prints one JSON line when it listens (endpoint, control, ca_file, ids) and ends by itself when its
+standard input does, or on SIGTERM: it cannot outlive who started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from local.certs import Certs, make_certs
+from local.tenant.control import ControlServer, profile
+from local.tenant.model import Tenant
+from local.tenant.server import TenantServer
+from local.tenant.spec import TenantSpec
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve a tenant until told to end; returns the exit status."""
+    options = _options(argv)
+    try:
+        spec = TenantSpec.from_json(json.loads(Path(options.spec).read_text("utf-8")))
+        faults = profile(options.faults)
+    except (OSError, ValueError, TypeError) as error:
+        print(f"python -m local.tenant: {error}", file=sys.stderr)
+        return 2
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    signal.signal(signal.SIGINT, lambda *_: ended.set())
+    threading.Thread(target=_await_eof, args=(ended,), daemon=True).start()
+    with contextlib.ExitStack() as stack:
+        folder = options.certs or stack.enter_context(tempfile.TemporaryDirectory())
+        certs = _certs(Path(folder))
+        tenant = Tenant(spec)
+        tenant.faults.add(*faults)
+        server = stack.enter_context(
+            TenantServer(tenant, certs=certs, port=options.port, gzip_level=options.gzip_level)
+        )
+        control = stack.enter_context(ControlServer(tenant, port=options.control_port))
+        ready = {
+            "endpoint": server.endpoint,
+            "control": control.url,
+            "ca_file": str(certs.ca_file),
+            "tenant_id": spec.tenant_id,
+            "client_id": spec.client_id,
+            "pid": os.getpid(),
+        }
+        print(json.dumps(ready), flush=True)
+        ended.wait()
+    return 0
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.tenant")
+    parser.add_argument("--spec", required=True, help="a TenantSpec as JSON")
+    parser.add_argument("--faults", default="none", help="a profile: none, mixed, harsh")
+    parser.add_argument("--certs", help="directory with the rig's certificates, or to make them")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--control-port", type=int, default=0)
+    parser.add_argument("--gzip-level", type=int, default=1, choices=range(7))
+    return parser.parse_args(argv)
+
+
+def _certs(folder: Path) -> Certs:
+    there = Certs(
+        ca_file=folder / "ca.pem", cert_file=folder / "server.pem", key_file=folder / "server.key"
+    )
+    files = (there.ca_file, there.cert_file, there.key_file)
+    return there if all(file.exists() for file in files) else make_certs(folder)
+
+
+def _await_eof(ended: threading.Event) -> None:
+    # Not sys.stdin: its lock would be held while the interpreter ends.
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    ended.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

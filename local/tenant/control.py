@@ -1,0 +1,145 @@
+"""The control port of a tenant that runs as a process: its books and its knobs over plain HTTP.
+
+``GET /books`` (summary), ``GET /events`` (expected events, JSON lines, ``?source=``),
+``GET /requests`` (JSON lines), ``POST /faults`` (a list of faults, or ``{"profile": name}``, added;
+``{"clear": true}`` takes all away first), ``POST /advance`` (``{"seconds": n}``),
+``POST /subscriptions`` (``{"source", "status"}``, as an administrator). Loopback only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import http.server
+import json
+import socketserver
+import threading
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from local.tenant.faults import PROFILES, Fault
+from local.tenant.model import Tenant
+from local.tenant.spec import SOURCES
+
+_POLL_S = 0.05
+
+
+class ControlServer:
+    """Serves the control port of one tenant until the ``with`` block is left."""
+
+    def __init__(self, tenant: Tenant, *, port: int = 0) -> None:
+        self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server.tenant = tenant
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_S,), name="control", daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """``http://127.0.0.1:<port>``."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> ControlServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._thread.join(10)
+        self._server.server_close()
+
+
+def faults_from_json(given: Any) -> tuple[Fault, ...]:
+    """Faults from a decoded body: a list, one fault, or a profile's name.
+
+    Raises:
+        ValueError: saying what is accepted.
+    """
+    if isinstance(given, list):
+        return tuple(Fault.from_json(one) for one in given)
+    if isinstance(given, dict):
+        return profile(given["profile"]) if "profile" in given else (Fault.from_json(given),)
+    raise ValueError("faults are a list of objects, or an object with 'profile'")
+
+
+def profile(name: str) -> tuple[Fault, ...]:
+    """The faults of a profile.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}, accepted are {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    tenant: Tenant
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    timeout = 30.0
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        books = self._tenant.books
+        if address.path == "/books":
+            self._reply(200, books.summary())
+        elif address.path == "/events":
+            source = dict(parse_qsl(address.query)).get("source")
+            self._lines(event._asdict() for event in books.expected_events(source))
+        elif address.path == "/requests":
+            self._lines(dataclasses.asdict(note) for note in books.requests())
+        else:
+            self._reply(404, {"error": "accepted are /books, /events and /requests"})
+
+    def do_POST(self) -> None:
+        try:
+            given = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+            self._reply(200, self._change(urlsplit(self.path).path, given))
+        except (ValueError, TypeError, KeyError) as error:
+            self._reply(400, {"error": str(error)})
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Keep quiet: standard output is for the caller."""
+
+    def _change(self, path: str, given: Any) -> dict[str, Any]:
+        tenant = self._tenant
+        match path:
+            case "/faults":
+                if isinstance(given, dict) and given.pop("clear", False):
+                    tenant.faults.clear()
+                if given:
+                    tenant.faults.add(*faults_from_json(given))
+            case "/advance":
+                tenant.advance(timedelta(seconds=float(given["seconds"])))
+            case "/subscriptions":
+                source, status = given["source"], given["status"]
+                if source not in SOURCES or status not in ("enabled", "disabled", None):
+                    raise ValueError("source is a content type, status enabled, disabled or null")
+                tenant.subscriptions.set(source, status)
+            case _:
+                raise ValueError("accepted are /faults, /advance and /subscriptions")
+        return {"now": tenant.now().isoformat()}
+
+    @property
+    def _tenant(self) -> Tenant:
+        return cast(_Server, self.server).tenant
+
+    def _lines(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._send(200, "application/x-ndjson", "".join(json.dumps(row) + "\n" for row in rows))
+
+    def _reply(self, status: int, value: object) -> None:
+        self._send(status, "application/json", json.dumps(value))
+
+    def _send(self, status: int, kind: str, text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
