@@ -7,9 +7,14 @@ not pass because a part of it was missing.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 
 import pytest
+
+from local.azurite import Azurite
+from local.certs import Certs, make_certs
+from tests.harness import Rig
 
 
 @pytest.hookimpl(wrapper=True)
@@ -36,3 +41,29 @@ def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     report.outcome = "failed"
     report.longrepr = f"REQUIRE_ALL=1 allows no skipped test, and this one was: {reason}"
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory: pytest.TempPathFactory) -> Certs:
+    """A certificate authority and a server certificate of the rig."""
+    return make_certs(tmp_path_factory.mktemp("certs"))
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """The storage account that the tests of one worker share; each uses a tenant id of its own."""
+    with Azurite() as running:
+        yield running
+
+
+@pytest.fixture
+def make_rig(certs: Certs, azurite: Azurite) -> Iterator[Callable[..., Rig]]:
+    """Make rigs whose tenant differs from the default in the given fields of ``TenantSpec``."""
+    with ExitStack() as stack:
+        yield lambda **spec: stack.enter_context(Rig(certs, azurite.connection_string, **spec))
+
+
+@pytest.fixture
+def rig(make_rig: Callable[..., Rig]) -> Rig:
+    """A rig with an empty tenant."""
+    return make_rig()

@@ -1,0 +1,307 @@
+"""The rig of a test: a simulated tenant, an event hub, storage, and the collector between them.
+
+Everything is real but Microsoft: the collector's own code, the Azure SDKs, Azurite. Time belongs to
+the tenant (``rig.tenant.advance``): the collector follows its ``Date`` header. Waits are shortened
+by ``FAST``; nothing else differs from production.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from local.certs import Certs
+from local.eventhubs import EventHubs, StoredEvent
+from local.tenant import Content, Tenant, TenantServer, TenantSpec
+from shared.app import App
+from shared.checkpoint import Checkpoint
+from shared.checkpoint import decode as decode_checkpoint
+from shared.collector import Tuning
+from shared.http import Limits
+from shared.ledger import Day, Entry, State
+from shared.publisher import Patience
+from shared.runs import RunSummary
+from shared.settings import load
+from shared.storage import DAYS_TABLE, RUNS_TABLE, LedgerStore, Storage, read_blob
+
+EXCHANGE = "Audit.Exchange"
+HUB = "m365-audit"
+SECRET = "canary~secret~of~the~rig"
+ROOT = Path(__file__).resolve().parent.parent
+
+FAST = Tuning(
+    run_seconds=30,
+    close_seconds=10,
+    retry_base=timedelta(minutes=10),
+    patience=Patience(watchdog=2.0, no_acknowledgement=4.0, linger=0.02, busy=0.1, error=0.05),
+    lease_seconds=15,
+    lease_renewal=1.0,
+    flush_every=0.05,
+    limits=Limits(connect=2, read=2, total=10, min_rate=100, grace=3),
+    backoff=0.02,
+    throttle_backoff=0.2,
+    send_timeout=1.5,
+)
+"""The collector's own patience, shortened."""
+
+Event = tuple[str, str, str]
+"""(content id, event id, blake2b-128 of the body): what one delivered event is known by."""
+
+
+def event_of(stored: StoredEvent) -> Event:
+    """What an event at the hub is known by."""
+    return (
+        str(stored.properties["content_id"]),
+        str(stored.properties["event_id"]),
+        hashlib.blake2b(stored.body, digest_size=16).hexdigest(),
+    )
+
+
+class Rig:
+    """One tenant, one hub namespace, one storage account; a context manager."""
+
+    def __init__(self, certs: Certs, storage_connection: str, **spec: Any) -> None:
+        # A tenant id of its own keeps tests apart that share one storage account.
+        values: dict[str, Any] = {
+            "tenant_id": str(uuid.uuid4()),
+            "client_id": str(uuid.uuid4()),
+            "client_secret": SECRET,
+            "contents": 0,
+            "records": 5,
+        }
+        self.tenant = Tenant(TenantSpec(**{**values, **spec}))
+        self.server = TenantServer(self.tenant, certs=certs)
+        self.hubs = EventHubs({HUB: 2})
+        self.certs = certs
+        self.storage_connection = storage_connection
+        self.storage = Storage.from_connection_string(storage_connection)
+
+    def __enter__(self) -> Rig:
+        self.server.__enter__()
+        self.hubs.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.hubs.__exit__(None, None, None)
+        self.server.__exit__(None, None, None)
+        self.storage.close()
+
+    # -- what there is to collect
+
+    def offer(self, source: str = EXCHANGE, *, hours_ago: float = 1.0, **options: Any) -> Content:
+        """Put one content into the tenant, created some hours ago."""
+        created = self.tenant.now() - timedelta(hours=hours_ago)
+        return self.tenant.offer(source, **{"created": created, **options})
+
+    def offer_many(
+        self, count: int, source: str = EXCHANGE, *, records: int = 3, hours_ago: float = 1.0
+    ) -> list[Content]:
+        """Put several contents into the tenant, a second apart."""
+        start = self.tenant.now() - timedelta(hours=hours_ago)
+        return [
+            self.tenant.offer(
+                source,
+                created=start + timedelta(seconds=n),
+                records=[record() for _ in range(records)],
+            )
+            for n in range(count)
+        ]
+
+    # -- the collector
+
+    def values(self, **more: str) -> dict[str, str]:
+        """App settings that point the collector at this rig."""
+        spec = self.tenant.spec
+        return {
+            "M365_TENANT_ID": spec.tenant_id,
+            "M365_CLIENT_ID": spec.client_id,
+            "M365_CLIENT_SECRET": SECRET,
+            "M365_LOGIN_ENDPOINT": self.server.endpoint,
+            "M365_MANAGEMENT_ENDPOINT": self.server.endpoint,
+            "M365_CA_FILE": str(self.certs.ca_file),
+            "M365_EVENTHUB_CONNECTION_STRING": self.hubs.connection_string(),
+            "M365_STORAGE_CONNECTION_STRING": self.storage_connection,
+            **more,
+        }
+
+    def app(self, tuning: Tuning = FAST, **settings: str) -> App:
+        """A fresh collector process, as it were."""
+        return App(load(self.values(**settings)), tuning=tuning)
+
+    def run(
+        self,
+        source: str = EXCHANGE,
+        *,
+        tuning: Tuning = FAST,
+        app: App | None = None,
+        settings: Mapping[str, str] | None = None,
+        **changes: Any,
+    ) -> RunSummary:
+        """Run one feed once; ``changes`` replace fields of the tuning."""
+        own = app or self.app(replace(tuning, **changes), **(settings or {}))
+        try:
+            (summary,) = own.run(source)
+            return summary
+        finally:
+            if app is None:
+                own.close()
+
+    def run_until(
+        self, done: Callable[[RunSummary], bool], *, most: int = 10, **options: Any
+    ) -> list[RunSummary]:
+        """Run one feed again and again until a run satisfies ``done``."""
+        summaries: list[RunSummary] = []
+        for _ in range(most):
+            summaries.append(self.run(**options))
+            if done(summaries[-1]):
+                return summaries
+        raise AssertionError(f"not done after {most} runs; the last: {summaries[-1]}")
+
+    def spawn(
+        self,
+        source: str = EXCHANGE,
+        *,
+        runs: int = 1,
+        tuning: Mapping[str, float] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Run one feed in a process of its own, which can then be killed."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "HARNESS": json.dumps({"source": source, "runs": runs, "tuning": dict(tuning or {})}),
+            **self.values(**(settings or {})),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.harness"],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    # -- what arrived
+
+    def events(self, source: str | None = None) -> list[Event]:
+        """Every event at the hub, repeats included."""
+        return [
+            event_of(stored)
+            for stored in self.hubs.events(HUB)
+            if source in (None, stored.properties["source"])
+        ]
+
+    def repeats(self) -> int:
+        """How many events arrived more than once, counted by how much more."""
+        return sum(count - 1 for count in Counter(self.events()).values())
+
+    def expected(self, source: str | None = None) -> set[Event]:
+        """What the tenant's books say should have arrived."""
+        return set(self.tenant.expected_events(source))
+
+    def assert_complete(self, source: str | None = None) -> None:
+        """The set of events at the hub is the set that the tenant offered."""
+        arrived, expected = set(self.events(source)), self.expected(source)
+        assert arrived == expected, (
+            f"{len(expected - arrived)} of {len(expected)} events missing, "
+            f"{len(arrived - expected)} that nobody offered"
+        )
+
+    # -- what was written down
+
+    def ledger(self, source: str = EXCHANGE) -> dict[str, Entry]:
+        """The merged ledger of a feed, read anew from storage."""
+        store = LedgerStore(self.storage.state, f"ledger/{self.tenant.spec.tenant_id}/{source}")
+        entries: dict[str, Entry] = {}
+        for day, segments in store.days().items():
+            ledger = Day(day)
+            for segment in sorted(segments.sizes):
+                ledger.load(store.read(day, segment, 0))
+            entries.update(ledger.entries)
+        return entries
+
+    def ledger_day(self, day: date, source: str = EXCHANGE) -> Day:
+        """One day of a feed's ledger, gap records included, read anew from storage."""
+        store = LedgerStore(self.storage.state, f"ledger/{self.tenant.spec.tenant_id}/{source}")
+        found = Day(day)
+        for segment in sorted(store.days()[day].sizes):
+            found.load(store.read(day, segment, 0))
+        return found
+
+    def delivered(self, source: str = EXCHANGE) -> set[str]:
+        """The ids of the contents that the ledger calls delivered."""
+        return {e.id for e in self.ledger(source).values() if e.state == State.DELIVERED}
+
+    def assert_nothing_claimed_early(self, source: str = EXCHANGE) -> None:
+        """Every content that the ledger calls delivered has all of its events at the hub."""
+        arrived = set(self.events(source))
+        for content_id in self.delivered(source):
+            wanted = {event for event in self.expected(source) if event[0] == content_id}
+            assert wanted <= arrived, f"{content_id} is called delivered and is not"
+
+    def checkpoint_name(self, source: str = EXCHANGE) -> str:
+        """The feed's checkpoint blob."""
+        return f"checkpoints/{self.tenant.spec.tenant_id}/{source}.json"
+
+    def checkpoint(self, source: str = EXCHANGE) -> Checkpoint:
+        """The stored checkpoint."""
+        stored = read_blob(self.storage.state, self.checkpoint_name(source))
+        assert stored is not None
+        return decode_checkpoint(stored.data, "test")
+
+    def run_rows(self, source: str = EXCHANGE) -> list[dict[str, Any]]:
+        """The rows of the table of runs, newest first."""
+        return self.storage.rows(RUNS_TABLE, f"{self.tenant.spec.tenant_id}_{source}")
+
+    def day_rows(self, source: str = EXCHANGE) -> list[dict[str, Any]]:
+        """The rows of the table of days."""
+        return self.storage.rows(DAYS_TABLE, f"{self.tenant.spec.tenant_id}_{source}")
+
+    def dead_letters(self, source: str = EXCHANGE) -> dict[str, bytes]:
+        """Every dead letter of a feed: name to bytes."""
+        container = self.storage.dead_letters
+        prefix = f"{self.tenant.spec.tenant_id}/{source}/"
+        return {
+            blob.name: container.download_blob(blob.name).readall()
+            for blob in container.list_blobs(name_starts_with=prefix)
+        }
+
+
+def record(**fields: Any) -> bytes:
+    """A small audit record with an id of its own, as compact bytes; None removes a field."""
+    values = {
+        "CreationTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        "Id": str(uuid.uuid4()),
+        "Operation": "Send",
+        "RecordType": 2,
+        "Workload": "Exchange",
+        **fields,
+    }
+    kept = {name: value for name, value in values.items() if value is not None}
+    return json.dumps(kept, separators=(",", ":")).encode()
+
+
+def main(argv: Sequence[str] = ()) -> None:
+    """Run a feed with the settings of the environment: the process that ``Rig.spawn`` starts."""
+    del argv
+    order = json.loads(os.environ["HARNESS"])
+    tuning = replace(FAST, **order["tuning"])
+    app = App(load(os.environ), tuning=tuning)
+    for _ in range(order["runs"]):
+        (summary,) = app.run(order["source"])
+        print(summary.log_line(), flush=True)
+    app.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
