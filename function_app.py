@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import azure.functions as func
 
 from functions.audit import blueprint as audit
+
+# The Azure SDKs log every request at INFO, which would drown the run summaries.
+logging.getLogger("azure").setLevel(logging.WARNING)
 
 app = func.FunctionApp()
 app.register_functions(audit)

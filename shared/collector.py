@@ -40,6 +40,7 @@ logger = logging.getLogger("m365.collector")
 
 START_COOL_DOWN = timedelta(minutes=15)
 RELISTS = 3
+MAX_UNLISTED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +256,8 @@ class _Work:
         self._checkpoint = Checkpoint()
         self._loaded = False
         self._listed_to_now = False
+        self._unlisted = 0
+        self._last_run: datetime | None = None
         self._pipeline: Pipeline | None = None
         self._publisher: Publisher[Work] | None = None
         self._in_work: set[str] = set()
@@ -273,6 +276,7 @@ class _Work:
         self._checkpoint = self._checkpoints.load()
         self._ledger.open(self._checkpoint.closed)
         self._loaded = True
+        self._last_run = self._checkpoint.updated
 
     # -- collecting
 
@@ -359,20 +363,35 @@ class _Work:
             pipeline.submit(Work(content, entry))
 
     def _list_all(self, todo: Plan) -> None:
-        """List every window of the plan, moving the checkpoint after each."""
+        """List every window of the plan, moving the checkpoint after each.
+
+        A window that cannot be listed does not keep the newer ones waiting, but the watermark stays before it.
+        """
         for window in todo.recent:
-            self._list_window(window)
+            if not self._try_window(window):
+                continue
             # The overlap lies behind the watermark, which a stored value from the future must not survive.
             mark = self._checkpoint.watermark
-            if mark is None or not window.end <= mark <= todo.end:
+            if not self._unlisted and (mark is None or not window.end <= mark <= todo.end):
                 self._save(watermark=window.end)
-        self._listed_to_now = True
-        if todo.last_call is not None:
-            self._list_window(todo.last_call)
-        self._save(tail=todo.tail)
-        if todo.slice is not None:
-            self._list_window(todo.slice)
-        self._save(cursor=todo.cursor)
+        self._listed_to_now = not self._unlisted
+        if todo.last_call is None or self._try_window(todo.last_call):
+            self._save(tail=todo.tail)
+        if todo.slice is None or self._try_window(todo.slice):
+            self._save(cursor=todo.cursor)
+
+    def _try_window(self, window: Window) -> bool:
+        """List a window; False where it could not be, which is tried again by the next run."""
+        try:
+            self._list_window(window)
+        except (Transient, Permanent) as error:
+            self._unlisted += 1
+            self._problems.append(error)
+            logger.warning("window %s to %s is not listed: %s", window.start, window.end, error)
+            if self._unlisted >= MAX_UNLISTED:
+                raise
+            return False
+        return True
 
     def _list_window(self, window: Window) -> None:
         """List a window to its end; again from its start where the service lost the thread."""
@@ -591,6 +610,8 @@ class _Work:
             summary.sink_busy = self._publisher.busy
         summary.caught_up = self._listed_to_now and not pending
         runs.write_days(counts, now)
+        if self._last_run is None or self._last_run.date() < now.date():
+            runs.drop_old(now)
 
 
 def _by_day(window: Window) -> Iterable[tuple[date, Window]]:

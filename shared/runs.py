@@ -15,6 +15,8 @@ from shared.clock import iso
 from shared.ledger import Counts
 from shared.storage import DAYS_TABLE, RUNS_TABLE, Storage
 
+KEEP_RUNS = timedelta(days=90)
+KEEP_DAYS = timedelta(days=400)
 FAR_FUTURE = datetime(3000, 1, 1, tzinfo=UTC)
 
 
@@ -89,8 +91,7 @@ class Runs:
 
     def write(self, summary: RunSummary) -> None:
         """Insert or replace a run's row; the newest run comes first in the table."""
-        started = datetime.fromisoformat(summary.started)
-        key = f"{int((FAR_FUTURE - started) / timedelta(milliseconds=1)):015d}_{summary.run}"
+        key = f"{_newest_first(datetime.fromisoformat(summary.started))}_{summary.run}"
         self._storage.upsert(
             RUNS_TABLE,
             {"PartitionKey": self._partition, "RowKey": key, **summary.fields()},
@@ -117,3 +118,16 @@ class Runs:
                     "updated": iso(now),
                 },
             )
+
+    def drop_old(self, now: datetime) -> None:
+        """Remove runs older than 90 days and days older than 13 months."""
+        self._storage.delete_rows(
+            RUNS_TABLE, self._partition, after=_newest_first(now - KEEP_RUNS), before=None
+        )
+        self._storage.delete_rows(
+            DAYS_TABLE, self._partition, after=None, before=(now - KEEP_DAYS).date().isoformat()
+        )
+
+
+def _newest_first(started: datetime) -> str:
+    return f"{int((FAR_FUTURE - started) / timedelta(milliseconds=1)):015d}"

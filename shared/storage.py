@@ -13,6 +13,7 @@ One place for every storage call, so that each has a timeout, bounded retries an
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -183,6 +184,22 @@ class Storage:
                 ]
             except ResourceNotFoundError:
                 return []
+
+    def delete_rows(
+        self, table: str, partition: str, *, after: str | None, before: str | None
+    ) -> None:
+        """Delete up to a hundred rows of a partition whose row key lies beyond a bound."""
+        query, bound = ("RowKey gt @bound", after) if after else ("RowKey lt @bound", before)
+        with storage_errors(f"clean table {table}"):
+            client = self._tables.get_table_client(table)
+            found = client.query_entities(
+                f"PartitionKey eq @partition and {query}",
+                parameters={"partition": partition, "bound": bound},
+                select=["PartitionKey", "RowKey"],
+                results_per_page=100,
+            )
+            for row in itertools.islice(found, 100):
+                client.delete_entity(row["PartitionKey"], row["RowKey"])
 
     def close(self) -> None:
         """Close the connections."""
