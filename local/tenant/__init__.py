@@ -8,10 +8,10 @@ serves it over TLS on localhost; ``Fault`` and ``PROFILES`` say what goes wrong 
 from __future__ import annotations
 
 from local.tenant.books import Books, RequestNote
+from local.tenant.content import Content, Event, event_id
 from local.tenant.faults import ACTIONS, PROFILES, Fault, Faults
 from local.tenant.model import Tenant
 from local.tenant.server import TenantServer
-from local.tenant.shelf import Content, Event, event_id
 from local.tenant.spec import SOURCES, TenantSpec
 
 __all__ = [

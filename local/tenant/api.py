@@ -14,11 +14,11 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
+from local.tenant.content import Content
 from local.tenant.errors import AF_ERRORS, af_body, single_quoted
 from local.tenant.faults import PAGE_ACTIONS, Fault
 from local.tenant.messages import JSON_TYPE, Answer, Request
 from local.tenant.model import Tenant
-from local.tenant.shelf import Content
 from local.tenant.spec import SOURCES, is_guid
 from local.tenant.subscriptions import Refused
 from local.tenant.windows import PageTokens, Window, requested_window
@@ -107,7 +107,7 @@ class ActivityApi:
             raise Refused("AF20051", content_id)
         return Answer(
             status=200,
-            body=self._tenant.shelf.body(content),
+            body=lambda: self._tenant.shelf.bodies.body(content),
             headers={"Content-Type": JSON_TYPE},
             cache_key=content_id,
             note=lambda: self._tenant.books.note_served(content_id),

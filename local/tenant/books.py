@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from local.tenant.shelf import Event, Shelf
+from local.tenant.content import Event
+from local.tenant.shelf import Shelf
 from local.tenant.spec import SOURCES
 
 # Kinds of requests; those of the Management API count against its quota.
@@ -105,7 +106,7 @@ class Books:
             event
             for content in self._shelf.visible(source)
             if wanted is None or content.content_id in wanted
-            for event in self._shelf.events(content)
+            for event in self._shelf.bodies.events(content)
         }
 
     def summary(self) -> dict[str, Any]:
@@ -127,7 +128,7 @@ class Books:
             row["served"] += served[name] > 0
             row["servings"] += served[name]
             row["refused"] += refused[name] > 0
-            row["offered_events"] += self._shelf.record_count(content)
+            row["offered_events"] += self._shelf.bodies.record_count(content)
         statuses: dict[str, Counter[str]] = {}
         for note in notes:
             statuses.setdefault(note.kind, Counter())[str(note.status)] += 1

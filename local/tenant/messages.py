@@ -56,14 +56,21 @@ class Request:
 
 @dataclass(kw_only=True)
 class Answer:
-    """What goes back; ``note`` is called when it is about to be sent unharmed."""
+    """What goes back; ``note`` is called when it is about to be sent unharmed.
+
+    A ``body`` that takes time to make is a callable; one with a ``cache_key`` is always the same.
+    """
 
     status: int
-    body: bytes = b""
+    body: bytes | Callable[[], bytes] = b""
     headers: dict[str, str] = field(default_factory=dict)
     code: str | None = None
     cache_key: str | None = None
     note: Callable[[], None] | None = None
+
+    def whole(self) -> bytes:
+        """The body, made now if need be."""
+        return self.body if isinstance(self.body, bytes) else self.body()
 
 
 _FEED = r"/api/v1(?:\.0)?/(?P<tenant>[^/]+)/activity/feed"

@@ -17,8 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.tenant.books import Books
+from local.tenant.content import Content, Event
 from local.tenant.faults import Faults
-from local.tenant.shelf import Content, Event, Shelf
+from local.tenant.shelf import Shelf
 from local.tenant.spec import TenantSpec
 from local.tenant.subscriptions import Subscriptions
 

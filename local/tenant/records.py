@@ -7,20 +7,15 @@ Shapes come from ``shapes``; filling one costs a hash, a few slices and a ``%``.
 
 from __future__ import annotations
 
-import json
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from itertools import accumulate
-from random import Random
 
+from local.tenant.pads import Pads, compact, pads_of
 from local.tenant.shapes import PADS, SHAPES, SLIM, Shape
-
-# Runs of pads end after the wanted size; on average by half an element.
-_HALF_PAD = 60
+from local.tenant.words import APPS, FILES, NAMES, SUBJECTS, UPNS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +53,7 @@ class RecordWriter:
         slots["op"] = form.operations[digest[2] % len(form.operations)]
         slots["type"] = str(form.types[digest[3] % len(form.types)])
         slots["time"] = _creation_time(digest, created, shift_s)
-        slots["pads"] = form.pads.text(digest[4] << 8 | digest[5], target - form.base - _HALF_PAD)
+        slots["pads"] = form.pads.text(digest[4] << 8 | digest[5], target - form.base)
         return Record(record_id=slots["id"], raw=(form.text % slots).encode())
 
 
@@ -80,9 +75,8 @@ class _Slots(dict[str, str]):
         self.hex = digest.hex()
 
     def __missing__(self, name: str) -> str:
-        kind = name.rstrip("0123456789")
-        value = _MAKERS[kind](self, int(name[len(kind) :] or 0))
-        self[name] = value
+        make, number = _SLOT_MAKERS[name]
+        self[name] = value = make(self, number)
         return value
 
 
@@ -109,73 +103,6 @@ def _ip(slots: _Slots, number: int) -> str:
     return f"{('198.51.100', '203.0.113', '192.0.2')[value % 3]}.{value}"
 
 
-_FIRST = (
-    "Mira",
-    "Tomas",
-    "Zo\u00eb",
-    "\u00d8ystein",
-    "\u0141ukasz",
-    "Aiko",
-    "Jos\u00e9",
-    "Anna",
-    "\u041e\u043b\u044c\u0433\u0430",
-    "\u6e21\u8fba",
-    "Fatma",
-    "Liam",
-)
-_LAST = (
-    "Kovac",
-    "Berg",
-    "M\u00fcller",
-    "Sm\u00f8rdal",
-    "Nowak",
-    "Tanaka",
-    "Ib\u00e1\u00f1ez",
-    "\u9234\u6728",
-    "O\u2019Neill",
-    "Schmidt",
-)
-_NAMES = tuple(f"{first} {last}" for first in _FIRST for last in _LAST)
-_UPNS = tuple(
-    f"{first}.{last}{number}@lumenfield.example"
-    for number in ("", "2", "3")
-    for first in ("mira", "tomas", "zoe", "oystein", "lukasz", "aiko", "jose", "anna", "olga")
-    for last in ("kovac", "berg", "mueller", "smordal", "nowak", "tanaka", "ibanez", "schmidt")
-)
-# These stand inside JSON strings, so what JSON escapes is escaped here, in the forms writers use.
-_FILES = (
-    "Budget 2027.xlsx",
-    "offer.docx",
-    "\u00e9t\u00e9 \u2013 plan.docx",
-    "\u898b\u7a4d\u66f8.pdf",
-    "R\\u0026D.pptx",
-    "\U0001f389 party.pptx",
-    "notes.txt",
-    "cards.csv",
-    "caf\\u00e9.md",
-    "\u0633\u062c\u0644.xlsx",
-    'a \\"quoted\\" name.docx',
-)
-_SUBJECTS = (
-    "Lunch on Friday",
-    "Invoices",
-    "Monthly close",
-    "Stra\u00dfe \u0026 Stadt",
-    "Re: \u4f1a\u8b70",
-    "Fwd: \\u003curgent\\u003e",
-    "Finance close",
-    "\\ud83d\\ude00 hi",
-    "Kvart\u00e1l 3\\/4",
-    "tab\\there",
-    "Rapport d\u2019\u00e9t\u00e9",
-)
-_APPS = (
-    "00000002-0000-0ff1-ce00-000000000000",
-    "d3590ed6-52b3-4102-aeff-aad2292ab01c",
-    "00000003-0000-0ff1-ce00-000000000000",
-    "1fec8e78-bce4-4aaf-ab1b-5451cc387264",
-)
-
 _MAKERS: Mapping[str, Callable[[_Slots, int], str]] = {
     "id": lambda slots, number: _guid(slots, 0),
     "guid": _guid,
@@ -184,34 +111,17 @@ _MAKERS: Mapping[str, Callable[[_Slots, int], str]] = {
     "port": lambda slots, number: str(1024 + int.from_bytes(slots.digest[42:44], "big") % 60000),
     "puid": lambda slots, number: f"1003{slots.hex[20:32].upper()}",
     "ip": _ip,
-    "upn": _pick(_UPNS, 20),
-    "UPN": _pick(tuple(upn.upper() for upn in _UPNS), 20),
-    "name": _pick(_NAMES, 24),
-    "file": _pick(_FILES, 30),
-    "subject": _pick(_SUBJECTS, 33),
-    "app": _pick(_APPS, 36),
+    "upn": _pick(UPNS, 20),
+    "UPN": _pick(tuple(upn.upper() for upn in UPNS), 20),
+    "name": _pick(NAMES, 24),
+    "file": _pick(FILES, 30),
+    "subject": _pick(SUBJECTS, 33),
+    "app": _pick(APPS, 36),
 }
 
 
-class _Pads:
-    """List elements that bring a record to its size: any run of a fixed ring of them."""
-
-    def __init__(self, elements: Sequence[str]) -> None:
-        self._count = len(elements)
-        # Twice around, so that a run from any start is one slice.
-        self._ring = tuple("," + element for element in elements) * 2
-        self._ends = tuple(accumulate((len(text.encode()) for text in self._ring), initial=0))
-        self._round = self._ends[self._count]
-
-    def text(self, start: int, size: int) -> str:
-        """Elements of about ``size`` bytes, beginning with the one numbered ``start``."""
-        if size <= 0:
-            return ""
-        start %= self._count
-        rounds, rest = divmod(size, self._round)
-        end = bisect_left(self._ends, self._ends[start] + rest)
-        run = "".join(self._ring[start:end])
-        return "".join(self._ring[: self._count]) * rounds + run if rounds else run
+# The makers of the slots that shapes really use, with their numbers: known when forms are made.
+_SLOT_MAKERS: dict[str, tuple[Callable[[_Slots, int], str], int]] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,73 +132,13 @@ class _Form:
     base: int
     operations: tuple[str, ...]
     types: tuple[int, ...]
-    pads: _Pads
-
-
-def _pad_elements(kind: str) -> list[str]:
-    # Fixed for all tenants: what differs between records are their slots.
-    draw = Random(f"pads {kind}")
-
-    def word(size: int) -> str:
-        return f"{draw.getrandbits(4 * size):0{size}x}"
-
-    def guid() -> str:
-        return f"{word(8)}-{word(4)}-5{word(3)}-a{word(3)}-{word(12)}"
-
-    makers: dict[str, Callable[[], object]] = {
-        "pairs": lambda: {
-            "Name": draw.choice(("AppDisplayName", "IsCompliant", "TrustType", "Policy", "Id")),
-            "Value": draw.choice((guid(), "True", word(24), "Gr\u00f6\u00dfe " + word(6))),
-        },
-        "changes": lambda: {
-            "Name": draw.choice(("Member", "KeyDescription", "StrongAuthenticationMethod")),
-            "NewValue": f'[\r\n  "{guid()}"\r\n]',
-            "OldValue": draw.choice(("[]", "", f'[\r\n  "{word(12)}"\r\n]')),
-        },
-        "mails": lambda: {
-            "Id": f"RgAAAAC2{word(24)}",
-            "InternetMessageId": f"<{guid()}@lumenfield.example>",
-            "ParentFolder": {"Id": f"LgAAAAC2{word(16)}", "Path": "\\Inbox"},
-            "Subject": draw.choice(("Lunch", "R\u00e9union", "Invoice " + word(6))),
-        },
-        "folder_items": lambda: {
-            "InternetMessageId": f"<{guid()}@lumenfield.example>",
-            "Id": f"RgAAAAC2{word(24)}",
-            "SizeInBytes": draw.randrange(1000, 90000),
-        },
-        "guids": guid,
-        "members": lambda: {
-            "DisplayName": draw.choice(_NAMES),
-            "Role": draw.randrange(3),
-            "UPN": draw.choice(_UPNS),
-        },
-        "links": lambda: {"AlertLinkHref": f"https://security.microsoft.com/alerts/{guid()}"},
-        "resources": lambda: {
-            "Action": "Read",
-            "Id": guid(),
-            "Name": f"plan {word(6)}.docx",
-            "SiteUrl": f"https://lumenfield.sharepoint.com/sites/{word(8)}/plan.docx",
-            "listItemUniqueId": guid(),
-        },
-        "matches": lambda: {
-            "Confidence": draw.choice((65, 75, 85)),
-            "Count": draw.randrange(1, 9),
-            "Location": "Message Body",
-            "SensitiveInformationTypeName": draw.choice(("IBAN", "Passport", "Card Number")),
-            "SensitiveType": guid(),
-        },
-    }
-    return [_compact(makers[kind]()) for _ in range(64)]
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    pads: Pads
 
 
 _SLOT = re.compile(r"<([a-zA-Z]+[0-9]?)>")
 
 
-def _form(shape: Shape, pads: _Pads) -> _Form:
+def _form(shape: Shape, pads: Pads) -> _Form:
     head = {
         "CreationTime": "<time>",
         "Id": "<id>",
@@ -296,12 +146,16 @@ def _form(shape: Shape, pads: _Pads) -> _Form:
         "OrganizationId": "<org>",
         "RecordType": "#type",
     }
-    text = _compact({**head, **shape.body}).replace("%", "%%")
+    text = compact({**head, **shape.body}).replace("%", "%%")
     known = {*_MAKERS, "time", "id", "op", "org"}
     text = _SLOT.sub(
         lambda found: f"%({found[1]})s" if found[1].rstrip("0123456789") in known else found[0],
         text,
     )
+    for name in re.findall(r"%\((\w+)\)s", text) + re.findall(r'"#(\w+)"', text):
+        kind = name.rstrip("0123456789")
+        if kind in _MAKERS:
+            _SLOT_MAKERS[name] = _MAKERS[kind], int(name[len(kind) :] or 0)
     text = re.sub(r'"#(\w+)"', r"%(\1)s", text).replace(f',"{PADS}"', "%(pads)s")
     sample = _Slots(bytes(range(64)))
     sample.update(time="2026-11-20T08:14:52", org=_guid(sample, 1), op=shape.operations[0])
@@ -316,7 +170,7 @@ def _form(shape: Shape, pads: _Pads) -> _Form:
 
 
 _PADS = {
-    kind: _Pads(_pad_elements(kind))
+    kind: pads_of(kind)
     for kind in sorted({shape.pads for shapes in SHAPES.values() for shape in shapes})
 }
 _FORMS = {

@@ -8,33 +8,25 @@ all its threads and connections.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import http.server
 import socket
 import socketserver
 import ssl
 import struct
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Iterator
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, cast
 
 from local.certs import Certs
-from local.tenant.api import ActivityApi, error_answer, http_date
-from local.tenant.books import API_KINDS, RequestNote
-from local.tenant.errors import AAD_ERRORS, aad_body, af_body
-from local.tenant.faults import HARMLESS, Fault
-from local.tenant.login import Login
-from local.tenant.messages import JSON_TYPE, Answer, Request
+from local.tenant.api import http_date
+from local.tenant.faults import Fault
+from local.tenant.messages import Answer, Request
 from local.tenant.model import Tenant
+from local.tenant.site import Site
 
-_BOM = b"\xef\xbb\xbf"
 _IDLE_S = 120.0
 _HANDSHAKE_S = 10.0
-_GZIP_CACHE_BYTES = 64 * 1024 * 1024
 
 # How long leaving the with block may take; a wake-up costs next to nothing.
 _POLL_S = 0.02
@@ -65,7 +57,7 @@ class TenantServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certs.cert_file, self.certs.key_file)
         self._server = _TlsServer(("127.0.0.1", self._port), context)
-        self._server.site = _Site(self.tenant, self.endpoint, self._gzip_level)
+        self._server.site = Site(self.tenant, self.endpoint, self._gzip_level)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_S,), name="tenant", daemon=True
         )
@@ -88,7 +80,7 @@ class _TlsServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
-    site: _Site
+    site: Site
 
     def __init__(self, address: tuple[str, int], context: ssl.SSLContext) -> None:
         super().__init__(address, _Handler)
@@ -121,145 +113,6 @@ class _TlsServer(socketserver.ThreadingTCPServer):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
         for _, thread in open_now:
             thread.join(5)
-
-
-class _Site:
-    """Everything the handlers share."""
-
-    def __init__(self, tenant: Tenant, endpoint: str, gzip_level: int) -> None:
-        self.tenant = tenant
-        self._api = ActivityApi(tenant, endpoint)
-        self._login = Login(tenant, endpoint)
-        self._gzip_level = gzip_level
-        self._lock = threading.Lock()
-        self._zipped: OrderedDict[str, bytes] = OrderedDict()
-        self._zipped_bytes = 0
-
-    def fault_for(self, request: Request) -> Fault | None:
-        """The fault to play on a request."""
-        return self.tenant.faults.pick(request.kind, self.source_of(request), request.content_id)
-
-    def source_of(self, request: Request) -> str | None:
-        """The content type a request is about."""
-        if request.content_id is not None:
-            content = self.tenant.shelf.find(request.content_id)
-            return None if content is None else content.source
-        return request.query.get("contenttype")
-
-    def answer(self, request: Request, fault: Fault | None) -> Answer:
-        """The answer before anything happens to its bytes."""
-        played = None if fault is None else self._played(request, fault)
-        if played is not None:
-            return played
-        if request.kind == "discovery":
-            return self._login.discovery(request)
-        if request.kind == "token":
-            return self._login.token(request)
-        if request.kind in API_KINDS:
-            return self._api.answer(request, fault)
-        return Answer(status=404, body=b"{}", headers={"Content-Type": JSON_TYPE})
-
-    def _played(self, request: Request, fault: Fault) -> Answer | None:
-        """The answer that a fault puts in place of the right one."""
-        publisher = request.query.get("publisheridentifier", "")
-        answer: Answer
-        match fault.action:
-            case "status":
-                answer = self._status(request, fault)
-            case "throttle":
-                answer = error_answer("AF429", f"Get{request.kind.capitalize()}", publisher)
-                answer.status = fault.status or 403
-            case "error_object":
-                code = fault.code or "AF50000"
-                answer = Answer(status=200, body=af_body(code, "An error occurred."), code=code)
-                answer.headers["Content-Type"] = JSON_TYPE
-            case "redirect":
-                answer = Answer(status=fault.status or 302, headers={"Location": fault.url or ""})
-            case "expire_tokens":
-                self.tenant.tokens.expire()
-                return None
-            case _:
-                return None
-        if fault.retry_after is not None:
-            answer.headers["Retry-After"] = self._retry_after(fault)
-        answer.headers.update(fault.headers)
-        return answer
-
-    def _status(self, request: Request, fault: Fault) -> Answer:
-        code = fault.code
-        if code is not None and code.startswith("AADSTS"):
-            number = int(code.removeprefix("AADSTS"))
-            answer = Answer(
-                status=AAD_ERRORS[number][1],
-                body=aad_body(number, self.tenant.now(), "", ""),
-                headers={"Content-Type": JSON_TYPE},
-                code=code,
-            )
-        elif code is not None:
-            answer = error_answer(code, request.content_id or "", "")
-        else:
-            answer = Answer(status=500, headers={"Content-Type": "text/html"})
-        if fault.body is not None:
-            answer.body = fault.body.encode()
-        answer.status = fault.status or answer.status
-        return answer
-
-    def _retry_after(self, fault: Fault) -> str:
-        seconds = fault.retry_after or 0
-        if not fault.retry_after_date:
-            return f"{seconds:g}"
-        return http_date(self.tenant.now() + timedelta(seconds=seconds))
-
-    def encode(self, request: Request, answer: Answer, fault: Fault | None) -> bytes:
-        """The body as it goes out; sets ``Content-Encoding`` when it is compressed."""
-        action = None if fault is None else fault.action
-        body, key = answer.body, answer.cache_key
-        if action == "bom":
-            body, key = _BOM + body, None
-        elif action == "truncate_json":
-            body, key = body[: len(body) * 2 // 3], None
-        accepts = "gzip" in request.headers.get("accept-encoding", "")
-        if accepts and body and self._gzip_level and answer.status == 200:
-            answer.headers["Content-Encoding"] = "gzip"
-            body = self._zip(key, body)
-        if action == "truncate_gzip":
-            body = body[: len(body) * 2 // 3]
-        return body
-
-    def _zip(self, key: str | None, body: bytes) -> bytes:
-        with self._lock:
-            if key is not None and key in self._zipped:
-                self._zipped.move_to_end(key)
-                return self._zipped[key]
-        zipped = gzip.compress(body, self._gzip_level, mtime=0)
-        if key is not None and len(zipped) < _GZIP_CACHE_BYTES // 4:
-            with self._lock:
-                if key not in self._zipped:
-                    self._zipped[key] = zipped
-                    self._zipped_bytes += len(zipped)
-                    while self._zipped_bytes > _GZIP_CACHE_BYTES:
-                        self._zipped_bytes -= len(self._zipped.popitem(last=False)[1])
-        return zipped
-
-    def note(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
-        """Write a request into the books, before its answer leaves."""
-        self.tenant.books.note_request(
-            RequestNote(
-                at=time.monotonic(),
-                kind=request.kind,
-                status=0 if answer is None else answer.status,
-                code=None if answer is None else answer.code,
-                source=self.source_of(request),
-                content_id=request.content_id,
-                authorization="authorization" in request.headers,
-                publisher=request.query.get("publisheridentifier"),
-                fault=None if fault is None else fault.action,
-                path=request.target,
-            )
-        )
-        unharmed = fault is None or fault.action in HARMLESS
-        if answer is not None and answer.note is not None and unharmed:
-            answer.note()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -353,7 +206,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _never_end(self, answer: Answer, body: bytes, fault: Fault) -> None:
         # Blanks behind the array are still good JSON, so only a deadline can end this.
         answer.headers.pop("Content-Encoding", None)
-        self._write(self._head(answer, None, close=True) + _chunk(answer.body))
+        self._write(self._head(answer, None, close=True) + _chunk(answer.whole()))
         self.close_connection = False
         while not self.close_connection:
             if self._server.stopping.wait(max(fault.delay_s, 0.01)):

@@ -65,7 +65,9 @@ def test_the_same_seed_writes_the_same_bytes() -> None:
 
 
 def bodies(tenant: Tenant) -> dict[str, bytes]:
-    return {content.content_id: tenant.shelf.body(content) for content in tenant.shelf.offered()}
+    return {
+        content.content_id: tenant.shelf.bodies.body(content) for content in tenant.shelf.offered()
+    }
 
 
 def test_two_tenants_of_one_seed_and_time_are_equal() -> None:

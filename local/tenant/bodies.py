@@ -1,0 +1,144 @@
+"""What is in the contents of a simulated tenant: their bodies, and the events expected of them.
+
+Bodies are written from the seed when somebody asks for them and kept in a bounded cache; what a
+test gave goes out as it is. The same content always has the same bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from random import Random
+
+from local.tenant.content import Content, Event, record_id, split_records
+from local.tenant.records import Record, RecordWriter
+from local.tenant.spec import TenantSpec
+
+
+class Bodies:
+    """Writes the bodies of one tenant. Safe to use from several threads.
+
+    ``written`` holds, per source, the contents that are written from the seed, in the order of
+    their ordinals; it may grow. Repeated records are taken from there.
+    """
+
+    def __init__(self, spec: TenantSpec, written: Mapping[str, Sequence[Content]]) -> None:
+        self._spec = spec
+        self._written = written
+        self._writer = RecordWriter(
+            seed=spec.seed, tenant_id=spec.tenant_id, record_bytes=spec.record_bytes
+        )
+        self._cache = ByteCache()
+
+    def body(self, content: Content) -> bytes:
+        """What the tenant answers for a content: a JSON array, or what a test gave."""
+        if content.body is not None:
+            return content.body
+        body = self._cache.get(content.content_id)
+        if body is None:
+            body = b"[" + b",".join(self._raws(content)) + b"]"
+            self._cache.put(content.content_id, body)
+        return body
+
+    def events(self, content: Content) -> Iterator[Event]:
+        """The events a collector has to make of a content."""
+        for record in self._records(content):
+            digest = blake2b(record.raw, digest_size=16).hexdigest()
+            yield Event(content.content_id, record.record_id or digest, digest)
+
+    def record_count(self, content: Content) -> int:
+        """How many events a content makes, without writing its records."""
+        if content.body is not None:
+            return len(split_records(content.body))
+        if content.records is not None:
+            return len(content.records)
+        return content.count + len(content.extras)
+
+    def _raws(self, content: Content) -> Iterable[bytes]:
+        if content.records is not None:
+            return content.records
+        return (record.raw for record in self._records(content))
+
+    def _records(self, content: Content) -> list[Record]:
+        if content.body is not None:
+            return [_read(raw) for raw in split_records(content.body)]
+        if content.records is not None:
+            return [_read(raw) for raw in content.records]
+        key = self._writer.key(content.content_id)
+        taken: set[str | None] = set()
+        records = []
+        for number in range(content.count):
+            record = self._twin(content, key, number, taken) or self._writer.write(
+                content.source, key, number, content.created
+            )
+            taken.add(record.record_id)
+            records.append(record)
+        for extra in content.extras:
+            at = int.from_bytes(blake2b(extra, digest_size=4).digest(), "big")
+            records.insert(at % (len(records) + 1), _read(extra))
+        return records
+
+    def _twin(
+        self, content: Content, key: bytes, number: int, taken: set[str | None]
+    ) -> Record | None:
+        """A record of an earlier content of the source, to stand in place of an own one."""
+        if content.ordinal < 1 or not self._repeats(key, number):
+            return None
+        draw = Random(key + number.to_bytes(4, "big"))
+        written = self._written[content.source]
+        for _ in range(8):
+            other = written[draw.randrange(content.ordinal)]
+            if not other.count:
+                continue
+            other_key = self._writer.key(other.content_id)
+            at = draw.randrange(other.count)
+            if other.ordinal > 0 and self._repeats(other_key, at):
+                continue
+            # Most repeats are the same bytes; some differ in a field, as tenants do it.
+            shift_s = 1 if draw.random() < 0.25 else 0
+            record = self._writer.write(
+                content.source, other_key, at, other.created, shift_s=shift_s
+            )
+            if record.record_id not in taken:
+                return record
+        return None
+
+    def _repeats(self, key: bytes, number: int) -> bool:
+        if not self._spec.duplicate_ids:
+            return False
+        draw = blake2b(number.to_bytes(4, "big"), key=key, digest_size=4, person=b"repeat")
+        return int.from_bytes(draw.digest(), "big") < self._spec.duplicate_ids * 2**32
+
+
+class ByteCache:
+    """The most recently used byte strings, up to a total size. Safe to use from several threads."""
+
+    def __init__(self, limit: int = 64 * 1024 * 1024) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: str) -> bytes | None:
+        """What was put under ``key``, if it is still there."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def put(self, key: str, raw: bytes) -> None:
+        """Keep ``raw``; what is larger than all of the cache is not kept."""
+        with self._lock:
+            if len(raw) > self._limit or key in self._kept:
+                return
+            self._kept[key] = raw
+            self._size += len(raw)
+            while self._size > self._limit:
+                self._size -= len(self._kept.popitem(last=False)[1])
+
+
+def _read(raw: bytes) -> Record:
+    return Record(record_id=record_id(raw), raw=raw)
