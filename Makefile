@@ -59,7 +59,7 @@ define choose_python
 		consider python3; consider python; \
 	fi; \
 	if [ -z "$$python" ]; then \
-		printf 'Python 3.11, 3.12 or 3.13 with its venv module is needed. Looked at:%b\n' "$${seen:-\n  $(or $(PYTHON),PATH and pyenv): nothing}" >&2; \
+		printf 'Python 3.11, 3.12 or 3.13 with its venv module is needed. Looked at:%b\n' "$${seen:-\n  $(if $(PYTHON),$(PYTHON): no such program,PATH and pyenv: nothing there)}" >&2; \
 		printf 'Install one, or name it: make PYTHON=/path/to/python\n' >&2; exit 1; \
 	fi
 endef
