@@ -262,3 +262,5 @@ def test_a_stopped_server_starts_again_on_its_port_with_its_events(bounded: Boun
     with server:
         assert server.port == port
         assert len(server.events("audit")) == 1
+    server.reset()
+    assert server.events("audit") == []
