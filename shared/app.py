@@ -48,7 +48,7 @@ class App:
         settings: the configuration.
         tuning: what a run may use; from the settings where it is None.
         sink: takes the place of Event Hubs.
-        on_progress: called now and then with each growing summary.
+        on_progress: called now and then with each growing summary, and with each that is complete.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class App:
         # A feed that had to wait for its turn has that much less time.
         seconds = max(1.0, end - time.monotonic())
         summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
+        self._on_progress(summary)
         level = logging.ERROR if summary.status == "failed" else logging.INFO
         logger.log(level, "feed_run %s", summary.log_line())
         return summary
@@ -222,14 +223,29 @@ def _with_seconds(tuning: Tuning, seconds: float) -> Tuning:
     return replace(tuning, run_seconds=min(tuning.run_seconds, seconds))
 
 
-@functools.cache
+_of_process: App | None = None
+_of_process_lock = threading.Lock()
+
+
 def current() -> App:
     """The app of this process, made from the environment on the first call.
 
     Raises:
         ConfigError: naming every problem of the configuration; the next call looks again.
     """
-    return App(load(os.environ))
+    global _of_process
+    with _of_process_lock:
+        # Timers of one process run at the same time and have to share its budget and its hub connections.
+        if _of_process is None:
+            _of_process = App(load(os.environ))
+        return _of_process
+
+
+def use(app: App | None) -> None:
+    """Make ``app`` the app of this process; None lets the next call make one from the environment."""
+    global _of_process
+    with _of_process_lock:
+        _of_process = app
 
 
 class RunFailed(CollectorError):
