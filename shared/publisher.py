@@ -144,6 +144,7 @@ class Publisher(Generic[K]):
         self._lock = threading.Condition()
         self._queue: deque[tuple[Delivery[K], Event]] = deque()
         self._outstanding = 0
+        self._unreported = 0
         self._waiting_since: float | None = None
         self._last_error: CollectorError | None = None
         self._closing = False
@@ -183,7 +184,7 @@ class Publisher(Generic[K]):
             delivery.ended = True
             done = self._complete(delivery)
         if done:
-            self._on_settled(delivery)
+            self._report(delivery)
 
     def break_off(self, delivery: Delivery[K]) -> None:
         """The content's stream failed: what was sent of it is sent, and it never settles."""
@@ -201,7 +202,10 @@ class Publisher(Generic[K]):
         with self._lock:
             self._closing = True
             self._lock.notify_all()
-            while self._outstanding and self.error is None and self._clock() < deadline:
+            # What is acknowledged must also have been reported: the caller writes it down next.
+            while self._clock() < deadline and (
+                self._unreported or (self._outstanding and self.error is None)
+            ):
                 self._lock.wait(0.05)
             left = self._outstanding
             self._stopped = True
@@ -332,7 +336,7 @@ class Publisher(Generic[K]):
             delivery.dead += 1
             done = self._subtract(delivery, 1)
         if done:
-            self._on_settled(delivery)
+            self._report(delivery)
 
     def _credit(self, slot: _Slot[K], size: int) -> None:
         """The batch is acknowledged: subtract it from its contents, once."""
@@ -353,7 +357,7 @@ class Publisher(Generic[K]):
                     settled.append(delivery)
         self._pace.acknowledged(size)
         for delivery in settled:
-            self._on_settled(delivery)
+            self._report(delivery)
 
     def _subtract(self, delivery: Delivery[K], number: int) -> bool:
         delivery.outstanding -= number
@@ -363,12 +367,20 @@ class Publisher(Generic[K]):
             self._lock.notify_all()
         return self._complete(delivery)
 
-    @staticmethod
-    def _complete(delivery: Delivery[K]) -> bool:
+    def _complete(self, delivery: Delivery[K]) -> bool:
         if delivery.outstanding or not delivery.ended or delivery.broken or delivery.settled:
             return False
         delivery.settled = True
+        self._unreported += 1
         return True
+
+    def _report(self, delivery: Delivery[K]) -> None:
+        try:
+            self._on_settled(delivery)
+        finally:
+            with self._lock:
+                self._unreported -= 1
+                self._lock.notify_all()
 
     def _failed(self, slot: _Slot[K], error: CollectorError) -> None:
         """A send (or a dead letter) failed: its events go back to the head of the queue, and we wait a little."""
