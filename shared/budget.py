@@ -79,7 +79,8 @@ class Budget:
         limit: requests allowed in any ``window``.
         window: seconds.
         hold: seconds within which a block of requests is used or forfeited.
-        patience: longest wait in seconds; beyond it the run had better end and leave the rest to the next one.
+        patience: longest pause in seconds that the service may ask for; beyond it the run had better end and leave
+            the rest to the next one.
         now: seconds since 1970.
         sleep: waits, cut short by the caller where a run ends.
     """
@@ -130,7 +131,7 @@ class Budget:
                 raise Throttled(
                     "the request budget was used up when the run had to end", code="budget"
                 )
-            if wait > self._patience:
+            if self._paused_until - self._now() > self._patience:
                 raise Throttled(
                     f"the service asked for a pause of which {wait:.0f} s are left",
                     code="budget",
