@@ -30,7 +30,7 @@ from shared.settings import Connection, Settings, load
 from shared.sinks import EventHubSink, Sink
 from shared.sources.management_api import ManagementApi
 from shared.stop import Stop
-from shared.storage import Storage
+from shared.storage import Storage, transport_options
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -125,11 +125,15 @@ class App:
     def storage(self) -> Storage:
         """The state account."""
         settings = self.settings
+        options = transport_options(self._tuning.storage_silence)
         if settings.storage_connection_string:
-            return Storage.from_connection_string(settings.storage_connection_string)
+            return Storage.from_connection_string(settings.storage_connection_string, **options)
         host = f"{settings.storage_account}.{{}}.{settings.storage_suffix}"
         return Storage.from_identity(
-            f"https://{host.format('blob')}", f"https://{host.format('table')}", self._identity
+            f"https://{host.format('blob')}",
+            f"https://{host.format('table')}",
+            self._identity,
+            **options,
         )
 
     @functools.cached_property
