@@ -43,6 +43,8 @@ class Stats:
         faults: times a fault acted.
         delivered: events sent to readers.
         held: answers withheld at the moment.
+        websockets: connections that came as WebSockets.
+        pongs: answers of clients to pings.
         hubs: per hub, the events stored in each partition.
     """
 
@@ -58,6 +60,8 @@ class Stats:
     faults: int = 0
     delivered: int = 0
     held: int = 0
+    websockets: int = 0
+    pongs: int = 0
     hubs: dict[str, list[int]] = field(default_factory=dict)
 
 

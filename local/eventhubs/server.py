@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from local.eventhubs.connection import Connection
 from local.eventhubs.faults import Faults
 from local.eventhubs.hub import StoredEvent
 from local.eventhubs.namespace import KEY, KEY_NAME, Namespace, Stats
+from local.eventhubs.websocket import Entrance, WebSocket
 
 ADDRESS: Final = "127.0.0.1"
 TLS_HOST: Final = "localhost"
@@ -173,7 +173,7 @@ class EventHubs:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         server = await self._loop.create_server(
-            lambda: Connection(self._namespace), ADDRESS, self._port, ssl=self._tls_context()
+            lambda: Entrance(self._namespace), ADDRESS, self._port, ssl=self._tls_context()
         )
         started.set_result(server.sockets[0].getsockname()[1])
         await self._stopping.wait()
