@@ -33,6 +33,7 @@ class Pace:
         self._lock = threading.Lock()
         self._rate: float | None = None
         self._grown = 0.0
+        self._halved = 0.0
         self._next = 0.0
         self._acknowledged: deque[tuple[float, int]] = deque()
         self.busy_count = 0
@@ -58,10 +59,14 @@ class Pace:
             self._forget(now)
 
     def busy(self) -> None:
-        """Halve the rate, because the hub is over its throughput."""
+        """Halve the rate, once a second at most, because the hub is over its throughput."""
         with self._lock:
             now = self._clock()
             self.busy_count += 1
+            if self._rate is not None and now - self._halved < 1.0:
+                # Several senders are refused at once for one and the same excess.
+                return
+            self._halved = now
             self._forget(now)
             measured = sum(size for _, size in self._acknowledged) / SPAN
             current = self._rate if self._rate is not None else measured
