@@ -14,6 +14,8 @@ MB = 1_000_000
 
 
 class Time:
+    """A clock that only the test moves."""
+
     def __init__(self) -> None:
         self.now = 1000.0
 
