@@ -250,6 +250,8 @@ class Publisher(Generic[K]):
         except Exception as error:  # noqa: BLE001 - a dead sender must end the run, not hang it
             self._fail(SinkError(f"a sending thread failed ({type(error).__name__}: {error})"))
             logger.exception("a sending thread failed")
+            # Nobody knows what state its connection is in.
+            self._discard(slot)
         finally:
             if slot.abandoned:
                 self._abandoned.ended()
@@ -280,7 +282,7 @@ class Publisher(Generic[K]):
         if not slot.load:
             return
         if (delay := self._pace.delay(size)) > 0:
-            time.sleep(delay)
+            self._pause(delay)
         if not self._may_send(slot):
             return
         try:
