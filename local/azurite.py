@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from local.certs import Certs
 from local.tether import ChildError, Tether
 
 ACCOUNT = "devstoreaccount1"
@@ -31,7 +32,7 @@ _HOME = Path(__file__).resolve().parents[1] / ".cache" / "node"
 _SCRIPT = _HOME / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _OLDEST_NODE = 22
 _SERVICES = ("blob", "queue", "table")
-_LISTENING = re.compile(r"Azurite (\w+) service is successfully listening at http://[\d.]+:(\d+)")
+_LISTENING = re.compile(r"Azurite (\w+) service is successfully listening at https?://[\d.]+:(\d+)")
 # Azurite starts its services in this order, so this line means that all of them are up.
 _ALL_UP = "Azurite Table service is successfully listening"
 _PORT_TAKEN = "EADDRINUSE"
@@ -45,14 +46,21 @@ class Azurite:
     """One storage account, from `start` to `stop`, or for the length of a `with` block.
 
     `memory_mb` bounds what blobs and queue messages may hold; a write beyond it is refused. With a
-    `location`, a folder, everything is kept there instead and found again by the next instance.
+    `location`, a folder, everything is kept there instead and found again by the next instance. With
+    `certs` it speaks TLS, and a client has to be told their authority.
     """
 
     def __init__(
-        self, *, memory_mb: int = 4096, timeout_s: float = 60.0, location: Path | None = None
+        self,
+        *,
+        memory_mb: int = 4096,
+        timeout_s: float = 60.0,
+        location: Path | None = None,
+        certs: Certs | None = None,
     ) -> None:
         self._memory_mb = memory_mb
         self._location = location
+        self._certs = certs
         self._timeout_s = timeout_s
         # Port 0 lets the kernel choose; what it chose is kept for a restart.
         self._ports = dict.fromkeys(_SERVICES, 0)
@@ -124,7 +132,7 @@ class Azurite:
     def connection_string(self) -> str:
         """What the storage SDKs, and `AzureWebJobsStorage`, take."""
         return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+            f"DefaultEndpointsProtocol={self._scheme};AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
             f"BlobEndpoint={self.blob_endpoint};QueueEndpoint={self.queue_endpoint};"
             f"TableEndpoint={self.table_endpoint};"
         )
@@ -146,6 +154,8 @@ class Azurite:
         ports = [word for name in _SERVICES for word in (f"--{name}Port", str(self._ports[name]))]
         # The SDKs speak newer versions of the API than Azurite knows by name.
         options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        if self._certs is not None:
+            options += ["--cert", str(self._certs.cert_file), "--key", str(self._certs.key_file)]
         if self._location is None:
             keep = ["--inMemoryPersistence", "--extentMemoryLimit", str(self._memory_mb)]
         else:
@@ -160,10 +170,14 @@ class Azurite:
             grace_s=0.0 if self._location is None else 10.0,
         )
 
+    @property
+    def _scheme(self) -> str:
+        return "http" if self._certs is None else "https"
+
     def _endpoint(self, service: str) -> str:
         if not self._ports[service]:
             raise RuntimeError("Azurite has no ports before its first start")
-        return f"http://127.0.0.1:{self._ports[service]}/{ACCOUNT}"
+        return f"{self._scheme}://127.0.0.1:{self._ports[service]}/{ACCOUNT}"
 
     def _running(self) -> Tether:
         if self._child is None:

@@ -111,7 +111,9 @@ class ConnectProxy:
     @property
     def url(self) -> str:
         """What HTTPS_PROXY takes, with name and password where they are demanded."""
-        who = f"{quote(self._user, safe='')}:{quote(self._password, safe='')}@" if self._user else ""
+        who = (
+            f"{quote(self._user, safe='')}:{quote(self._password, safe='')}@" if self._user else ""
+        )
         return f"http://{who}{ADDRESS}:{self._port}"
 
     @property
@@ -160,7 +162,9 @@ class ConnectProxy:
         target = target.rpartition(" ")[0]
         tunnel = method == "CONNECT"
         try:
-            host, port = _address(target if tunnel else urlsplit(target).netloc, 0 if tunnel else 80)
+            host, port = _address(
+                target if tunnel else urlsplit(target).netloc, 0 if tunnel else 80
+            )
         except ValueError:
             host, port = "", 0
         await asyncio.sleep(self._delay_s)

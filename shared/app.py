@@ -22,7 +22,7 @@ from shared.clock import ServiceClock
 from shared.collector import Feed, Parts, Tuning, run_feed
 from shared.credentials import token_source
 from shared.errors import CollectorError
-from shared.http import HttpClient
+from shared.http import HttpClient, Limits
 from shared.pace import Pace
 from shared.publisher import Abandoned
 from shared.runs import RunSummary
@@ -125,13 +125,12 @@ class App:
     def storage(self) -> Storage:
         """The state account."""
         settings = self.settings
-        options = transport_options(self._tuning.storage_silence)
+        options = transport_options(self._tuning.storage_silence, settings.network)
         if settings.storage_connection_string:
             return Storage.from_connection_string(settings.storage_connection_string, **options)
-        host = f"{settings.storage_account}.{{}}.{settings.storage_suffix}"
         return Storage.from_identity(
-            f"https://{host.format('blob')}",
-            f"https://{host.format('table')}",
+            settings.storage_blob_endpoint,
+            settings.storage_table_endpoint,
             self._identity,
             **options,
         )
@@ -141,7 +140,9 @@ class App:
         from azure.identity import DefaultAzureCredential
 
         client_id = self.settings.identity_client_id
-        options = {"managed_identity_client_id": client_id} if client_id else {}
+        options = self.settings.network.credential_options()
+        if client_id:
+            options["managed_identity_client_id"] = client_id
         return DefaultAzureCredential(**options)
 
     def _sink(self, hub: str, tenant_id: str) -> Sink:
@@ -159,6 +160,11 @@ class App:
                     credential=None if by_key else self._identity,
                     partition_key=key,
                     send_timeout=self._tuning.send_timeout,
+                    options=settings.network.eventhub_options(
+                        settings.eventhub_host,
+                        transport=settings.eventhub_transport,
+                        endpoint=settings.eventhub_endpoint,
+                    ),
                 )
             return self._sinks[hub, key]
 
@@ -173,7 +179,7 @@ class App:
                 return self._apis[connection.name]
             settings = self.settings
             clock = self._clocks[connection.name] = ServiceClock()
-            tokens = token_source(connection, ca_file=settings.ca_file)
+            tokens = token_source(connection, network=settings.network)
             budget = self._budgets.setdefault(
                 connection.tenant_id,
                 Budget(
@@ -184,7 +190,7 @@ class App:
             )
             http = HttpClient(
                 connection.management,
-                verify=settings.ca_file or True,
+                verify=settings.network.verify,
                 limits=self._tuning.limits,
             )
 
@@ -220,6 +226,11 @@ def tuning_of(settings: Settings) -> Tuning:
         retry_base=timedelta(seconds=settings.retry_seconds),
         fetch_threads=settings.fetch_threads,
         bytes_in_flight=settings.bytes_in_flight,
+        limits=Limits(
+            connect=settings.network.connect,
+            read=settings.network.read,
+            total=settings.network.total,
+        ),
     )
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared.errors import AuthError, CollectorError, ConfigError, Transient
+from shared.network import Network, reason_of
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -99,13 +100,14 @@ def translate(error: Exception, name: str) -> CollectorError:
             f"https://login.microsoftonline.com/error?code={code})",
             code=f"AADSTS{code}",
         )
+    why = f"AADSTS{code}" if code else reason_of(error) or type(error).__name__
     return Transient(
-        f"connection '{name}': no token from Entra ({type(error).__name__}{', AADSTS' + code if code else ''})",
+        f"connection '{name}': no token from Entra ({why})",
         code=f"AADSTS{code}" if code else "no-token",
     )
 
 
-def token_source(connection: Connection, *, ca_file: str = "") -> AzureTokenSource:
+def token_source(connection: Connection, *, network: Network | None = None) -> AzureTokenSource:
     """Tokens for the Management Activity API of a connection."""
     if not connection.client_secret:
         raise ConfigError(f"connection '{connection.name}' has no client secret", code="no-secret")
@@ -113,7 +115,6 @@ def token_source(connection: Connection, *, ca_file: str = "") -> AzureTokenSour
     def make() -> TokenCredential:
         from azure.identity import ClientSecretCredential
 
-        options: dict[str, Any] = {"connection_verify": ca_file} if ca_file else {}
         return ClientSecretCredential(
             connection.tenant_id,
             connection.client_id,
@@ -121,11 +122,9 @@ def token_source(connection: Connection, *, ca_file: str = "") -> AzureTokenSour
             authority=connection.login,
             # Discovery would ask login.microsoftonline.com about an authority that is not Microsoft's.
             disable_instance_discovery=not connection.known_login,
-            connection_timeout=10,
-            read_timeout=20,
             retry_total=2,
             retry_backoff_factor=0.4,
-            **options,
+            **(network or Network()).credential_options(),
         )
 
     return AzureTokenSource(make, connection.scope, connection.name)

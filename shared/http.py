@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests.utils import get_environ_proxies
 
 from shared.errors import Permanent, Transient
+from shared.network import proxies_for, reason_of
 
 _inflater: Any
 try:
@@ -107,7 +107,7 @@ class HttpClient:
         self._verify = verify
         self._limits = limits or Limits()
         self._clock = clock
-        self._proxies = get_environ_proxies(endpoint, no_proxy=None)
+        self._proxies = proxies_for(endpoint)
         self._local = threading.local()
 
     def check(self, url: str) -> None:
@@ -161,7 +161,8 @@ class HttpClient:
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Transient(
-                f"no answer from {self.origin[1]} ({_reason(error)})", code="no-answer"
+                f"no answer from {self.origin[1]} ({reason_of(error) or _names(error)})",
+                code="no-answer",
             ) from error
         try:
             if 300 <= answer.status_code < 400:
@@ -217,7 +218,7 @@ class HttpClient:
                     )
         except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
             raise Transient(
-                f"{self.origin[1]} broke off after {size} bytes ({_reason(error)})",
+                f"{self.origin[1]} broke off after {size} bytes ({_names(error)})",
                 code="cut-short",
             ) from error
         if not chunks and answer.status_code == 200 and not _announced(answer):
@@ -246,7 +247,7 @@ def _length(text: str | None) -> int:
     return int(text) if text and _DIGITS.fullmatch(text) else 0
 
 
-def _reason(error: BaseException) -> str:
+def _names(error: BaseException) -> str:
     """Name an error without its text, which may quote URLs."""
     names = [type(error).__name__]
     cause = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None

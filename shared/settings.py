@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from uuid import UUID
 from shared.clouds import CLOUDS, Cloud
 from shared.errors import ConfigError
 from shared.http import origin
+from shared.network import AMQP, TRANSPORTS, Network
 
 SOURCES = (
     "Audit.AzureActiveDirectory",
@@ -124,6 +126,16 @@ SETTINGS: tuple[Setting, ...] = (
         help="Event Hubs by connection string instead (emulators, tests).",
         secret=True,
     ),
+    Setting(
+        name="M365_EVENTHUB_TRANSPORT",
+        default=AMQP,
+        help="`amqp` (port 5671, through no proxy) or `websocket` (port 443, through HTTPS_PROXY if set).",
+    ),
+    Setting(
+        name="M365_EVENTHUB_ENDPOINT",
+        default="",
+        help="Where to connect to in place of the namespace's own host (private endpoint, relay): `sb://host:port`.",
+    ),
     *_outputs(),
     Setting(
         name="M365_PARTITION_KEY",
@@ -142,6 +154,16 @@ SETTINGS: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting(
+        name="M365_STORAGE_BLOB_ENDPOINT",
+        default="",
+        help="The account's blob endpoint, where it is not `https://<account>.blob.<the cloud's suffix>`.",
+    ),
+    Setting(
+        name="M365_STORAGE_TABLE_ENDPOINT",
+        default="",
+        help="The account's table endpoint, likewise.",
+    ),
+    Setting(
         name="M365_IDENTITY_CLIENT_ID",
         default="",
         help="Client id of the user-assigned identity for Event Hubs and Storage; empty: the app's own identity.",
@@ -149,7 +171,23 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="M365_CA_FILE",
         default="",
-        help="File of certificate authorities to trust for Microsoft 365 and Entra, where a private one signs them.",
+        help="PEM file of the certificate authorities to trust for Microsoft 365, Entra, Storage and Event Hubs alike. "
+        "It takes the place of the public ones, so those that are still needed belong into it too.",
+    ),
+    Setting(
+        name="M365_CONNECT_SECONDS",
+        default="10",
+        help="Longest time to connect to any service (with `amqp`, Event Hubs has one second, which cannot be set).",
+    ),
+    Setting(
+        name="M365_READ_SECONDS",
+        default="30",
+        help="Longest silence of a service; storage is given 10 s at most, since leases depend on it.",
+    ),
+    Setting(
+        name="M365_TOTAL_SECONDS",
+        default="300",
+        help="Longest time for one whole answer of the Microsoft 365 APIs.",
     ),
     Setting(
         name="M365_REQUESTS_PER_MINUTE",
@@ -184,6 +222,8 @@ _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_ENDPOINT = re.compile(r"Endpoint=sb://([^/:;]+)")
+_RELAY = re.compile(r"(sb://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?/?")
 _STORAGE = re.compile(
     r"(^|;)\s*(AccountName=|BlobEndpoint=|UseDevelopmentStorage=true)", re.IGNORECASE
 )
@@ -241,17 +281,25 @@ class Settings:
     hubs: Mapping[str, str]
     eventhub_namespace: str
     eventhub_connection_string: str = field(repr=False)
+    eventhub_transport: str
+    eventhub_endpoint: str
     partition_key: str
-    storage_account: str
-    storage_suffix: str
+    storage_blob_endpoint: str
+    storage_table_endpoint: str
     storage_connection_string: str = field(repr=False)
     identity_client_id: str
-    ca_file: str
+    network: Network
     requests_per_minute: int
     run_seconds: float
     retry_seconds: float
     fetch_threads: int
     bytes_in_flight: int
+
+    @property
+    def eventhub_host(self) -> str:
+        """The namespace's host, wherever it is named."""
+        found = _ENDPOINT.search(self.eventhub_connection_string)
+        return found.group(1) if found else self.eventhub_namespace
 
     def connections_for(self, source: str) -> tuple[Connection, ...]:
         """The connections from which a source is collected."""
@@ -336,7 +384,7 @@ def load(values: Mapping[str, str]) -> Settings:
             if read.text("M365_IDENTITY_CLIENT_ID")
             else ""
         ),
-        ca_file=read.text("M365_CA_FILE"),
+        network=_network(read),
         requests_per_minute=int(read.number("M365_REQUESTS_PER_MINUTE", 5, 100_000)),
         run_seconds=read.number("M365_RUN_SECONDS", 1, 86_400),
         retry_seconds=read.number("M365_RETRY_SECONDS", 0, 86_400),
@@ -388,15 +436,41 @@ def _eventhub(read: _Reader) -> dict[str, str]:
             "found a value without 'Endpoint=sb://'",
             "a connection string of an Event Hubs namespace",
         )
-    return {"eventhub_namespace": namespace, "eventhub_connection_string": secret}
+    return {
+        "eventhub_namespace": namespace,
+        "eventhub_connection_string": secret,
+        "eventhub_transport": _transport(read),
+        "eventhub_endpoint": _relay(read),
+    }
+
+
+def _transport(read: _Reader) -> str:
+    name = "M365_EVENTHUB_TRANSPORT"
+    transport = read.text(name).lower()
+    if transport not in TRANSPORTS:
+        read.problem(
+            _setting(name), f"found {_shown(transport)}", f"one of {', '.join(TRANSPORTS)}"
+        )
+    return transport
+
+
+def _relay(read: _Reader) -> str:
+    name = "M365_EVENTHUB_ENDPOINT"
+    text = read.text(name)
+    if not text:
+        return ""
+    if not _RELAY.fullmatch(text):
+        read.problem(
+            _setting(name), f"found {_shown(text)}", "sb://host or sb://host:port, without a path"
+        )
+    # The SDK appends a path of its own.
+    return f"sb://{text.removeprefix('sb://').rstrip('/')}"
 
 
 def _storage(read: _Reader) -> dict[str, str]:
     account = read.text("M365_STORAGE_ACCOUNT")
     secret = read.text("M365_STORAGE_CONNECTION_STRING")
     expected = "the name of a storage account (3 to 24 lower-case letters and digits)"
-    if not account and not secret:
-        read.problem(_setting("M365_STORAGE_ACCOUNT"), "not set", expected)
     if account and not _ACCOUNT.fullmatch(account):
         read.problem(_setting("M365_STORAGE_ACCOUNT"), f"found {_shown(account)}", expected)
     if secret and not _STORAGE.search(secret):
@@ -405,12 +479,46 @@ def _storage(read: _Reader) -> dict[str, str]:
             "found a value without 'AccountName=' or 'BlobEndpoint='",
             "a connection string of a storage account, or 'UseDevelopmentStorage=true' for Azurite",
         )
-    cloud = CLOUDS.get(read.text("M365_CLOUD").lower(), CLOUDS["worldwide"])
-    return {
-        "storage_account": account,
-        "storage_suffix": cloud.storage_suffix,
-        "storage_connection_string": secret,
+    endpoints = {
+        f"storage_{service}_endpoint": _storage_endpoint(read, service, account)
+        for service in ("blob", "table")
     }
+    if not secret and not all(endpoints.values()):
+        read.problem(_setting("M365_STORAGE_ACCOUNT"), "not set", expected)
+    return {**endpoints, "storage_connection_string": secret}
+
+
+def _storage_endpoint(read: _Reader, service: str, account: str) -> str:
+    name = f"M365_STORAGE_{service.upper()}_ENDPOINT"
+    if text := read.text(name):
+        return read.url(_setting(name), text)
+    cloud = CLOUDS.get(read.text("M365_CLOUD").lower(), CLOUDS["worldwide"])
+    return f"https://{account}.{service}.{cloud.storage_suffix}" if account else ""
+
+
+def _network(read: _Reader) -> Network:
+    return Network(
+        ca_file=_ca_file(read),
+        connect=read.number("M365_CONNECT_SECONDS", 0.1, 40),
+        read=read.number("M365_READ_SECONDS", 0.1, 600),
+        total=read.number("M365_TOTAL_SECONDS", 1, 3600),
+    )
+
+
+def _ca_file(read: _Reader) -> str:
+    path = read.text("M365_CA_FILE")
+    if path:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except OSError as error:
+            # Of a file without certificates, too, OpenSSL says that in its own words.
+            why = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+            read.problem(
+                _setting("M365_CA_FILE"),
+                f"found {_shown(path)}, {why}",
+                "a PEM file of certificate authorities that the app can read",
+            )
+    return path
 
 
 def _connections(read: _Reader) -> tuple[Connection, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from shared.errors import CollectorError, SinkError
+from shared.network import reason_of
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -243,6 +244,9 @@ def sink_error(error: Exception, hub: str) -> CollectorError:
         return SinkBusy(f"{what}: over its throughput ({condition})", code=condition)
     if "size-exceeded" in condition:
         return EventTooLarge(f"{what}: refused a batch for its size", code=condition)
+    # Before what the SDK calls it: over WebSockets a host that does not resolve is an authentication error to it.
+    if why := reason_of(error):
+        return SinkError(f"{what}: no connection: {why}", code=condition or type(error).__name__)
     if isinstance(error, AuthenticationError) or "unauthorized" in condition:
         return SinkRefused(
             f"{what}: access refused. The function app's identity needs the role 'Azure Event Hubs Data Sender' on "
@@ -258,7 +262,8 @@ def sink_error(error: Exception, hub: str) -> CollectorError:
     if isinstance(error, unreachable) or condition in BROKEN:
         return SinkError(
             f"{what}: the connection broke or nothing answered ({condition or type(error).__name__}). Should it last, "
-            "check the namespace's name and network rules, and that port 5671 is open on the way",
+            "check the namespace's name and network rules, and that port 5671 is open on the way (where only 443 "
+            "is, set M365_EVENTHUB_TRANSPORT to websocket)",
             code=condition or type(error).__name__,
         )
     return SinkError(

@@ -31,6 +31,7 @@ from azure.data.tables import EdmType, EntityProperty, TableServiceClient, Updat
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared.errors import CollectorError, ConfigError, Transient
+from shared.network import Network, reason_of
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -94,7 +95,8 @@ def storage_errors(what: str) -> Iterator[None]:
             status=status,
         ) from error
     except AzureError as error:
-        raise Transient(f"storage: {what}: no answer ({type(error).__name__})") from error
+        why = reason_of(error) or type(error).__name__
+        raise Transient(f"storage: {what}: no answer ({why})") from error
 
 
 def _refused(what: str, error: HttpResponseError) -> ConfigError:
@@ -219,16 +221,19 @@ def _property(value: Any) -> Any:
     return value
 
 
-def transport_options(silence: float = SILENCE) -> dict[str, Any]:
+def transport_options(silence: float = SILENCE, network: Network | None = None) -> dict[str, Any]:
     """Timeouts and retries of every storage client: a call ends within about half a minute, whatever happens.
 
     Args:
         silence: seconds without a byte of an answer after which it is asked for again, twice at most.
+        network: how the account is reached; a lease does not wait longer than ``silence`` whatever it says.
     """
     pause = min(1.0, silence / 4)
+    network = network or Network(connect=5.0)
     return {
-        "connection_timeout": min(5.0, silence),
-        "read_timeout": silence,
+        **network.azure_options(),
+        "connection_timeout": min(network.connect, silence),
+        "read_timeout": min(network.read, silence),
         "retry_total": 2,
         # Tables take these,
         "retry_backoff_factor": 0.4,

@@ -34,8 +34,12 @@ class EventHubs:
 
     Without TLS the SDK reaches it by `connection_string(hub)`. With TLS it needs, besides a
     connection string or a fully qualified `namespace` and a credential,
-    `custom_endpoint_address=endpoint`, `transport_type=TransportType.Amqp` and
-    `connection_verify` with the certificate.
+    `custom_endpoint_address=endpoint`, a `transport_type` and `connection_verify` with the
+    certificate's authority. Both transports are taken on the one port. What SDK 5.15.1 makes of
+    these arguments: without a `transport_type`, an endpoint alone is reached over WebSockets, and
+    together with `http_proxy` on port 443 whatever its own; an endpoint must not end in a slash,
+    for a path is appended to it; `http_proxy` is obeyed over WebSockets only, less than NO_PROXY,
+    and HTTPS_PROXY stands in for it; `connection_verify` replaces the public authorities.
 
     Args:
         hubs: names of hubs, each with its number of partitions.
@@ -160,6 +164,17 @@ class EventHubs:
     def drop_connections(self) -> int:
         """Cut every connection, as a network failure would, and return how many there were."""
         return self._on_loop(self._drop_connections)
+
+    def ping(self) -> int:
+        """Ping every client that came over WebSockets, and return how many there are."""
+
+        def ping_all() -> int:
+            found = [each for each in self._namespace.connections if isinstance(each, WebSocket)]
+            for websocket in found:
+                websocket.ping()
+            return len(found)
+
+        return self._on_loop(ping_all)
 
     def _run(self, started: Future[int]) -> None:
         try:

@@ -255,9 +255,9 @@ class WebSocket(asyncio.Protocol):
         """Answer the request once it is whole; returns what came after it."""
         self._request += data
         head, end, rest = self._request.partition(b"\r\n\r\n")
+        if len(head) > _MAX_REQUEST_BYTES:
+            raise Refused("431 Request Header Fields Too Large")
         if not end:
-            if len(self._request) > _MAX_REQUEST_BYTES:
-                raise Refused("431 Request Header Fields Too Large")
             return b""
         accept = _accept(head.decode("latin-1"))
         self._transport.write(

@@ -280,7 +280,7 @@ def test_a_cloud_names_hosts_that_belong_together(name: str) -> None:
     assert (one.login, one.management) == (cloud.login, cloud.management)
     assert one.scope == f"{cloud.management}/.default"
     assert one.known_login
-    assert found.storage_suffix == cloud.storage_suffix
+    assert found.storage_blob_endpoint.endswith(f".blob.{cloud.storage_suffix}")
 
 
 def test_every_endpoint_can_be_another() -> None:

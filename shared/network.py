@@ -1,0 +1,163 @@
+"""The way out of a closed network: certificate authorities, proxies and patience, the same for every service.
+
+Four kinds of client have to obey one set of settings, and each wants to be told in its own words. What they do was
+measured with the pinned versions, and is held by tests:
+
+- azure-core (Storage, Tables) and azure-identity follow HTTPS_PROXY and NO_PROXY by themselves and take
+  ``connection_verify``, ``connection_timeout`` and ``read_timeout``. HTTP_PROXY would also catch the plain HTTP
+  endpoint of a managed identity, which is on this machine and which no proxy can reach.
+- azure-eventhub over AMQP knows no proxy, connects within one second or fails, and waits for a TLS handshake without
+  any limit. Over WebSockets it is proxied by ``http_proxy``; ``socket_timeout`` is then the limit of each step of
+  connecting, and how late at most a send that ran out of time is noticed. Either way ``transport_type`` has to be
+  said: with an endpoint of one's own, or with a proxy, the default is another one. ``ssl_context`` must not be used: a
+  client forgets it when it connects again.
+- requests, as our own client uses it, is given both: see ``shared.http``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from requests.utils import get_environ_proxies, select_proxy
+
+from shared.errors import ConfigError
+
+AMQP, WEBSOCKET = "amqp", "websocket"
+TRANSPORTS = (AMQP, WEBSOCKET)
+"""How Event Hubs is reached: AMQP on port 5671, or AMQP over WebSockets on port 443."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """How every service is reached.
+
+    Attributes:
+        ca_file: PEM file of the authorities to trust instead of the public ones; empty: the public ones.
+        connect: seconds to connect.
+        read: seconds between two reads.
+        total: seconds for a whole answer of the Microsoft 365 APIs.
+    """
+
+    ca_file: str = ""
+    connect: float = 10.0
+    read: float = 30.0
+    total: float = 300.0
+
+    @property
+    def verify(self) -> bool | str:
+        """What requests calls ``verify``."""
+        return self.ca_file or True
+
+    def azure_options(self) -> dict[str, Any]:
+        """Arguments of a client made on azure-core."""
+        options: dict[str, Any] = {
+            "connection_timeout": self.connect,
+            "read_timeout": self.read,
+        }
+        return {**options, "connection_verify": self.ca_file} if self.ca_file else options
+
+    def credential_options(self) -> dict[str, Any]:
+        """Arguments of a credential of azure-identity."""
+        return {**self.azure_options(), "proxies": {"http": ""}}
+
+    def eventhub_options(
+        self, host: str, *, transport: str = AMQP, endpoint: str = ""
+    ) -> dict[str, Any]:
+        """Arguments of a client of azure-eventhub.
+
+        Args:
+            host: the namespace's host.
+            transport: one of ``TRANSPORTS``.
+            endpoint: ``sb://host:port`` to connect to in its place.
+
+        Raises:
+            ConfigError: the proxy is of a kind that WebSockets cannot go through.
+        """
+        from azure.eventhub import TransportType
+
+        options: dict[str, Any] = {"transport_type": TransportType.Amqp}
+        if self.ca_file:
+            options["connection_verify"] = self.ca_file
+        if endpoint:
+            options["custom_endpoint_address"] = endpoint
+        if transport != WEBSOCKET:
+            return options
+        options |= {
+            "transport_type": TransportType.AmqpOverWebsocket,
+            "socket_timeout": self.connect,
+        }
+        proxy = proxy_for(f"https://{urlsplit(endpoint).netloc or host}")
+        return {**options, "http_proxy": _eventhub_proxy(proxy)} if proxy else options
+
+
+def proxies_for(url: str) -> dict[str, str]:
+    """What requests calls ``proxies``, as HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY want it for a URL."""
+    return dict(get_environ_proxies(url, no_proxy=None))
+
+
+def proxy_for(url: str) -> str:
+    """The URL of the proxy for a URL; empty where it is reached directly."""
+    found = select_proxy(url, proxies_for(url)) or ""
+    return found if "://" in found or not found else f"http://{found}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a service cannot be reached and what to do, where an error tells; nothing of its text is repeated."""
+    seen: list[BaseException] = []
+    next_: BaseException | None = error
+    while next_ is not None and next_ not in seen and len(seen) < 8:
+        seen.append(next_)
+        next_ = next_.__cause__ or next_.__context__
+    text = " ".join(f"{type(each).__name__} {each}" for each in seen)
+    if refused := _TUNNEL.search(text):
+        status = refused.group(1)
+        return _TUNNEL_REASONS.get(status, _TUNNEL_REASONS["403"]).format(status=status)
+    return next((reason for pattern, reason in _REASONS if pattern.search(text)), "")
+
+
+def _eventhub_proxy(proxy: str) -> dict[str, Any]:
+    parts = urlsplit(proxy)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ConfigError(
+            f"HTTPS_PROXY: a proxy of the kind {parts.scheme[:10]!r} cannot carry WebSockets to Event Hubs; expected "
+            "http://[name:password@]host:port, or the namespace's host in NO_PROXY",
+            code="proxy",
+        )
+    found: dict[str, Any] = {"proxy_hostname": parts.hostname, "proxy_port": parts.port or 80}
+    if parts.username:
+        found["username"] = unquote(parts.username)
+        found["password"] = unquote(parts.password or "")
+    return found
+
+
+_TUNNEL = re.compile(r"(?:Tunnel connection failed|CONNECT via proxy status): (\d{3})")
+_TUNNEL_REASONS = {
+    "403": "the proxy refuses to connect to it (HTTP {status}): have its host allowed there, or name it in NO_PROXY",
+    "407": "the proxy asks for a name and password: put them into HTTPS_PROXY, http://name:password@host:port",
+    "502": "the proxy cannot reach it (HTTP {status}): check the endpoint, and the proxy's own way out",
+    "503": "the proxy cannot reach it (HTTP {status}): check the endpoint, and the proxy's own way out",
+    "504": "the proxy cannot reach it (HTTP {status}): check the endpoint, and the proxy's own way out",
+}
+_REASONS = tuple(
+    (re.compile(pattern), reason)
+    for pattern, reason in (
+        (
+            r"Hostname mismatch|IP address mismatch|doesn't match",
+            "its certificate is for another name: check the endpoint",
+        ),
+        (r"certificate has expired", "its certificate has expired"),
+        (
+            r"CERTIFICATE_VERIFY_FAILED",
+            "nobody we trust signed its certificate: put the authority, perhaps the proxy's own, into M365_CA_FILE",
+        ),
+        (r"Unable to connect to proxy|ProxyError", "the proxy of HTTPS_PROXY does not answer"),
+        (
+            r"gaierror|NameResolutionError|Name or service not known|name resolution",
+            "its host name is not known here: check the endpoint and the DNS of this network",
+        ),
+        (r"Connection refused", "the connection was refused: check the endpoint and its port"),
+    )
+)
