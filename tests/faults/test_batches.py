@@ -29,8 +29,6 @@ IMPATIENT = Patience(watchdog=0.1, no_acknowledgement=5.0, linger=0.01, busy=0.0
     [
         pytest.param("truncate_json", id="cut-json"),
         pytest.param("truncate_gzip", id="cut-gzip"),
-        pytest.param("reset_mid_body", id="connection-cut"),
-        pytest.param("wrong_length", id="wrong-length"),
         pytest.param("never_ends", id="never-ends"),
         pytest.param("error_object", id="error-object"),
     ],
