@@ -26,7 +26,7 @@ from local.tenant import Content, Tenant, TenantServer, TenantSpec
 from shared.app import App
 from shared.checkpoint import Checkpoint
 from shared.checkpoint import decode as decode_checkpoint
-from shared.collector import Tuning
+from shared.feed import Tuning
 from shared.http import Limits
 from shared.ledger import Day, Entry, State
 from shared.publisher import Patience
@@ -70,7 +70,9 @@ def event_of(stored: StoredEvent) -> Event:
 class Rig:
     """One tenant, one hub namespace, one storage account; a context manager."""
 
-    def __init__(self, certs: Certs, storage_connection: str, **spec: Any) -> None:
+    def __init__(
+        self, certs: Certs, storage_connection: str, *, tls: bool = False, **spec: Any
+    ) -> None:
         # A tenant id of its own keeps tests apart that share one storage account.
         values: dict[str, Any] = {
             "tenant_id": str(uuid.uuid4()),
@@ -81,10 +83,14 @@ class Rig:
         }
         self.tenant = Tenant(TenantSpec(**{**values, **spec}))
         self.server = TenantServer(self.tenant, certs=certs)
-        self.hubs = EventHubs({HUB: 2})
+        # The tenant always speaks TLS; with ``tls`` so does the rest, as it does in Azure.
+        files = (str(certs.cert_file), str(certs.key_file)) if tls else None
+        self.hubs = EventHubs({HUB: 2}, tls=files)
         self.certs = certs
         self.storage_connection = storage_connection
-        self.storage = Storage.from_connection_string(storage_connection)
+        self.storage = Storage.from_connection_string(
+            storage_connection, connection_verify=str(certs.ca_file)
+        )
 
     def __enter__(self) -> Rig:
         self.server.__enter__()
@@ -130,6 +136,7 @@ class Rig:
             "M365_MANAGEMENT_ENDPOINT": self.server.endpoint,
             "M365_CA_FILE": str(self.certs.ca_file),
             "M365_EVENTHUB_CONNECTION_STRING": self.hubs.connection_string(),
+            "M365_EVENTHUB_ENDPOINT": self.hubs.endpoint if self.hubs.tls else "",
             "M365_STORAGE_CONNECTION_STRING": self.storage_connection,
             **more,
         }
