@@ -156,6 +156,8 @@ class Azurite:
         options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
         if self._certs is not None:
             options += ["--cert", str(self._certs.cert_file), "--key", str(self._certs.key_file)]
+            # Tokens of an identity are taken over TLS only; their signature is not looked at.
+            options += ["--oauth", "basic"]
         if self._location is None:
             keep = ["--inMemoryPersistence", "--extentMemoryLimit", str(self._memory_mb)]
         else:

@@ -70,9 +70,7 @@ def event_of(stored: StoredEvent) -> Event:
 class Rig:
     """One tenant, one hub namespace, one storage account; a context manager."""
 
-    def __init__(
-        self, certs: Certs, storage_connection: str, *, tls: bool = False, **spec: Any
-    ) -> None:
+    def __init__(self, certs: Certs, storage_connection: str, **spec: Any) -> None:
         # A tenant id of its own keeps tests apart that share one storage account.
         values: dict[str, Any] = {
             "tenant_id": str(uuid.uuid4()),
@@ -83,14 +81,10 @@ class Rig:
         }
         self.tenant = Tenant(TenantSpec(**{**values, **spec}))
         self.server = TenantServer(self.tenant, certs=certs)
-        # The tenant always speaks TLS; with ``tls`` so does the rest, as it does in Azure.
-        files = (str(certs.cert_file), str(certs.key_file)) if tls else None
-        self.hubs = EventHubs({HUB: 2}, tls=files)
+        self.hubs = EventHubs({HUB: 2})
         self.certs = certs
         self.storage_connection = storage_connection
-        self.storage = Storage.from_connection_string(
-            storage_connection, connection_verify=str(certs.ca_file)
-        )
+        self.storage = Storage.from_connection_string(storage_connection)
 
     def __enter__(self) -> Rig:
         self.server.__enter__()
@@ -136,7 +130,6 @@ class Rig:
             "M365_MANAGEMENT_ENDPOINT": self.server.endpoint,
             "M365_CA_FILE": str(self.certs.ca_file),
             "M365_EVENTHUB_CONNECTION_STRING": self.hubs.connection_string(),
-            "M365_EVENTHUB_ENDPOINT": self.hubs.endpoint if self.hubs.tls else "",
             "M365_STORAGE_CONNECTION_STRING": self.storage_connection,
             **more,
         }

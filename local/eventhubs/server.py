@@ -110,11 +110,6 @@ class EventHubs:
         return self._port
 
     @property
-    def tls(self) -> bool:
-        """Whether it speaks TLS."""
-        return self._tls is not None
-
-    @property
     def namespace(self) -> str:
         """The fully qualified namespace for clients over TLS."""
         return TLS_HOST

@@ -9,9 +9,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from azure.eventhub import (
@@ -91,7 +91,7 @@ def test_full_batches_over_websockets_are_stored_and_read_back(
     done = threading.Event()
 
     def take(_: PartitionContext, events: list[EventData]) -> None:
-        received.extend(b"".join(event.body) for event in events)
+        received.extend(b"".join(cast("Iterable[bytes]", event.body)) for event in events)
         if len(received) >= len(bodies):
             done.set()
 
