@@ -56,7 +56,8 @@ def _run(options: argparse.Namespace) -> int:
     if path is not None:
         outcome = run_real(path, options.sink, options.state, verbose=options.verbose)
     else:
-        outcome = run_simulated(_spec(options), _profile(options), verbose=options.verbose)
+        spec, profile = _spec(options), _profile(options)
+        outcome = run_simulated(spec, profile, proxy=options.proxy, verbose=options.verbose)
     # Where nobody looks, the width of a terminal is no reason to cut anything.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     (print_json if options.json else print_report)(outcome, console)
@@ -64,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _rig(options: argparse.Namespace) -> int:
-    keep_up(_spec(options), _profile(options), options.write)
+    keep_up(_spec(options), _profile(options), options.write, proxy=options.proxy)
     return OK
 
 
@@ -186,6 +187,11 @@ def _add_tenant_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="records of your own to mix in, one JSON object a line, byte for byte",
+    )
+    tenant.add_argument(
+        "--proxy",
+        action="store_true",
+        help="a closed network: everything through a proxy, Event Hubs over WebSockets",
     )
     faults = tenant.add_mutually_exclusive_group()
     faults.add_argument(

@@ -2,8 +2,8 @@
 
 `CONNECT host:port` opens a tunnel, as clients ask for `https://` and `wss://`; requests for `http://` URLs are passed
 on, one a connection. It may demand a name and password, refuse hosts and take its time. Use `ConnectProxy` in a test;
-`python -m local.connect_proxy` is a process that prints one JSON line with its `url`, then one for each request, and
-ends when its standard input does.
+`python -m local.connect_proxy` is a process that prints one JSON line with its `url`, then one for each host, port,
+method and status that is new, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
         password=password,
         refuse=options.refuse,
         delay_s=options.delay,
-        on_asked=lambda asked: _print(asdict(asked)),
+        on_asked=_Once(),
     )
     with proxy:
         _print({"url": proxy.url})
@@ -287,6 +287,18 @@ def main(arguments: list[str] | None = None) -> int:
             while os.read(sys.stdin.fileno(), _CHUNK):
                 pass
     return 0
+
+
+class _Once:
+    """Prints each kind of request when it comes for the first time."""
+
+    def __init__(self) -> None:
+        self._seen: set[Asked] = set()
+
+    def __call__(self, asked: Asked) -> None:
+        if asked not in self._seen:
+            self._seen.add(asked)
+            _print(asdict(asked))
 
 
 def _print(values: dict[str, object]) -> None:

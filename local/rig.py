@@ -77,13 +77,17 @@ class TenantControl:
 class LocalRig:
     """All that the collector talks to, from entering the `with` block to leaving it."""
 
-    def __init__(self, spec: TenantSpec, profile: Profile = PROFILES["none"]) -> None:
+    def __init__(
+        self, spec: TenantSpec, profile: Profile = PROFILES["none"], *, proxy: bool = False
+    ) -> None:
         self.spec = spec
         self.profile = profile
+        self.proxy = proxy
         self.azurite = Azurite()
         self._stack = ExitStack()
         self._ready: dict[str, Any] = {}
         self._hubs: dict[str, Any] = {}
+        self._proxy: Tether | None = None
 
     def __enter__(self) -> Self:
         """Start everything.
@@ -96,6 +100,9 @@ class LocalRig:
             folder = Path(files)
             tenant, hubs = self._tenant(folder), self._eventhubs(folder)
             children: list[Tether | Azurite] = [tenant, hubs, self.azurite]
+            if self.proxy:
+                self._proxy = Tether(_module("local.connect_proxy"), cwd=ROOT, ready='"url"')
+                children.append(self._proxy)
             for child in children:
                 stack.callback(child.stop)
             with ThreadPoolExecutor(len(children)) as pool:
@@ -128,6 +135,10 @@ class LocalRig:
         played: dict[str, int] = dict(self.tenant.books()["faults"])
         return {**played, "eventhubs": stats["faults"]} if stats["faults"] else played
 
+    def proxied(self) -> str:
+        """What the proxy was asked for, each once, a JSON object a line."""
+        return self._proxy.tail.partition("\n")[2] if self._proxy is not None else ""
+
     @property
     def eventhub_connection_string(self) -> str:
         """What the Event Hubs SDK takes."""
@@ -145,6 +156,18 @@ class LocalRig:
             "M365_CA_FILE": self._ready["ca_file"],
             "M365_EVENTHUB_CONNECTION_STRING": self.eventhub_connection_string,
             "M365_STORAGE_CONNECTION_STRING": self.azurite.connection_string,
+            **(self._closed_network(self._proxy) if self._proxy else {}),
+        }
+
+    def _closed_network(self, proxy: Tether) -> dict[str, str]:
+        """Settings that send everything through the proxy; storage is plain HTTP here."""
+        url = json.loads(proxy.line)["url"]
+        return {
+            "M365_EVENTHUB_TRANSPORT": "websocket",
+            "M365_EVENTHUB_ENDPOINT": f"sb://127.0.0.1:{self._hubs['port']}",
+            "HTTPS_PROXY": url,
+            "HTTP_PROXY": url,
+            "NO_PROXY": "",
         }
 
     def _tenant(self, folder: Path) -> Tether:
@@ -184,7 +207,7 @@ def make_spec(seed: int, **fields: Any) -> TenantSpec:
     )
 
 
-def keep_up(spec: TenantSpec, profile: Profile, write: Path | None) -> None:
+def keep_up(spec: TenantSpec, profile: Profile, write: Path | None, *, proxy: bool = False) -> None:
     """Keep a rig up until Ctrl-C, with its settings on standard output or in a file.
 
     Raises:
@@ -192,7 +215,7 @@ def keep_up(spec: TenantSpec, profile: Profile, write: Path | None) -> None:
     """
     if write is not None and write.exists() and not _points_at_a_rig(write):
         raise ValueError(f"{write}: is there and does not belong to a rig; move it away first")
-    with LocalRig(spec, profile) as rig, ExitStack() as stack:
+    with LocalRig(spec, profile, proxy=proxy) as rig, ExitStack() as stack:
         text = json.dumps(local_settings(rig.settings()), indent=2)
         if write is None:
             print(text, flush=True)

@@ -60,7 +60,9 @@ class Rounds:
     seconds: float
 
 
-def run_simulated(spec: TenantSpec, profile: Profile, *, verbose: bool = False) -> Outcome:
+def run_simulated(
+    spec: TenantSpec, profile: Profile, *, proxy: bool = False, verbose: bool = False
+) -> Outcome:
     """Collect from a simulated tenant and compare what arrived with its books.
 
     Raises:
@@ -71,7 +73,7 @@ def run_simulated(spec: TenantSpec, profile: Profile, *, verbose: bool = False) 
         offered = spec.contents_by_source()
         display = make_display({f"{CONNECTION}/{name}": offered[name] for name in offered})
         display.say("Starting the simulated tenant, the Event Hubs stand-in and Azurite ...")
-        rig = stack.enter_context(LocalRig(spec, profile))
+        rig = stack.enter_context(LocalRig(spec, profile, proxy=proxy))
         values = {**rig.settings(), "M365_SOURCES": ",".join(spec.sources)}
         # Nobody counts requests here.
         values["M365_REQUESTS_PER_MINUTE"] = "100000"

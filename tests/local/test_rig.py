@@ -61,6 +61,20 @@ def test_the_printed_settings_let_the_app_collect_from_the_rig(tmp_path: Path) -
     assert not path.exists()
 
 
+def test_the_settings_of_a_closed_network_lead_through_its_proxy() -> None:
+    with LocalRig(make_spec(3, contents=5, records=2), proxy=True) as rig:
+        settings = rig.settings()
+        assert settings["HTTPS_PROXY"].startswith("http://127.0.0.1:")
+        with HostProcess(settings) as host:
+            done = host.round(lambda _summary: None)
+        assert done.errors == []
+        assert sum(each["delivered"] for each in done.summaries) == 5
+        tunnels = [json.loads(line) for line in rig.proxied().splitlines()]
+        ports = {str(each["port"]) for each in tunnels if each["status"] == 200}
+    assert ports >= {settings["M365_LOGIN_ENDPOINT"].rpartition(":")[2]}
+    assert ports >= {settings["M365_EVENTHUB_ENDPOINT"].rpartition(":")[2]}
+
+
 def test_a_settings_file_of_somebody_else_is_not_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

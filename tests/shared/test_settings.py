@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local.certs import Certs
+from shared.app import tuning_of
 from shared.clouds import CLOUDS
 from shared.errors import ConfigError
+from shared.network import Network
 from shared.settings import DEFAULT_HUB, SETTINGS, SOURCES, Settings, load
+from shared.storage import transport_options
 
 TENANT = "3c5158d0-5962-5090-9c19-b6852a206f1d"
 OTHER = "64bcde50-1111-5090-9c19-b6852a206f1d"
@@ -298,6 +302,85 @@ def test_every_endpoint_can_be_another() -> None:
     assert (one.login, one.known_login) == ("https://login.example", False)
     assert one.management == "https://manage.example:8443"
     assert (one.scope, one.publisher_id) == ("api://x/.default", OTHER)
+
+
+def test_hub_and_storage_can_be_elsewhere() -> None:
+    values = {
+        **GOOD,
+        "M365_STORAGE_ACCOUNT": "",
+        "M365_EVENTHUB_TRANSPORT": "WebSocket",
+        "M365_EVENTHUB_ENDPOINT": "relay.example:8443/",
+        "M365_STORAGE_BLOB_ENDPOINT": "https://blobs.example/",
+        "M365_STORAGE_TABLE_ENDPOINT": "https://tables.example",
+    }
+
+    found = load(values)
+
+    assert (found.eventhub_transport, found.eventhub_endpoint) == (
+        "websocket",
+        "sb://relay.example:8443",
+    )
+    assert found.eventhub_host == "contoso.servicebus.windows.net"
+    assert found.storage_blob_endpoint == "https://blobs.example"
+    assert found.storage_table_endpoint == "https://tables.example"
+
+
+def test_the_hubs_host_is_found_in_a_connection_string_too() -> None:
+    values = {**GOOD, "M365_EVENTHUB_NAMESPACE": "", "M365_EVENTHUB_CONNECTION_STRING": HUBS}
+    assert load(values).eventhub_host == "n.servicebus.windows.net"
+
+
+def test_the_way_out_is_one_for_all(certs: Certs) -> None:
+    found = load(
+        {
+            **GOOD,
+            "M365_CA_FILE": str(certs.ca_file),
+            "M365_CONNECT_SECONDS": "4",
+            "M365_READ_SECONDS": "8",
+            "M365_TOTAL_SECONDS": "60",
+        }
+    )
+
+    expected = Network(ca_file=str(certs.ca_file), connect=4, read=8, total=60)
+    assert found.network == expected
+    assert load(GOOD).network == Network()
+    limits = tuning_of(found).limits
+    assert (limits.connect, limits.read, limits.total) == (4, 8, 60)
+    options = transport_options(10, found.network)
+    assert (options["connection_timeout"], options["read_timeout"]) == (4, 8)
+    assert options["connection_verify"] == str(certs.ca_file)
+    # A lease does not wait for a patient network.
+    assert transport_options(2, found.network)["read_timeout"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        pytest.param("M365_EVENTHUB_TRANSPORT", "http", "one of amqp, websocket", id="transport"),
+        pytest.param("M365_EVENTHUB_ENDPOINT", "https://x/y", "without a path", id="relay"),
+        pytest.param("M365_STORAGE_BLOB_ENDPOINT", "http://x", "an https:// URL", id="blobs"),
+        pytest.param("M365_STORAGE_TABLE_ENDPOINT", "x", "an https:// URL", id="tables"),
+        pytest.param("M365_CONNECT_SECONDS", "41", "from 0.1 to 40", id="connect"),
+        pytest.param("M365_READ_SECONDS", "soon", "from 0.1 to 600", id="read"),
+        pytest.param("M365_TOTAL_SECONDS", "0", "from 1 to 3600", id="total"),
+        pytest.param("M365_CA_FILE", "/none.pem", "No such file", id="no-file"),
+        pytest.param("M365_CA_FILE", __file__, "no certificates in it", id="no-certificates"),
+    ],
+)
+def test_a_mistake_in_the_network_is_named(name: str, text: str, expected: str) -> None:
+    (problem,) = problems({**GOOD, name: text})
+    assert problem.startswith(f"app setting {name}: found")
+    assert expected in problem
+
+
+def test_an_account_is_needed_where_an_endpoint_is_missing() -> None:
+    values = {
+        **GOOD,
+        "M365_STORAGE_ACCOUNT": "",
+        "M365_STORAGE_BLOB_ENDPOINT": "https://blobs.example",
+    }
+    (problem,) = problems(values)
+    assert problem.startswith("app setting M365_STORAGE_ACCOUNT: not set")
 
 
 # -- many connections
