@@ -3,13 +3,13 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig bench test soak lint clean env node
+.PHONY: help setup run rig bench test soak lint settings clean env node
 
 PYTHON ?=
 ARGS ?=
 
 PY := .venv/bin/python
-CODE := $(wildcard function_app.py functions shared local tests)
+CODE := $(wildcard function_app.py functions shared local scripts tests)
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ lint: env  ## Check style, format and types
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --check --quiet . || { echo 'Not formatted: .venv/bin/ruff format . mends it.' >&2; exit 1; }
 	@$(if $(CODE),$(PY) -m mypy --strict --no-error-summary $(CODE))
+
+settings: env  ## Write local.settings.sample.json and docs/settings.md from the declared settings
+	@$(PY) scripts/write_settings.py
 
 clean:  ## Remove everything that these targets made
 	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

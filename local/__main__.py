@@ -20,7 +20,7 @@ from local.host_process import HostError
 from local.profiles import PROFILES, Profile, read_profile
 from local.report import print_json, print_report
 from local.rig import keep_up, make_spec
-from local.run import run_real, run_simulated
+from local.run import STATE, run_real, run_simulated
 from local.tenant import TenantSpec
 from local.tether import ChildError
 from shared.errors import CollectorError, ConfigError
@@ -41,13 +41,10 @@ Run the collector on this machine, with no Azure.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = _parser().parse_args(argv)
-    # So that a closed terminal and a polite kill, too, end everything in order.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
     try:
         return {"run": _run, "rig": _rig, "bench": bench}[options.command](options)
     except KeyboardInterrupt:
-        print("\nInterrupted; everything that was started has been ended.", file=sys.stderr)
+        print("\nInterrupted; everything that was started has ended.", file=sys.stderr)
         return INTERRUPTED
     except (ConfigError, ValueError) as error:
         print(f"{error}", file=sys.stderr)
@@ -60,16 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     path = _settings_file(options)
     if path is not None:
-        outcome = run_real(path, options.sink, verbose=options.verbose)
+        outcome = run_real(path, options.sink, options.state, verbose=options.verbose)
     else:
         outcome = run_simulated(_spec(options), _profile(options), verbose=options.verbose)
-    console = Console(soft_wrap=False)
+    # Where nobody looks, the width of a terminal is no reason to cut anything.
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     (print_json if options.json else print_report)(outcome, console)
     return DIFFERS if outcome.differences() else OK
 
 
 def _rig(options: argparse.Namespace) -> int:
-    return keep_up(_spec(options), _profile(options), options.write)
+    keep_up(_spec(options), _profile(options), options.write)
+    return OK
 
 
 def _settings_file(options: argparse.Namespace) -> Path | None:
@@ -86,6 +85,8 @@ def _settings_file(options: argparse.Namespace) -> Path | None:
 
 
 def _spec(options: argparse.Namespace) -> TenantSpec:
+    if options.contents < 1:
+        raise ValueError(f"--contents must be 1 or more, not {options.contents}")
     return make_spec(
         options.seed,
         contents=options.contents,
@@ -213,6 +214,13 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     real.add_argument("--sink", type=Path, metavar="FILE", help="append events here, not to a hub")
     real.add_argument(
+        "--state",
+        type=Path,
+        default=STATE,
+        metavar="FOLDER",
+        help="where state is kept if the file names no storage account (.local/state)",
+    )
+    real.add_argument(
         "--simulated", action="store_true", help=f"leave ./{SETTINGS_FILE} alone: simulated tenant"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
@@ -229,4 +237,7 @@ def _add_rig_options(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
+    # So that a closed terminal and a polite kill, too, end everything in order.
+    for _number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(_number, _leave)
     sys.exit(main())

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load(os.environ)
     except ConfigError as error:
-        speak("failed", function="", error=str(error))
+        print(error, file=sys.stderr)
         return 2
     app = shared.app.App(
         settings,

@@ -40,9 +40,15 @@ class Round:
     peak_memory_mb: float = 0.0
 
     @property
+    def skipped(self) -> list[str]:
+        """Sources of feeds that somebody else was busy with."""
+        return [str(each["source"]) for each in self.summaries if each["status"] == "skipped"]
+
+    @property
     def errors(self) -> list[str]:
         """What went wrong, a sentence each."""
         ran = [f"{each['source']}: {each['error']}" for each in self.summaries if each["error"]]
+        ran += [f"{each}: another process has this feed's lease." for each in self.skipped]
         # A function that raises because of its feeds only repeats what their summaries say.
         return ran or self.failures
 

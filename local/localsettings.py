@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 
 from shared.errors import ConfigError
@@ -18,9 +19,9 @@ _PERSONAL = (
     "M365_CLIENT_ID",
     "M365_CLIENT_SECRET",
     "M365_EVENTHUB_NAMESPACE",
-    "M365_EVENTHUB_CONNECTION_STRING",
     "M365_STORAGE_ACCOUNT",
 )
+AMQP_PORT = 5672
 _PLACEHOLDER = re.compile(r"<[^<>]+>|0{8}-0{4}-0{4}-0{4}-0{12}")
 
 
@@ -56,6 +57,25 @@ def read_values(path: Path) -> dict[str, str]:
         )
     _refuse_placeholders(path, values)
     return values
+
+
+def require_emulator(path: Path, connection_string: str) -> None:
+    """Refuse the connection string of Microsoft's Event Hubs emulator, which the sample has, where none runs.
+
+    Raises:
+        ConfigError: nothing listens where it should.
+    """
+    if "usedevelopmentemulator=true" not in connection_string.lower():
+        return
+    found = re.search(r"Endpoint=sb://([^:/;]+):?(\d*)", connection_string)
+    host, port = (found[1], int(found[2] or AMQP_PORT)) if found else ("localhost", AMQP_PORT)
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: M365_EVENTHUB_CONNECTION_STRING names an Event Hubs emulator, and nothing listens at "
+            f"{host}:{port}. Name your own hub, or write the events into a file with --sink FILE"
+        ) from error
 
 
 def _refuse_placeholders(path: Path, values: dict[str, str]) -> None:

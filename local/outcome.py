@@ -18,6 +18,10 @@ from shared.settings import Settings
 from shared.storage import LedgerStore, Storage
 
 EXAMPLES = 3
+_NOTHING = (
+    "Nothing was listed. Where a subscription was started just now, its first contents can take "
+    "twelve hours to appear."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,7 @@ class Outcome:
     def differences(self) -> list[str]:
         """What keeps this run from being perfect, a sentence each; none where it is."""
         total = self.total
-        found = [] if total.listed else ["Nothing was listed."]
+        found = [] if total.listed else [_NOTHING]
         for feed in self.feeds:
             found += _feed_differences(feed)
         if self.unread:
@@ -198,7 +202,7 @@ def _feed_differences(feed: FeedOutcome) -> list[str]:
         found.append(f"{feed.source}: {_contents(number)} lost ({reason}).")
     if counts.pending:
         names = ", ".join(
-            f"{each.id} ({each.reason or 'not tried'})" for each in feed.pending[:EXAMPLES]
+            f"{each.id} ({each.reason or 'no answer counted'})" for each in feed.pending[:EXAMPLES]
         )
         found.append(f"{feed.source}: {_contents(counts.pending)} still pending, such as {names}.")
     if counts.dead_records:

@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 LINE_EVERY_S = 5.0
+ALL = "all"
 
 
 class Meter:
     """Adds up the summaries of a run's feeds: finished runs, and the one that is under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, feeds: Mapping[str, int | None]) -> None:
+        self._feeds = feeds
         self._done: dict[str, dict[str, int]] = {}
         self._running: dict[str, dict[str, int]] = {}
         self._lag: dict[str, int] = {}
@@ -46,6 +48,13 @@ class Meter:
     def total(self, name: str) -> int:
         """The same of all feeds."""
         return sum(self.of(feed, name) for feed in {*self._done, *self._running})
+
+    def whole(self, feed: str | None = None) -> int:
+        """What a feed, or all of them, have to deliver as far as that is known."""
+        if feed is None:
+            return sum(self.whole(each) for each in self._feeds)
+        known = self._feeds.get(feed)
+        return self.of(feed, "listed") if known is None else known
 
     def speed(self) -> str:
         """Events and megabytes a second so far, and the age of the oldest content that is waiting."""
@@ -80,24 +89,24 @@ class Display(Protocol):
         ...
 
 
-def make_display(offered: Mapping[str, int] | None, console: Console | None = None) -> Display:
+def make_display(feeds: Mapping[str, int | None], console: Console | None = None) -> Display:
     """Bars where standard error is a terminal, lines where not.
 
     Args:
-        offered: contents per source, where that is known; otherwise what is listed is the whole.
+        feeds: `<connection>/<source>` of every feed to what it has to deliver; None where nobody knows, and what is
+            listed is then the whole.
         console: takes the place of standard error.
     """
     console = console or Console(stderr=True)
-    return Bars(console, offered) if console.is_terminal else Lines(console, offered)
+    return Bars(console, feeds) if console.is_terminal else Lines(console, feeds)
 
 
 class Lines:
     """A line at every start and end, and every few seconds between."""
 
-    def __init__(self, console: Console, offered: Mapping[str, int] | None) -> None:
+    def __init__(self, console: Console, feeds: Mapping[str, int | None]) -> None:
         self._console = console
-        self._offered = sum(offered.values()) if offered is not None else None
-        self._meter = Meter()
+        self._meter = Meter(feeds)
         self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -121,9 +130,8 @@ class Lines:
         self._meter.take(summary)
         if self._due():
             meter = self._meter
-            whole = meter.total("listed") if self._offered is None else self._offered
             self.say(
-                f"  {meter.total('delivered'):,} of {whole:,} contents, "
+                f"  {meter.total('delivered'):,} of {meter.whole():,} contents, "
                 f"{meter.total('records'):,} events, {meter.speed()}"
             )
 
@@ -143,9 +151,8 @@ class Lines:
 class Bars:
     """A bar for each feed, with what it has and how fast it is."""
 
-    def __init__(self, console: Console, offered: Mapping[str, int] | None) -> None:
-        self._offered = offered
-        self._meter = Meter()
+    def __init__(self, console: Console, feeds: Mapping[str, int | None]) -> None:
+        self._meter = Meter(feeds)
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
@@ -156,6 +163,12 @@ class Bars:
             console=console,
             transient=True,
         )
+        several = len({feed.partition("/")[0] for feed in feeds}) > 1
+        for feed in (*feeds, ALL):
+            name = feed if several else feed.rpartition("/")[2]
+            self._tasks[feed] = self._progress.add_task(
+                name, total=max(1, self._meter.whole(None if feed == ALL else feed)), detail=""
+            )
 
     def __enter__(self) -> Self:
         """Begin to draw."""
@@ -177,13 +190,11 @@ class Bars:
 
     def feed(self, summary: Mapping[str, Any]) -> None:
         """Draw a feed, and all of them together."""
-        meter, source = self._meter, str(summary["source"])
+        meter = self._meter
         feed = meter.take(summary)
-        whole = meter.of(feed, "listed") if self._offered is None else self._offered.get(source, 0)
         detail = f"{meter.of(feed, 'records'):,} events, {meter.of(feed, 'bytes') / 1e6:.1f} MB"
-        self._draw(source, meter.of(feed, "delivered"), whole, detail)
-        whole = meter.total("listed") if self._offered is None else sum(self._offered.values())
-        self._draw("all", meter.total("delivered"), whole, meter.speed())
+        self._draw(feed, meter.of(feed, "delivered"), meter.whole(feed), detail)
+        self._draw(ALL, meter.total("delivered"), meter.whole(), meter.speed())
 
     def reading(self, done: int, total: int) -> None:
         """Draw the read-back."""

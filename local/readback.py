@@ -70,27 +70,47 @@ def read_back(
     with client:
         wanted = _last_numbers(client)
         reader = _Reader(wanted)
-        if not wanted:
-            return reader.found
-        thread = threading.Thread(
-            target=client.receive_batch,
-            args=(reader.take,),
-            kwargs={"starting_position": "-1", "max_batch_size": 1000, "prefetch": 3000},
-            name="read-back",
-            daemon=True,
-        )
-        thread.start()
-        deadline = time.monotonic() + timeout_s
-        while not reader.done.wait(0.2):
-            on_progress(reader.found.total, sum(wanted.values()))
-            if time.monotonic() > min(deadline, reader.last + SILENCE_S) or not thread.is_alive():
-                raise ReadbackError(
-                    f"only {reader.found.total} of the {sum(wanted.values())} events that hub '{hub}' holds could be "
-                    "read back"
-                )
-        on_progress(reader.found.total, sum(wanted.values()))
-    thread.join(10)
+        threads = [_receive(client, partition, reader) for partition in wanted]
+        _await(reader, sum(wanted.values()), hub, on_progress, timeout_s)
+    for thread in threads:
+        thread.join(10)
     return reader.found
+
+
+def _receive(client: EventHubConsumerClient, partition: str, reader: _Reader) -> threading.Thread:
+    """Read a partition on a thread of its own: on one for all, they wait for each other."""
+    thread = threading.Thread(
+        target=client.receive_batch,
+        args=(reader.take,),
+        kwargs={
+            "partition_id": partition,
+            "starting_position": "-1",
+            "max_batch_size": 1000,
+            "max_wait_time": 1.0,
+            "prefetch": 3000,
+        },
+        name=f"read-back-{partition}",
+        daemon=True,
+    )
+    thread.start()
+    return thread
+
+
+def _await(
+    reader: _Reader,
+    total: int,
+    hub: str,
+    on_progress: Callable[[int, int], None],
+    timeout_s: float,
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while total and not reader.done.wait(0.2):
+        on_progress(reader.found.total, total)
+        if time.monotonic() > min(deadline, reader.last + SILENCE_S):
+            raise ReadbackError(
+                f"only {reader.found.total} of the {total} events that hub '{hub}' holds came"
+            )
+    on_progress(reader.found.total, total)
 
 
 def _last_numbers(client: EventHubConsumerClient) -> dict[str, int]:
@@ -116,6 +136,8 @@ class _Reader:
 
     def take(self, context: PartitionContext, events: list[EventData]) -> None:
         read = [_read(event) for event in events]
+        if not read:
+            return
         with self._lock:
             for sample, known_by in read:
                 self.found.total += 1

@@ -15,6 +15,7 @@ from local.readback import Sample
 from shared.ledger import Counts
 
 SAMPLE_LINES = 28
+ROOMY = 100
 _COLUMNS = ("feed", "offered", "listed", "delivered", "lost", "pending", "records", "bytes")
 
 
@@ -25,7 +26,9 @@ def print_json(outcome: Outcome, console: Console) -> None:
 
 def print_report(outcome: Outcome, console: Console) -> None:
     """Print the table, what the hub holds, one event, and whether all is as it should be."""
-    console.print(_table(outcome))
+    console.print()
+    console.print(_table(outcome, padding=1 if console.width >= ROOMY else 0))
+    console.print()
     for line in _facts(outcome):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if outcome.sample is not None:
@@ -39,8 +42,14 @@ def print_report(outcome: Outcome, console: Console) -> None:
         console.print(Text(difference, style="red"), soft_wrap=True)
 
 
-def _table(outcome: Outcome) -> Table:
-    table = Table(box=SIMPLE, show_footer=len(outcome.feeds) > 1, pad_edge=False)
+def _table(outcome: Outcome, *, padding: int) -> Table:
+    table = Table(
+        box=SIMPLE,
+        show_footer=len(outcome.feeds) > 1,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, padding),
+    )
     several = len({feed.connection for feed in outcome.feeds}) > 1
     rows = [_row(_name(feed, several), feed.offered, feed.counts) for feed in outcome.feeds]
     offered = [feed.offered for feed in outcome.feeds if feed.offered is not None]
@@ -63,15 +72,24 @@ def _name(feed: FeedOutcome, several: bool) -> str:
 
 def _row(name: str, offered: int | None, counts: Counts) -> list[str]:
     lost = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.lost.items()))
-    numbers = (counts.pending, counts.records, counts.bytes)
     return [
         name,
         "" if offered is None else f"{offered:,}",
         f"{counts.listed:,}",
         f"{counts.delivered:,}",
         lost or "0",
-        *(f"{number:,}" for number in numbers),
+        f"{counts.pending:,}",
+        f"{counts.records:,}",
+        size(counts.bytes),
     ]
+
+
+def size(number: int) -> str:
+    """A number of bytes in the unit that a person would use."""
+    for one, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if number >= one:
+            return f"{number / one:.1f} {unit}"
+    return f"{number} B"
 
 
 def _facts(outcome: Outcome) -> list[str]:
@@ -86,7 +104,8 @@ def _facts(outcome: Outcome) -> list[str]:
     elif not outcome.unread:
         facts.append(f"Acknowledged: {total.records:,} events.")
     facts.append(
-        f"{outcome.events_per_s:,.0f} events/s in {outcome.seconds:.1f} s ({outcome.rounds} rounds of the timers); "
+        f"{outcome.events_per_s:,.0f} events/s in {outcome.seconds:.1f} s; "
+        f"the timers ran {'once' if outcome.rounds == 1 else f'{outcome.rounds} times'}; "
         f"peak memory of the collector {outcome.peak_memory_mb:.0f} MB."
     )
     if outcome.faults:

@@ -7,6 +7,7 @@ point the collector at them. `keep_up` is `make rig`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -32,6 +33,7 @@ from shared.settings import DEFAULT_HUB, SETTING_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 HUB = DEFAULT_HUB
+CONNECTION = "local"
 PARTITIONS = 4
 CONTROL_TIMEOUT_S = 120.0
 
@@ -118,6 +120,14 @@ class LocalRig:
         """The tenant's books and clock."""
         return TenantControl(self._ready["control"])
 
+    def faults_played(self) -> dict[str, int]:
+        """How often each fault of the tenant was played, and all those of the hub together."""
+        stats = requests.get(
+            f"http://127.0.0.1:{self._hubs['control']}/stats", timeout=CONTROL_TIMEOUT_S
+        ).json()
+        played: dict[str, int] = dict(self.tenant.books()["faults"])
+        return {**played, "eventhubs": stats["faults"]} if stats["faults"] else played
+
     @property
     def eventhub_connection_string(self) -> str:
         """What the Event Hubs SDK takes."""
@@ -126,7 +136,7 @@ class LocalRig:
     def settings(self) -> dict[str, str]:
         """App settings that point the collector at this rig."""
         return {
-            "M365_CONNECTION_NAME": "local",
+            "M365_CONNECTION_NAME": CONNECTION,
             "M365_TENANT_ID": self.spec.tenant_id,
             "M365_CLIENT_ID": self.spec.client_id,
             "M365_CLIENT_SECRET": self.spec.client_secret,
@@ -174,7 +184,7 @@ def make_spec(seed: int, **fields: Any) -> TenantSpec:
     )
 
 
-def keep_up(spec: TenantSpec, profile: Profile, write: Path | None) -> int:
+def keep_up(spec: TenantSpec, profile: Profile, write: Path | None) -> None:
     """Keep a rig up until Ctrl-C, with its settings on standard output or in a file.
 
     Raises:
@@ -191,8 +201,9 @@ def keep_up(spec: TenantSpec, profile: Profile, write: Path | None) -> int:
             stack.callback(write.unlink, missing_ok=True)
         where = "above" if write is None else f"in {write}, as long as the rig is up"
         print(f"The rig is up; its settings are {where}. Ctrl-C ends it.", file=sys.stderr)
-        threading.Event().wait()
-    return 0
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    print("\nThe rig is down.", file=sys.stderr)
 
 
 def local_settings(settings: Mapping[str, str]) -> dict[str, Any]:

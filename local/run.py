@@ -8,21 +8,22 @@ every feed has caught up. Whatever is left after that is shown as what it is: no
 
 from __future__ import annotations
 
+import fcntl
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from local.azurite import Azurite
 from local.host_process import HostProcess, Round
-from local.localsettings import read_values
+from local.localsettings import read_values, require_emulator
 from local.outcome import FeedOutcome, Outcome, read_feeds
 from local.profiles import Profile
 from local.progress import Display, make_display
 from local.readback import ReadbackError, read_back
-from local.rig import HUB, ROOT, LocalRig, TenantControl
+from local.rig import CONNECTION, HUB, ROOT, LocalRig, TenantControl
 from local.tenant import TenantSpec
 from shared.app import App
 from shared.errors import ConfigError
@@ -40,12 +41,13 @@ MOST_S = 10 * 3600.0
 RETRY_S = 5
 """First wait of a failed content where failures are ordered."""
 
-STUCK_PENDING = 6
+STUCK_PENDING = 4
 STUCK_UNLISTED = 50
 """Rounds without progress after which to stop: the re-list of all seven days takes 42 of them."""
 
 MOST_ROUNDS = 150
-MOST_REAL_ROUNDS = 30
+MOST_REAL_ROUNDS = 20
+LEASE_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,8 @@ def run_simulated(spec: TenantSpec, profile: Profile, *, verbose: bool = False) 
         HostError: the collector's process ended.
     """
     with ExitStack() as stack:
-        display = make_display(spec.contents_by_source())
+        offered = spec.contents_by_source()
+        display = make_display({f"{CONNECTION}/{name}": offered[name] for name in offered})
         display.say("Starting the simulated tenant, the Event Hubs stand-in and Azurite ...")
         rig = stack.enter_context(LocalRig(spec, profile))
         values = {**rig.settings(), "M365_SOURCES": ",".join(spec.sources)}
@@ -82,9 +85,8 @@ def run_simulated(spec: TenantSpec, profile: Profile, *, verbose: bool = False) 
             rounds = _Drain(rig.tenant, host, display, storage, settings).run()
         display.say("Reading everything back from the hub ...")
         outcome = _outcome(rounds)
-        books = rig.tenant.books()
         expected = frozenset(rig.tenant.events())
-        outcome = replace(outcome, expected=expected, faults=books["faults"])
+        outcome = replace(outcome, expected=expected, faults=rig.faults_played())
         try:
             found = read_back(rig.eventhub_connection_string, HUB, on_progress=display.reading)
         except ReadbackError as error:
@@ -94,33 +96,42 @@ def run_simulated(spec: TenantSpec, profile: Profile, *, verbose: bool = False) 
         )
 
 
-def run_real(path: Path, sink: Path | None, *, verbose: bool = False) -> Outcome:
+def run_real(
+    path: Path, sink: Path | None, state: Path = STATE, *, verbose: bool = False
+) -> Outcome:
     """Collect from the tenant of a local settings file, to the hub that it names or into a file.
+
+    Args:
+        path: the local settings file.
+        sink: a file to append events to, in the place of a hub.
+        state: the folder of a local storage account, used where the file names none.
+        verbose: show the collector's log.
 
     Raises:
         ConfigError: the file or its values have problems.
         HostError: the collector's process ended.
     """
     values = read_values(path)
+    if sink is not None:
+        values = _without_hub(values, sink)
+    elif not _names(values, "M365_EVENTHUB_NAMESPACE", "M365_EVENTHUB_CONNECTION_STRING"):
+        raise ConfigError(
+            f"{path}: names no event hub. Set M365_EVENTHUB_NAMESPACE in it, or write the events into a file with "
+            "--sink FILE"
+        )
+    else:
+        require_emulator(path, values.get("M365_EVENTHUB_CONNECTION_STRING", ""))
     with ExitStack() as stack:
-        if sink is not None:
-            values = _without_hub(values, sink)
-        elif not _names(values, "M365_EVENTHUB_NAMESPACE", "M365_EVENTHUB_CONNECTION_STRING"):
-            raise ConfigError(
-                f"{path}: names no event hub. Set M365_EVENTHUB_NAMESPACE in it, or write the events into a file with "
-                "--sink FILE"
-            )
-        azurite = None if _names_storage(values) else Azurite(location=STATE)
-        if azurite is not None:
-            # Checked before it is started, with what it will be.
-            load(
-                {**values, "M365_STORAGE_CONNECTION_STRING": "to come", "M365_STORAGE_ACCOUNT": ""}
-            )
-            STATE.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(azurite)
+        if not _names_storage(values):
+            # Everything else is checked before it is started.
+            values["M365_STORAGE_CONNECTION_STRING"] = "UseDevelopmentStorage=true"
+            _load(path, values)
+            stack.enter_context(_alone(state))
+            azurite = stack.enter_context(Azurite(location=state))
             values["M365_STORAGE_CONNECTION_STRING"] = azurite.connection_string
-        settings = load(values)
-        display = stack.enter_context(make_display(None))
+        settings = _load(path, values)
+        feeds = [f"{each.name}/{name}" for each in settings.connections for name in each.sources]
+        display = stack.enter_context(make_display(dict.fromkeys(feeds)))
         display.say(f"Collecting with the settings of {path} ...")
         app = App(settings)
         host = stack.enter_context(HostProcess(values, sink=sink, verbose=verbose))
@@ -144,6 +155,7 @@ class _Drain:
         self._storage = storage
         self._settings = settings
         self._moved_s = 0.0
+        self._said = (0, 0)
 
     def run(self) -> Rounds:
         """Run rounds; returns what they came to, drained or stuck."""
@@ -188,10 +200,11 @@ class _Drain:
             return
         self._moved_s += seconds
         self._tenant.advance(seconds)
-        if not waiting or missing:
+        if (left, missing) != self._said:
+            self._said = left, missing
             self._display.say(
-                f"{left} contents wait for their next try, {missing} have not been listed: "
-                f"moving the tenant's clock by {seconds:.0f} s"
+                f"{left} contents wait for their next try, {missing} are not listed yet; instead of waiting, "
+                "the tenant's clock is moved"
             )
 
 
@@ -204,6 +217,11 @@ def _catch_up(host: HostProcess, display: Display, read: Callable[[], list[FeedO
         seconds += time.monotonic() - began
         number += 1
         moved = any(each["delivered"] or each["listed"] or each["lost"] for each in done.summaries)
+        if done.skipped:
+            # A run that was killed leaves its leases behind, which Azure ends within half a minute.
+            display.say("Another process has a feed's lease; trying again ...")
+            time.sleep(LEASE_WAIT_S)
+            moved = True
         caught_up = all(each["caught_up"] for each in done.summaries)
     return Rounds(feeds=read(), last=done, number=number, seconds=seconds)
 
@@ -216,6 +234,27 @@ def _outcome(rounds: Rounds) -> Outcome:
         rounds=rounds.number,
         peak_memory_mb=rounds.last.peak_memory_mb,
     )
+
+
+def _load(path: Path, values: Mapping[str, str]) -> Settings:
+    try:
+        return load(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}", code=error.code) from error
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Hold the folder of a local storage account, which two instances would ruin for each other."""
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{state}: another run keeps its state there. Wait for it, or name another folder with --state"
+            ) from None
+        yield
 
 
 def _names(values: Mapping[str, str], *names: str) -> bool:

@@ -250,6 +250,8 @@ class Publisher(Generic[K]):
         except Exception as error:  # noqa: BLE001 - a dead sender must end the run, not hang it
             self._fail(SinkError(f"a sending thread failed ({type(error).__name__}: {error})"))
             logger.exception("a sending thread failed")
+            # Nobody knows what state its connection is in.
+            self._discard(slot)
         finally:
             if slot.abandoned:
                 self._abandoned.ended()
@@ -280,13 +282,22 @@ class Publisher(Generic[K]):
         if not slot.load:
             return
         if (delay := self._pace.delay(size)) > 0:
-            time.sleep(delay)
-        slot.busy_since = self._clock()
+            self._pause(delay)
+        if not self._may_send(slot):
+            return
         try:
             slot.sender.send(batch)
         finally:
             slot.busy_since = None
         self._credit(slot, size)
+
+    def _may_send(self, slot: _Slot[K]) -> bool:
+        """Count the slot as sending; False once the run has ended, when nobody writes an acknowledgement down."""
+        with self._lock:
+            if self._stopped or self.error is not None:
+                return False
+            slot.busy_since = self._clock()
+            return True
 
     def _fill(self, slot: _Slot[K], batch: Batch) -> int:
         """Move events from the queue into the batch until it is full or nothing more comes for a moment."""
@@ -330,7 +341,7 @@ class Publisher(Generic[K]):
         ((delivery, event),) = slot.load
         self._on_oversize(delivery, event)
         with self._lock:
-            if slot.abandoned:
+            if slot.abandoned or self._stopped:
                 return
             slot.load = []
             delivery.dead += 1
@@ -342,7 +353,7 @@ class Publisher(Generic[K]):
         """The batch is acknowledged: subtract it from its contents, once."""
         settled = []
         with self._lock:
-            if slot.abandoned:
+            if slot.abandoned or self._stopped:
                 return
             load, slot.load = slot.load, []
             self.batches += 1

@@ -191,7 +191,11 @@ class Storage:
     ) -> None:
         """Delete up to a hundred rows of a partition whose row key lies beyond a bound."""
         query, bound = ("RowKey gt @bound", after) if after else ("RowKey lt @bound", before)
-        with storage_errors(f"clean table {table}"):
+        # A table is made by its first row, so on a first run it may not be there yet.
+        with (
+            storage_errors(f"clean table {table}"),
+            contextlib.suppress(ResourceNotFoundError),
+        ):
             client = self._tables.get_table_client(table)
             found = client.query_entities(
                 f"PartitionKey eq @partition and {query}",
