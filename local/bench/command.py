@@ -21,6 +21,9 @@ running. Nothing passes or fails by its speed.\
 """
 
 
+WIDTH = 110
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to a parser."""
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
@@ -48,7 +51,9 @@ def bench(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(figures.as_json(), indent=2))
     else:
-        print_table(figures, Console())
+        # What is not a terminal has no width to keep to.
+        known = Console()
+        print_table(figures, known if known.is_terminal else Console(width=WIDTH))
     if options.write is not None:
         write_into(options.write, figures)
     return 0
