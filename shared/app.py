@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.budget import Budget
-from shared.clock import ServiceClock
+from shared.clock import ServiceClock, utc_now
 from shared.collector import run_feed
 from shared.credentials import token_source
 from shared.errors import CollectorError
@@ -40,6 +40,7 @@ logger = logging.getLogger("m365.run")
 
 VERSION = "0.1.0"
 PARALLEL_FEEDS = 4
+EXPIRY_WARNING = timedelta(days=30)
 
 
 class App:
@@ -94,12 +95,14 @@ class App:
             pace=self._pace(hub),
             abandoned=self._abandoned,
             on_progress=self._on_progress,
+            credential_expires=connection.credential.expires,
             version=VERSION,
         )
         # A feed that had to wait for its turn has that much less time.
         seconds = max(1.0, end - time.monotonic())
         summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
         self._on_progress(summary)
+        _warn_of_expiry(connection)
         level = logging.ERROR if summary.status == "failed" else logging.INFO
         logger.log(level, "feed_run %s", summary.log_line())
         return summary
@@ -223,6 +226,20 @@ class App:
         """Close what is kept between runs."""
         for sink in self._sinks.values():
             sink.close()
+
+
+def _warn_of_expiry(connection: Connection) -> None:
+    expires = connection.credential.expires
+    if expires is None or expires - utc_now() > EXPIRY_WARNING:
+        return
+    logger.warning(
+        "the %s of connection '%s' %s %s: put a new one into the app registration and the setting, then remove the old "
+        "one; 'federated' has nothing to renew",
+        connection.credential.kind,
+        connection.name,
+        "expires on" if expires > utc_now() else "expired on",
+        expires.date(),
+    )
 
 
 def tuning_of(settings: Settings) -> Tuning:

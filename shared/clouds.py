@@ -10,35 +10,84 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cloud:
-    """The endpoints of one cloud, each without a trailing slash.
+class AzureCloud:
+    """An Azure cloud, where the function app, its storage and its event hubs live.
 
     Attributes:
-        login: the Entra authority.
-        management: root of the Office 365 Management Activity API.
+        login: the Entra authority of that cloud's identities.
         storage_suffix: of ``<account>.blob.<suffix>``.
+        eventhub_suffix: of ``<namespace>.<suffix>``.
+        exchange_audience: audience of a managed identity's token that stands in for an app registration's secret.
+    """
+
+    login: str
+    storage_suffix: str
+    eventhub_suffix: str
+    exchange_audience: str
+
+
+AZURE_CLOUDS: dict[str, AzureCloud] = {
+    "azure": AzureCloud(
+        login="https://login.microsoftonline.com",
+        storage_suffix="core.windows.net",
+        eventhub_suffix="servicebus.windows.net",
+        exchange_audience="api://AzureADTokenExchange",
+    ),
+    "azure-us-government": AzureCloud(
+        login="https://login.microsoftonline.us",
+        storage_suffix="core.usgovcloudapi.net",
+        eventhub_suffix="servicebus.usgovcloudapi.net",
+        exchange_audience="api://AzureADTokenExchangeUSGov",
+    ),
+    "azure-china": AzureCloud(
+        login="https://login.partner.microsoftonline.cn",
+        storage_suffix="core.chinacloudapi.cn",
+        eventhub_suffix="servicebus.chinacloudapi.cn",
+        exchange_audience="api://AzureADTokenExchangeChina",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """A Microsoft 365 cloud, each endpoint without a trailing slash.
+
+    Attributes:
+        login: the Entra authority of its tenants.
+        management: root of the Office 365 Management Activity API.
+        graph: root of Microsoft Graph.
+        azure: the Azure cloud beside which its tenants usually live.
     """
 
     login: str
     management: str
-    storage_suffix: str = "core.windows.net"
+    graph: str
+    azure: str
 
 
 CLOUDS: dict[str, Cloud] = {
     "worldwide": Cloud(
-        login="https://login.microsoftonline.com", management="https://manage.office.com"
+        login="https://login.microsoftonline.com",
+        management="https://manage.office.com",
+        graph="https://graph.microsoft.com",
+        azure="azure",
     ),
     "gcc": Cloud(
-        login="https://login.microsoftonline.com", management="https://manage-gcc.office.com"
+        login="https://login.microsoftonline.com",
+        management="https://manage-gcc.office.com",
+        graph="https://graph.microsoft.com",
+        azure="azure",
     ),
     "gcc-high": Cloud(
         login="https://login.microsoftonline.us",
         management="https://manage.office365.us",
-        storage_suffix="core.usgovcloudapi.net",
+        graph="https://graph.microsoft.us",
+        azure="azure-us-government",
     ),
     "dod": Cloud(
         login="https://login.microsoftonline.us",
         management="https://manage.protection.apps.mil",
-        storage_suffix="core.usgovcloudapi.net",
+        graph="https://dod-graph.microsoft.us",
+        azure="azure-us-government",
     ),
 }

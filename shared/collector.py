@@ -67,6 +67,7 @@ class FeedRun:
             run=uuid.uuid4().hex[:16],
             started=iso(datetime.now(UTC)),
             hub=parts.sink.name,
+            credential_expires=iso(parts.credential_expires) if parts.credential_expires else "",
             version=parts.version,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared.clock import ServiceClock
 from shared.http import Limits
@@ -86,6 +86,7 @@ class Parts:
         storage: the state account.
         clock: learns the service's time.
         on_progress: called now and then with the summary as it grows.
+        credential_expires: when the connection's secret or certificate ends, where that is known.
     """
 
     api: Callable[[Stop], ManagementApi]
@@ -95,4 +96,5 @@ class Parts:
     pace: Pace = field(default_factory=Pace)
     abandoned: Abandoned = field(default_factory=Abandoned)
     on_progress: Callable[[RunSummary], None] = lambda _: None
+    credential_expires: datetime | None = None
     version: str = ""

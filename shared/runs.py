@@ -35,6 +35,7 @@ class RunSummary:
         gap_seconds: length of the ranges that this run had to record as never listed.
         lag_seconds: age of the oldest pending content, 0 where none is pending.
         caught_up: whether the run listed up to now and left nothing pending.
+        credential_expires: when the connection's secret or certificate ends, "" where that is not known.
     """
 
     connection: str
@@ -64,6 +65,7 @@ class RunSummary:
     error: str = ""
     error_code: str = ""
     hub: str = ""
+    credential_expires: str = ""
     version: str = ""
     days: dict[str, Counts] = field(default_factory=dict, repr=False)
 

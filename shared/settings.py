@@ -6,27 +6,27 @@ found and what is expected. Values of secret settings never appear in a message 
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-from uuid import UUID
 
-from shared.clouds import CLOUDS, Cloud
+from shared.clouds import AZURE_CLOUDS, CLOUDS, AzureCloud
+from shared.connections import SOURCES, Connection, read_connections
 from shared.errors import ConfigError
-from shared.http import origin
 from shared.network import AMQP, TRANSPORTS, Network
+from shared.reading import Reader, setting, shown
 
-SOURCES = (
-    "Audit.AzureActiveDirectory",
-    "Audit.Exchange",
-    "Audit.SharePoint",
-    "Audit.General",
-    "DLP.All",
-)
-"""Every source, by the name that Microsoft gives its content type."""
+__all__ = [
+    "DEFAULT_HUB",
+    "SETTINGS",
+    "SETTING_NAMES",
+    "SOURCES",
+    "Connection",
+    "Setting",
+    "Settings",
+    "load",
+]
 
 SETTING_NAMES = {
     "Audit.AzureActiveDirectory": "AUDIT_AZURE_ACTIVE_DIRECTORY",
@@ -81,7 +81,36 @@ SETTINGS: tuple[Setting, ...] = (
         help="Client secret of the app registration; best a Key Vault reference.",
         secret=True,
     ),
+    Setting(
+        name="M365_CREDENTIAL",
+        default="",
+        help="How the app proves who it is: `federated` (a managed identity that the app registration trusts; no "
+        "secret), `certificate`, `secret`, or `managed-identity` (with grants of its own, no app registration). Empty: "
+        "the secret or certificate that is set, else `federated`.",
+    ),
+    Setting(
+        name="M365_CERTIFICATE",
+        default="",
+        help="Certificate with its private key: PEM, or the base64 of a PFX file; best a Key Vault reference.",
+        secret=True,
+    ),
+    Setting(
+        name="M365_CERTIFICATE_PASSWORD",
+        default="",
+        help="Password of the certificate's private key, where it has one.",
+        secret=True,
+    ),
+    Setting(
+        name="M365_CREDENTIAL_EXPIRES",
+        default="",
+        help="When the client secret ends (a date), for run rows and alerts; a certificate says so itself.",
+    ),
     Setting(name="M365_CLOUD", default="worldwide", help=f"Microsoft cloud: {', '.join(CLOUDS)}."),
+    Setting(
+        name="M365_AZURE_CLOUD",
+        default="",
+        help=f"Azure cloud that the app runs in: {', '.join(AZURE_CLOUDS)}; empty: the one beside `M365_CLOUD`.",
+    ),
     Setting(
         name="M365_CONNECTION_NAME",
         default="default",
@@ -166,7 +195,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="M365_IDENTITY_CLIENT_ID",
         default="",
-        help="Client id of the user-assigned identity for Event Hubs and Storage; empty: the app's own identity.",
+        help="Client id of the user-assigned identity: for Event Hubs and Storage, and for the credentials `federated` "
+        "and `managed-identity`; empty: the app's own identity.",
     ),
     Setting(
         name="M365_CA_FILE",
@@ -218,8 +248,7 @@ SETTINGS: tuple[Setting, ...] = (
 )
 """Every setting that the app reads; local.settings.sample.json and docs/settings.md are made from it."""
 
-_DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
-_NAME = re.compile(r"[a-z0-9-]{1,40}")
+_DEFAULTS = {each.name: each.default for each in SETTINGS}
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _ENDPOINT = re.compile(r"Endpoint=sb://([^/:;]+)")
@@ -227,50 +256,7 @@ _RELAY = re.compile(r"(sb://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?/?")
 _STORAGE = re.compile(
     r"(^|;)\s*(AccountName=|BlobEndpoint=|UseDevelopmentStorage=true)", re.IGNORECASE
 )
-_SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEYED = re.compile(r"(key|sig|signature|secret|password)\s*=", re.IGNORECASE)
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
-_CONNECTION_KEYS = {
-    "name",
-    "tenant_id",
-    "client_id",
-    "client_secret_setting",
-    "cloud",
-    "sources",
-    "publisher_id",
-    "login_endpoint",
-    "management_endpoint",
-    "management_scope",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Connection:
-    """One tenant through one app registration in one cloud.
-
-    Attributes:
-        name: display name.
-        tenant_id: lower-case GUID; with the source it keys all state.
-        client_id: application id.
-        client_secret: the secret; not in ``repr``.
-        sources: what is collected from it.
-        publisher_id: lower-case GUID for ``PublisherIdentifier``.
-        login: Entra authority.
-        known_login: whether the authority is one of Microsoft's, which need no discovery switched off.
-        management: root of the Management Activity API.
-        scope: token scope.
-    """
-
-    name: str
-    tenant_id: str
-    client_id: str
-    client_secret: str = field(repr=False)
-    sources: tuple[str, ...]
-    publisher_id: str
-    login: str
-    known_login: bool
-    management: str
-    scope: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,84 +292,22 @@ class Settings:
         return tuple(each for each in self.connections if source in each.sources)
 
 
-class _Reader:
-    """Reads values and gathers every problem."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = values
-        self.problems: list[str] = []
-
-    def text(self, name: str) -> str:
-        return (self.values.get(name) or "").strip() or _DEFAULTS[name]
-
-    def problem(self, where: str, found: str, expected: str) -> None:
-        self.problems.append(f"{where}: {found}; expected {expected}")
-
-    def guid(self, where: str, text: str, expected: str) -> str:
-        if not text:
-            self.problem(where, "not set", expected)
-            return ""
-        try:
-            return str(UUID(text))
-        except ValueError:
-            self.problem(where, f"found {_shown(text)}", expected)
-            return ""
-
-    def number(self, name: str, low: float, high: float) -> float:
-        text = self.text(name)
-        try:
-            value = float(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            self.problem(
-                _setting(name), f"found {_shown(text)}", f"a number from {low:g} to {high:g}"
-            )
-            return float(_DEFAULTS[name])
-        return value
-
-    def url(self, where: str, text: str) -> str:
-        try:
-            scheme = origin(text)[0]
-        except ValueError:
-            scheme = ""
-        if scheme != "https":
-            self.problem(where, f"found {_shown(text)}", "an https:// URL")
-        return text.rstrip("/")
-
-
-def _setting(name: str) -> str:
-    return f"app setting {name}"
-
-
-def _shown(text: str) -> str:
-    if _KEYED.search(text):
-        return "what looks like a connection string with a key (not shown)"
-    return repr(text if len(text) <= 80 else text[:77] + "...")
-
-
 def load(values: Mapping[str, str]) -> Settings:
     """Read the configuration from app settings (in Functions: the environment).
 
     Raises:
         ConfigError: naming every problem, one a line.
     """
-    read = _Reader(values)
+    read = Reader(values, _DEFAULTS)
+    azure = _azure_cloud(read)
+    identity = _identity(read)
     settings = Settings(
-        connections=_connections(read),
+        connections=read_connections(read, azure, identity),
         hubs=_hubs(read),
         partition_key=_partition_key(read),
         **_eventhub(read),
-        **_storage(read),
-        identity_client_id=(
-            read.guid(
-                _setting("M365_IDENTITY_CLIENT_ID"),
-                read.text("M365_IDENTITY_CLIENT_ID"),
-                "the client id (a GUID) of a user-assigned managed identity, or nothing",
-            )
-            if read.text("M365_IDENTITY_CLIENT_ID")
-            else ""
-        ),
+        **_storage(read, azure),
+        identity_client_id=identity,
         network=_network(read),
         requests_per_minute=int(read.number("M365_REQUESTS_PER_MINUTE", 5, 100_000)),
         run_seconds=read.number("M365_RUN_SECONDS", 1, 86_400),
@@ -401,38 +325,53 @@ def load(values: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _hubs(read: _Reader) -> dict[str, str]:
+def _azure_cloud(read: Reader) -> AzureCloud:
+    """Where the app runs: as said, else beside the Microsoft 365 cloud."""
+    name = read.text("M365_AZURE_CLOUD")
+    if name:
+        return AZURE_CLOUDS[read.choice(setting("M365_AZURE_CLOUD"), name, AZURE_CLOUDS)]
+    cloud = CLOUDS.get(read.text("M365_CLOUD").lower(), CLOUDS["worldwide"])
+    return AZURE_CLOUDS[cloud.azure]
+
+
+def _identity(read: Reader) -> str:
+    name = "M365_IDENTITY_CLIENT_ID"
+    text = read.text(name)
+    expected = "the client id (a GUID) of a user-assigned managed identity, or nothing"
+    return read.guid(setting(name), text, expected) if text else ""
+
+
+def _hubs(read: Reader) -> dict[str, str]:
     hubs = {}
     for source, name in SETTING_NAMES.items():
-        setting = f"M365_OUTPUT_{name}"
-        hubs[source] = read.text(setting)
+        hubs[source] = read.text(f"M365_OUTPUT_{name}")
         if not _HUB.fullmatch(hubs[source]):
             read.problem(
-                _setting(setting),
-                f"found {_shown(hubs[source])}",
+                setting(f"M365_OUTPUT_{name}"),
+                f"found {shown(hubs[source])}",
                 "the name of an event hub (letters, digits, '.', '-', '_'; at most 256)",
             )
     return hubs
 
 
-def _partition_key(read: _Reader) -> str:
+def _partition_key(read: Reader) -> str:
     key = read.text("M365_PARTITION_KEY")
     if key not in ("none", "tenant"):
-        read.problem(_setting("M365_PARTITION_KEY"), f"found {_shown(key)}", "'none' or 'tenant'")
+        read.problem(setting("M365_PARTITION_KEY"), f"found {shown(key)}", "'none' or 'tenant'")
     return key
 
 
-def _eventhub(read: _Reader) -> dict[str, str]:
+def _eventhub(read: Reader) -> dict[str, str]:
     namespace = read.text("M365_EVENTHUB_NAMESPACE")
     secret = read.text("M365_EVENTHUB_CONNECTION_STRING")
     expected = "the namespace's full host name, such as 'contoso.servicebus.windows.net'"
     if not namespace and not secret:
-        read.problem(_setting("M365_EVENTHUB_NAMESPACE"), "not set", expected)
+        read.problem(setting("M365_EVENTHUB_NAMESPACE"), "not set", expected)
     if namespace and not _HOST.fullmatch(namespace):
-        read.problem(_setting("M365_EVENTHUB_NAMESPACE"), f"found {_shown(namespace)}", expected)
+        read.problem(setting("M365_EVENTHUB_NAMESPACE"), f"found {shown(namespace)}", expected)
     if secret and "Endpoint=sb://" not in secret:
         read.problem(
-            _setting("M365_EVENTHUB_CONNECTION_STRING"),
+            setting("M365_EVENTHUB_CONNECTION_STRING"),
             "found a value without 'Endpoint=sb://'",
             "a connection string of an Event Hubs namespace",
         )
@@ -444,59 +383,56 @@ def _eventhub(read: _Reader) -> dict[str, str]:
     }
 
 
-def _transport(read: _Reader) -> str:
+def _transport(read: Reader) -> str:
     name = "M365_EVENTHUB_TRANSPORT"
     transport = read.text(name).lower()
     if transport not in TRANSPORTS:
-        read.problem(
-            _setting(name), f"found {_shown(transport)}", f"one of {', '.join(TRANSPORTS)}"
-        )
+        read.problem(setting(name), f"found {shown(transport)}", f"one of {', '.join(TRANSPORTS)}")
     return transport
 
 
-def _relay(read: _Reader) -> str:
+def _relay(read: Reader) -> str:
     name = "M365_EVENTHUB_ENDPOINT"
     text = read.text(name)
     if not text:
         return ""
     if not _RELAY.fullmatch(text):
         read.problem(
-            _setting(name), f"found {_shown(text)}", "sb://host or sb://host:port, without a path"
+            setting(name), f"found {shown(text)}", "sb://host or sb://host:port, without a path"
         )
     # The SDK appends a path of its own.
     return f"sb://{text.removeprefix('sb://').rstrip('/')}"
 
 
-def _storage(read: _Reader) -> dict[str, str]:
+def _storage(read: Reader, azure: AzureCloud) -> dict[str, str]:
     account = read.text("M365_STORAGE_ACCOUNT")
     secret = read.text("M365_STORAGE_CONNECTION_STRING")
     expected = "the name of a storage account (3 to 24 lower-case letters and digits)"
     if account and not _ACCOUNT.fullmatch(account):
-        read.problem(_setting("M365_STORAGE_ACCOUNT"), f"found {_shown(account)}", expected)
+        read.problem(setting("M365_STORAGE_ACCOUNT"), f"found {shown(account)}", expected)
     if secret and not _STORAGE.search(secret):
         read.problem(
-            _setting("M365_STORAGE_CONNECTION_STRING"),
+            setting("M365_STORAGE_CONNECTION_STRING"),
             "found a value without 'AccountName=' or 'BlobEndpoint='",
             "a connection string of a storage account, or 'UseDevelopmentStorage=true' for Azurite",
         )
     endpoints = {
-        f"storage_{service}_endpoint": _storage_endpoint(read, service, account)
+        f"storage_{service}_endpoint": _storage_endpoint(read, service, account, azure)
         for service in ("blob", "table")
     }
     if not secret and not all(endpoints.values()):
-        read.problem(_setting("M365_STORAGE_ACCOUNT"), "not set", expected)
+        read.problem(setting("M365_STORAGE_ACCOUNT"), "not set", expected)
     return {**endpoints, "storage_connection_string": secret}
 
 
-def _storage_endpoint(read: _Reader, service: str, account: str) -> str:
+def _storage_endpoint(read: Reader, service: str, account: str, azure: AzureCloud) -> str:
     name = f"M365_STORAGE_{service.upper()}_ENDPOINT"
     if text := read.text(name):
-        return read.url(_setting(name), text)
-    cloud = CLOUDS.get(read.text("M365_CLOUD").lower(), CLOUDS["worldwide"])
-    return f"https://{account}.{service}.{cloud.storage_suffix}" if account else ""
+        return read.url(setting(name), text)
+    return f"https://{account}.{service}.{azure.storage_suffix}" if account else ""
 
 
-def _network(read: _Reader) -> Network:
+def _network(read: Reader) -> Network:
     return Network(
         ca_file=_ca_file(read),
         connect=read.number("M365_CONNECT_SECONDS", 0.1, 40),
@@ -505,173 +441,21 @@ def _network(read: _Reader) -> Network:
     )
 
 
-def _ca_file(read: _Reader) -> str:
+def _cannot(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or "which cannot be read"
+
+
+def _ca_file(read: Reader) -> str:
     path = read.text("M365_CA_FILE")
     if path:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             # Of a file without certificates, too, OpenSSL says that in its own words.
-            why = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+            why = "no certificates in it" if isinstance(error, ssl.SSLError) else _cannot(error)
             read.problem(
-                _setting("M365_CA_FILE"),
-                f"found {_shown(path)}, {why}",
+                setting("M365_CA_FILE"),
+                f"found {shown(path)}, {why}",
                 "a PEM file of certificate authorities that the app can read",
             )
     return path
-
-
-def _connections(read: _Reader) -> tuple[Connection, ...]:
-    text = read.text("M365_CONNECTIONS")
-    if not text:
-        plain = {
-            "name": read.text("M365_CONNECTION_NAME"),
-            "tenant_id": read.text("M365_TENANT_ID"),
-            "client_id": read.text("M365_CLIENT_ID"),
-            "client_secret_setting": "M365_CLIENT_SECRET",
-            "cloud": read.text("M365_CLOUD"),
-            "sources": [part.strip() for part in read.text("M365_SOURCES").split(",")],
-            "publisher_id": read.text("M365_PUBLISHER_ID"),
-            "login_endpoint": read.text("M365_LOGIN_ENDPOINT"),
-            "management_endpoint": read.text("M365_MANAGEMENT_ENDPOINT"),
-            "management_scope": read.text("M365_MANAGEMENT_SCOPE"),
-        }
-        return (_connection(read, plain, None),)
-    for name in ("M365_TENANT_ID", "M365_CLIENT_ID"):
-        if read.text(name):
-            read.problem(
-                _setting(name),
-                "set together with M365_CONNECTIONS",
-                "one of the two: plain settings for one tenant, or M365_CONNECTIONS for many",
-            )
-    return _many(read, text)
-
-
-def _many(read: _Reader, text: str) -> tuple[Connection, ...]:
-    where = _setting("M365_CONNECTIONS")
-    try:
-        items = json.loads(text)
-    except ValueError as error:
-        read.problem(where, f"not JSON ({error})", "a JSON array of connections")
-        return ()
-    if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):
-        read.problem(where, "not a list of objects", "a JSON array of connections, at least one")
-        return ()
-    found = tuple(_connection(read, item, index) for index, item in enumerate(items))
-    # What is missing or wrong was reported already, and is no duplicate.
-    _unique(read, [each.name for each in found if each.name], "name", where)
-    keys = [
-        f"{each.tenant_id}/{source}" for each in found if each.tenant_id for source in each.sources
-    ]
-    _unique(read, keys, "tenant id and source (they key the state)", where)
-    return found
-
-
-def _unique(read: _Reader, keys: list[str], what: str, where: str) -> None:
-    for key in sorted({key for key in keys if keys.count(key) > 1}):
-        read.problem(where, f"two connections with the {what} {_shown(key)}", "each only once")
-
-
-def _connection(read: _Reader, item: Mapping[str, Any], index: int | None) -> Connection:
-    def where(key: str) -> str:
-        if index is not None:
-            return f"app setting M365_CONNECTIONS[{index}].{key}"
-        plain = {"name": "M365_CONNECTION_NAME", "client_secret_setting": "M365_CLIENT_SECRET"}
-        return _setting(plain.get(key, "M365_" + key.upper()))
-
-    def text(key: str, default: str = "") -> str:
-        value = item.get(key)
-        if value is None or value == "":
-            return default
-        if not isinstance(value, str):
-            # Not the value: it may hold a secret in the wrong place.
-            read.problem(where(key), f"found a value of type {type(value).__name__}", "a text")
-            return default
-        return value.strip()
-
-    for key in sorted(set(item) - _CONNECTION_KEYS):
-        read.problem(where(key), "not a key of a connection", f"one of {sorted(_CONNECTION_KEYS)}")
-    name = text("name", "default" if index is None else "")
-    if not _NAME.fullmatch(name):
-        read.problem(where("name"), f"found {_shown(name)}", "1 to 40 of a-z, 0-9 and '-'")
-    cloud = _cloud(read, text("cloud", "worldwide"), where("cloud"))
-    tenant_id = read.guid(
-        where("tenant_id"), text("tenant_id"), "the tenant's GUID (Entra overview, 'Tenant ID')"
-    )
-    publisher = text("publisher_id")
-    login = read.url(where("login_endpoint"), text("login_endpoint", cloud.login))
-    management = read.url(
-        where("management_endpoint"), text("management_endpoint", cloud.management)
-    )
-    return Connection(
-        name=name,
-        tenant_id=tenant_id,
-        client_id=read.guid(
-            where("client_id"), text("client_id"), "the app registration's application (client) id"
-        ),
-        client_secret=_secret(read, text("client_secret_setting"), where("client_secret_setting")),
-        sources=_sources(read, item.get("sources"), where("sources")),
-        publisher_id=(
-            read.guid(where("publisher_id"), publisher, "a GUID, or nothing")
-            if publisher
-            else tenant_id
-        ),
-        login=login,
-        known_login=any(login == each.login for each in CLOUDS.values()),
-        management=management,
-        scope=text("management_scope", f"{management}/.default"),
-    )
-
-
-def _cloud(read: _Reader, name: str, where: str) -> Cloud:
-    found = CLOUDS.get(name.lower())
-    if found is None:
-        read.problem(where, f"found {_shown(name)}", f"one of {', '.join(CLOUDS)}")
-        return CLOUDS["worldwide"]
-    return found
-
-
-def _secret(read: _Reader, setting: str, where: str) -> str:
-    if not setting:
-        read.problem(where, "not set", "the name of the app setting that holds the client secret")
-        return ""
-    if not _SETTING.fullmatch(setting):
-        # Often the secret itself, which must not be shown.
-        read.problem(
-            where,
-            "found what cannot be the name of an app setting (not shown)",
-            "the name of the app setting that holds the client secret, not the secret",
-        )
-        return ""
-    value = (read.values.get(setting) or "").strip()
-    if not value:
-        read.problem(
-            _setting(setting),
-            "not set",
-            "the app registration's client secret (its value, not its id)",
-        )
-    elif value.startswith("@Microsoft.KeyVault("):
-        read.problem(
-            _setting(setting),
-            "a Key Vault reference that the platform could not resolve",
-            "the secret; check the reference and the app identity's role 'Key Vault Secrets User'",
-        )
-    return value
-
-
-def _sources(read: _Reader, value: object, where: str) -> tuple[str, ...]:
-    if value is None:
-        return SOURCES
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        read.problem(where, f"found {_shown(repr(value))}", "a list of sources")
-        return ()
-    if not any(value):
-        read.problem(where, "names no source", f"sources out of {', '.join(SOURCES)}")
-    names = {source.lower(): source for source in SOURCES}
-    found = []
-    for each in (name for name in value if name):
-        if each.lower() in names:
-            found.append(names[each.lower()])
-        else:
-            read.problem(where, f"found {_shown(each)}", f"sources out of {', '.join(SOURCES)}")
-    return tuple(source for source in SOURCES if source in found)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
-from shared.credentials import AzureTokenSource, token_source, translate
-from shared.errors import AuthError, CollectorError, ConfigError, Transient
-from shared.settings import load
+from shared.credentials import AzureTokenSource, translate
+from shared.errors import AuthError, CollectorError, Transient
 
 SECRET = "Q8~canary"
 QUOTED = f"client_secret={SECRET}&grant_type=client_credentials Trace ID: 17"
@@ -91,18 +88,3 @@ def test_a_refusal_reaches_the_caller_translated() -> None:
         source.token()
 
     assert SECRET not in str(caught.value)
-
-
-def test_a_connection_without_a_secret_is_refused_by_name() -> None:
-    (connection,) = load(
-        {
-            "M365_TENANT_ID": "3c5158d0-5962-5090-9c19-b6852a206f1d",
-            "M365_CLIENT_ID": "0464675c-a6f7-5d20-927c-335cdd182f3d",
-            "M365_CLIENT_SECRET": SECRET,
-            "M365_EVENTHUB_NAMESPACE": "contoso.servicebus.windows.net",
-            "M365_STORAGE_ACCOUNT": "contosostate",
-        }
-    ).connections
-
-    with pytest.raises(ConfigError, match="'default' has no client secret"):
-        token_source(dataclasses.replace(connection, client_secret=""))

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from local.certs import Certs
 from shared.app import tuning_of
-from shared.clouds import CLOUDS
+from shared.clouds import AZURE_CLOUDS, CLOUDS
 from shared.errors import ConfigError
 from shared.network import Network
 from shared.settings import DEFAULT_HUB, SETTINGS, SOURCES, Settings, load
 from shared.storage import transport_options
+from tests.certificate import certificate
 
 TENANT = "3c5158d0-5962-5090-9c19-b6852a206f1d"
 OTHER = "64bcde50-1111-5090-9c19-b6852a206f1d"
@@ -109,11 +110,13 @@ def test_every_setting_that_is_read_is_in_the_table(extra: dict[str, str]) -> No
 def test_every_setting_of_the_table_is_read() -> None:
     values = Recording(dict(GOOD))
     load(values)
+    certified = Recording({**GOOD, "M365_CLIENT_SECRET": "", "M365_CERTIFICATE": certificate().pem})
+    load(certified)
 
     # The schedules are read by the platform, for the triggers.
     schedules = {each.name for each in SETTINGS if each.name.endswith("_SCHEDULE")}
     assert len(schedules) == len(SOURCES)
-    assert values.asked == {each.name for each in SETTINGS} - schedules
+    assert values.asked | certified.asked == {each.name for each in SETTINGS} - schedules
 
 
 def test_the_table_names_each_setting_once_and_says_what_it_is_for() -> None:
@@ -123,6 +126,8 @@ def test_the_table_names_each_setting_once_and_says_what_it_is_for() -> None:
     assert all(re.fullmatch(r"[A-Z0-9_]+", name) for name in names)
     assert all(each.help.endswith((".", ").")) for each in SETTINGS)
     assert {each.name for each in SETTINGS if each.secret} == {
+        "M365_CERTIFICATE",
+        "M365_CERTIFICATE_PASSWORD",
         "M365_CLIENT_SECRET",
         "M365_EVENTHUB_CONNECTION_STRING",
         "M365_STORAGE_CONNECTION_STRING",
@@ -208,7 +213,7 @@ def test_an_empty_configuration_says_what_is_needed() -> None:
     assert [line.split(";")[0] for line in problems({})] == [
         "app setting M365_TENANT_ID: not set",
         "app setting M365_CLIENT_ID: not set",
-        "app setting M365_CLIENT_SECRET: not set",
+        "app setting M365_IDENTITY_CLIENT_ID: not set",
         "app setting M365_EVENTHUB_NAMESPACE: not set",
         "app setting M365_STORAGE_ACCOUNT: not set",
     ]
@@ -269,7 +274,7 @@ def test_no_secret_is_in_a_repr() -> None:
 
     assert SECRET not in repr(found)
     assert KEY not in repr(found)
-    assert found.connections[0].client_secret == SECRET
+    assert found.connections[0].credential.secret == SECRET
 
 
 # -- clouds
@@ -284,7 +289,7 @@ def test_a_cloud_names_hosts_that_belong_together(name: str) -> None:
     assert (one.login, one.management) == (cloud.login, cloud.management)
     assert one.scope == f"{cloud.management}/.default"
     assert one.known_login
-    assert found.storage_blob_endpoint.endswith(f".blob.{cloud.storage_suffix}")
+    assert found.storage_blob_endpoint.endswith(f".blob.{AZURE_CLOUDS[cloud.azure].storage_suffix}")
 
 
 def test_every_endpoint_can_be_another() -> None:
@@ -398,12 +403,12 @@ def test_many_connections_keep_their_own_values() -> None:
     )
 
     one, two = found.connections
-    assert (one.name, one.sources, one.client_secret) == (
+    assert (one.name, one.sources, one.credential.secret) == (
         "contoso",
         ("Audit.Exchange", "DLP.All"),
         SECRET,
     )
-    assert (two.tenant_id, two.management, two.client_secret) == (
+    assert (two.tenant_id, two.management, two.credential.secret) == (
         OTHER,
         CLOUDS["gcc-high"].management,
         "another",
@@ -496,3 +501,113 @@ def test_plain_settings_beside_many_connections_are_refused() -> None:
         "app setting M365_TENANT_ID: set together with M365_CONNECTIONS",
         "app setting M365_CLIENT_ID: set together with M365_CONNECTIONS",
     ]
+
+
+# -- credentials
+
+IDENTITY = "dd534708-148b-5011-a76f-4e6fba33266e"
+BARE = {**GOOD, "M365_CLIENT_SECRET": ""}
+
+
+def test_without_a_secret_or_a_certificate_the_app_federates_its_identity() -> None:
+    (one,) = load({**BARE, "M365_IDENTITY_CLIENT_ID": IDENTITY}).connections
+
+    assert (one.credential.kind, one.credential.identity) == ("federated", IDENTITY)
+    assert one.credential.audience == "api://AzureADTokenExchange"
+
+
+@pytest.mark.parametrize("form", ["pem", "escaped_pem", "pfx"])
+def test_a_certificate_is_read_in_each_form_and_says_when_it_expires(form: str) -> None:
+    made = certificate(password="canary-password" if form == "pfx" else "")
+    values = {
+        **BARE,
+        "M365_CERTIFICATE": getattr(made, form),
+        "M365_CERTIFICATE_PASSWORD": made.password,
+    }
+
+    found = load(values)
+
+    (one,) = found.connections
+    assert (one.credential.kind, one.credential.expires) == ("certificate", made.expires)
+    assert made.pem not in repr(found)
+    assert "canary-password" not in repr(found)
+
+
+def test_a_managed_identity_with_grants_of_its_own_needs_no_app_registration() -> None:
+    (one,) = load({**BARE, "M365_CLIENT_ID": "", "M365_CREDENTIAL": "managed-identity"}).connections
+
+    assert (one.credential.kind, one.client_id) == ("managed-identity", "")
+
+
+def test_the_end_of_a_secret_is_known_where_it_is_said() -> None:
+    (one,) = load({**GOOD, "M365_CREDENTIAL_EXPIRES": "2027-01-31"}).connections
+
+    assert one.credential.expires is not None
+    assert one.credential.expires.isoformat() == "2027-01-31T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param(
+            {"M365_CERTIFICATE": "x"}, "M365_CREDENTIAL: not set, while both", id="secret-and-cert"
+        ),
+        pytest.param(
+            {"M365_CREDENTIAL": "password"}, "one of federated, certificate", id="unknown-kind"
+        ),
+        pytest.param(
+            {"M365_CREDENTIAL": "federated"}, "only a user-assigned one", id="no-identity"
+        ),
+        pytest.param(
+            {
+                "M365_CREDENTIAL": "federated",
+                "M365_IDENTITY_CLIENT_ID": IDENTITY,
+                "M365_CLOUD": "gcc-high",
+                "M365_AZURE_CLOUD": "azure",
+            },
+            "no identity of another",
+            id="federated-across-clouds",
+        ),
+        pytest.param(
+            {"M365_CREDENTIAL": "certificate"}, "M365_CERTIFICATE: not set", id="no-certificate"
+        ),
+        pytest.param(
+            {"M365_CREDENTIAL": "certificate", "M365_CERTIFICATE": "%%%"},
+            "neither PEM nor the base64",
+            id="not-a-certificate",
+        ),
+        pytest.param(
+            {"M365_CREDENTIAL": "certificate", "M365_CERTIFICATE": certificate().public_pem},
+            "without a private key",
+            id="public-part-alone",
+        ),
+        pytest.param(
+            {
+                "M365_CREDENTIAL": "certificate",
+                "M365_CERTIFICATE": certificate(password="right").pfx,
+                "M365_CERTIFICATE_PASSWORD": "wrong",
+            },
+            "is its password right?",
+            id="wrong-password",
+        ),
+        pytest.param(
+            {"M365_CREDENTIAL_EXPIRES": "soon"}, "a date, such as", id="expires-is-no-date"
+        ),
+        pytest.param({"M365_AZURE_CLOUD": "aws"}, "M365_AZURE_CLOUD", id="unknown-azure-cloud"),
+    ],
+)
+def test_a_credential_that_cannot_work_is_refused_by_name(
+    changes: dict[str, str], expected: str
+) -> None:
+    found = problems({**GOOD, **changes})
+
+    assert any(expected in line for line in found), found
+    assert not any(SECRET in line or "-----" in line for line in found)
+
+
+def test_the_azure_cloud_is_the_one_beside_the_tenant_unless_it_is_said() -> None:
+    beside = load({**GOOD, "M365_CLOUD": "dod"})
+    apart = load({**GOOD, "M365_CLOUD": "dod", "M365_AZURE_CLOUD": "azure"})
+
+    assert beside.storage_blob_endpoint == "https://contosostate.blob.core.usgovcloudapi.net"
+    assert apart.storage_blob_endpoint == "https://contosostate.blob.core.windows.net"
