@@ -35,7 +35,8 @@ from shared.subscription import SubscriptionKeeper
 
 logger = logging.getLogger("m365.collector")
 
-ORDERLY = frozenset({"deadline", "lease-lost"})
+DEADLINE, LEASE_LOST = "deadline", "lease-lost"
+ORDERLY = frozenset({DEADLINE, LEASE_LOST})
 """Codes of what ends a run without anything being wrong; the next run, or another worker, goes on."""
 
 
@@ -138,11 +139,14 @@ class FeedRun:
             stop.set(error)
         finally:
             problems = work.finish(runs)
-        # What ended the run comes before what this made impossible.
+        # What ended the run comes before what this made impossible: a lease is also lost where storage does not answer.
         if stop.error is not None:
             self._note(stop.error)
+        for problem in problems:
+            if problem.code != DEADLINE:
+                self._note(problem)
         if lease.lost:
-            self._note(Transient("the lease was lost; another worker goes on", code="lease-lost"))
+            self._note(Transient("the lease was lost; another worker goes on", code=LEASE_LOST))
         for problem in problems:
             self._note(problem)
         if self.summary.status == "running":
