@@ -145,7 +145,7 @@ _REASONS = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
         (
-            r"Hostname mismatch|IP address mismatch|doesn't match",
+            r"Hostname mismatch|IP address mismatch|hostname .* doesn't match",
             "its certificate is for another name: check the endpoint",
         ),
         (r"certificate has expired", "its certificate has expired"),

@@ -80,6 +80,9 @@ def storage_errors(what: str) -> Iterator[None]:
             f"storage: {what}: not found ({_code(error)})", code=_code(error), status=404
         ) from error
     except ClientAuthenticationError as error:
+        # A credential that cannot reach Entra raises the same as an account that refuses it.
+        if why := reason_of(error):
+            raise Transient(f"storage: {what}: no token from Entra ({why})") from error
         raise _refused(what, error) from error
     except HttpResponseError as error:
         status = error.status_code or 0

@@ -3,8 +3,7 @@
 The service takes WebSockets on port 443 at `/$servicebus/websocket`, with the subprotocol
 `AMQPWSB10`. Here one port takes both: the first bytes of a connection say which it is. Message
 boundaries mean nothing (OASIS AMQP WebSocket Binding 1.0, 2.4), so payloads go straight into the
-AMQP reader. Frames, masks, fragments, pings and closing are those of RFC 6455; a peer that breaks
-its rules is closed with the code the RFC names.
+AMQP reader. Pings are answered; a peer that breaks the rules of RFC 6455 is closed with its code.
 """
 
 from __future__ import annotations
@@ -12,142 +11,32 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterable
 from typing import Final, cast
 
 from local.eventhubs.connection import Connection
 from local.eventhubs.namespace import Namespace
+from local.eventhubs.websocket_frames import (
+    MAX_CONTROL_BYTES,
+    U16,
+    Broken,
+    Code,
+    Frame,
+    FrameReader,
+    Opcode,
+    build_frame,
+    build_message,
+)
 
 PATH: Final = "/$servicebus/websocket"
 SUBPROTOCOL: Final = "AMQPWSB10"
-MAX_PAYLOAD_BYTES: Final = 1 << 20
-FRAGMENT_BYTES: Final = 1 << 14
-MAX_CONTROL_BYTES: Final = 125
 
 _ACCEPT_SALT: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_REQUEST_BYTES: Final = 16_384
-_U16: Final = struct.Struct(">H")
-_U64: Final = struct.Struct(">Q")
-
-
-class Opcode(IntEnum):
-    """What a frame is."""
-
-    CONTINUATION = 0
-    TEXT = 1
-    BINARY = 2
-    CLOSE = 8
-    PING = 9
-    PONG = 10
-
-
-class Code(IntEnum):
-    """Why a WebSocket is closed."""
-
-    NORMAL = 1000
-    PROTOCOL_ERROR = 1002
-    UNSUPPORTED = 1003
-    TOO_BIG = 1009
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One frame, its payload unmasked."""
-
-    opcode: int
-    payload: bytes
-    final: bool = True
-
-
-class Broken(Exception):
-    """The peer broke a rule of the protocol."""
-
-    def __init__(self, code: Code, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class Refused(Exception):
     """A request that does not become a WebSocket, with the status that says why."""
-
-
-def build_frame(opcode: int, payload: bytes | bytearray, *, final: bool = True) -> bytes:
-    """Encode a server's frame, which is never masked."""
-    size = len(payload)
-    first = bytes((opcode | (0x80 if final else 0),))
-    if size < 126:
-        return first + bytes((size,)) + payload
-    if size < 1 << 16:
-        return first + b"\x7e" + _U16.pack(size) + payload
-    return first + b"\x7f" + _U64.pack(size) + payload
-
-
-def build_message(payload: bytes | bytearray) -> Iterator[bytes]:
-    """Encode a binary message, a large one in fragments."""
-    starts = range(0, max(len(payload), 1), FRAGMENT_BYTES)
-    for start in starts:
-        opcode = Opcode.CONTINUATION if start else Opcode.BINARY
-        part = payload[start : start + FRAGMENT_BYTES]
-        yield build_frame(opcode, part, final=start == starts[-1])
-
-
-class FrameReader:
-    """Cuts a client's byte stream into frames."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._in_message = False
-
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take in bytes and yield the frames that are complete.
-
-        Raises:
-            Broken: they are not what a client may send.
-        """
-        self._buffer += data
-        while (frame := self._next()) is not None:
-            yield frame
-
-    def _next(self) -> Frame | None:
-        buffer = self._buffer
-        if len(buffer) < 2:
-            return None
-        final, opcode = bool(buffer[0] & 0x80), buffer[0] & 0x0F
-        size, start = buffer[1] & 0x7F, 2
-        self._check(buffer[0], masked=bool(buffer[1] & 0x80), size=size)
-        if size >= 126:
-            number = _U16 if size == 126 else _U64
-            start += number.size
-            if len(buffer) < start:
-                return None
-            size = number.unpack_from(buffer, 2)[0]
-        if size > MAX_PAYLOAD_BYTES:
-            raise Broken(Code.TOO_BIG, f"a frame of {size} bytes")
-        end = start + 4 + size
-        if len(buffer) < end:
-            return None
-        payload = _unmask(buffer[start + 4 : end], bytes(buffer[start : start + 4]))
-        del buffer[:end]
-        if opcode < Opcode.CLOSE:
-            self._in_message = not final
-        return Frame(opcode, payload, final)
-
-    def _check(self, first: int, *, masked: bool, size: int) -> None:
-        opcode, final = first & 0x0F, bool(first & 0x80)
-        if first & 0x70:
-            raise Broken(Code.PROTOCOL_ERROR, "reserved bits of an extension nobody agreed on")
-        if not masked:
-            raise Broken(Code.PROTOCOL_ERROR, "a client's frame without a mask")
-        if opcode >= Opcode.CLOSE:
-            if opcode > Opcode.PONG or not final or size > MAX_CONTROL_BYTES:
-                raise Broken(Code.PROTOCOL_ERROR, "a control frame that is none")
-        elif opcode == Opcode.TEXT:
-            raise Broken(Code.UNSUPPORTED, "text")
-        elif opcode > Opcode.BINARY or (opcode == Opcode.CONTINUATION) != self._in_message:
-            raise Broken(Code.PROTOCOL_ERROR, "a frame out of order")
 
 
 class Entrance(asyncio.Protocol):
@@ -238,7 +127,7 @@ class WebSocket(asyncio.Protocol):
         if not self._closing:
             self._closing = True
             text = reason.encode()[: MAX_CONTROL_BYTES - 2]
-            self._transport.write(build_frame(Opcode.CLOSE, _U16.pack(code) + text))
+            self._transport.write(build_frame(Opcode.CLOSE, U16.pack(code) + text))
         self._transport.close()
 
     def drop(self) -> None:
@@ -330,9 +219,3 @@ def _colon(line: str) -> tuple[str, str, str]:
 
 def _words(text: str) -> set[str]:
     return {word.strip().lower() for word in text.split(",")}
-
-
-def _unmask(data: bytearray, mask: bytes) -> bytes:
-    size = len(data)
-    pad = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(data) ^ int.from_bytes(pad)).to_bytes(size)

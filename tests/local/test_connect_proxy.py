@@ -31,9 +31,10 @@ from local.certs import Certs
 from local.connect_proxy import Asked, ConnectProxy
 from local.eventhubs import EventHubs
 from local.tenant import Tenant, TenantServer, TenantSpec
-from shared.errors import ConfigError
+from shared.errors import ConfigError, Transient
 from shared.http import HttpClient
 from shared.network import AMQP, WEBSOCKET, Network, proxy_for, reason_of
+from shared.storage import Storage, read_blob, transport_options
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "secret~of~the~proxy~tests"  # noqa: S105 - of a simulated tenant
@@ -278,6 +279,24 @@ def test_a_bundle_of_the_environment_does_not_replace_ours(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
     services.ask(service, network)
+
+
+def test_storage_is_not_said_to_refuse_a_token_that_could_not_be_fetched(
+    services: Services, network: Network
+) -> None:
+    spec = services.tenant.tenant.spec
+    authority = {"authority": services.tenant.endpoint, "disable_instance_discovery": True}
+    # Storage is trusted, and Entra, under the same authority, is not.
+    with ClientSecretCredential(spec.tenant_id, spec.client_id, SECRET, **authority) as credential:
+        storage = Storage.from_identity(
+            services.storage.blob_endpoint,
+            services.storage.table_endpoint,
+            credential,
+            **transport_options(2, network),
+        )
+        with pytest.raises(Transient, match="no token from Entra.*M365_CA_FILE"):
+            read_blob(storage.state, "checkpoints/none.json")
+        storage.close()
 
 
 # -- what the network says

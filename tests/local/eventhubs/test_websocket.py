@@ -26,11 +26,10 @@ from hypothesis import strategies as st
 
 from local.certs import Certs
 from local.eventhubs import EventHubs, Fault
-from local.eventhubs.websocket import (
+from local.eventhubs.websocket import PATH, SUBPROTOCOL
+from local.eventhubs.websocket_frames import (
     FRAGMENT_BYTES,
     MAX_PAYLOAD_BYTES,
-    PATH,
-    SUBPROTOCOL,
     Broken,
     Code,
     Frame,
