@@ -1,29 +1,36 @@
-"""A Terraform provider with a real schema and no cloud: what Terraform starts as its plugin in the offline checks.
+"""Terraform providers with real schemas and no cloud: what the offline checks attach Terraform to.
 
 Terraform itself reports unknown arguments, missing required ones and wrong types from the schema; computed values are
-unknown until an apply, which this provider does not do (``terraform test`` mocks it). The program's own name says
-which provider it is, the environment variable STUB_SCHEMAS where its schema lies. It is run by a Python that has the
-packages of tests/infra/requirements.txt.
+unknown until an apply, which these providers do not do (``terraform test`` mocks it). Run by a Python that has the
+packages of tests/infra/requirements.txt, with a folder of ``<provider>.json``; prints one line for
+TF_REATTACH_PROVIDERS and serves until its standard input is closed, so it never outlives who started it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
+import tempfile
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+import grpc
 import msgpack
-import tf.provider
-import tf.runner
+from tf.gen import grpc_controller_pb2 as controller
+from tf.gen import grpc_controller_pb2_grpc as controller_services
+from tf.gen import grpc_stdio_pb2_grpc as stdio_services
 from tf.gen import tfplugin_pb2 as messages
 from tf.gen import tfplugin_pb2_grpc as services
 
+ADDRESSES = {
+    "azurerm": "registry.terraform.io/hashicorp/azurerm",
+    "azuread": "registry.terraform.io/hashicorp/azuread",
+    "azapi": "registry.terraform.io/azure/azapi",
+}
 UNKNOWN = msgpack.ExtType(0, b"\x00")
-_NAME = re.search(r"terraform-provider-([a-z]+)", Path(sys.argv[0]).name)
-PROVIDER = _NAME[1] if _NAME else ""
+PLACEHOLDER = "22222222-2222-2222-2222-222222222222"
 _Nested = messages.Schema.NestedBlock
 _NESTING = {"single": _Nested.SINGLE, "list": _Nested.LIST, "set": _Nested.SET}
 
@@ -31,9 +38,8 @@ _NESTING = {"single": _Nested.SINGLE, "list": _Nested.LIST, "set": _Nested.SET}
 class StubProvider(services.ProviderServicer):  # type: ignore[misc]
     """Announces the schema, accepts every configuration, plans what is proposed."""
 
-    def __init__(self, *_: Any) -> None:
-        path = Path(os.environ["STUB_SCHEMAS"]) / f"{PROVIDER}.json"
-        self._schemas = json.loads(path.read_text())
+    def __init__(self, schemas: dict[str, Any]) -> None:
+        self._schemas = schemas
 
     def GetMetadata(self, request: Any, context: Any) -> Any:
         return messages.GetMetadata.Response()
@@ -122,7 +128,7 @@ def _with_placeholders(block: dict[str, Any], value: dict[str, Any]) -> dict[str
     """A data source's answer: a data source is read while planning, so its values have to be there."""
     for name, each in block["attributes"].items():
         if value.get(name) is None and each["type"] == "string":
-            value[name] = f"00000000-0000-0000-0000-{PROVIDER[:4].encode().hex():0>12}"
+            value[name] = PLACEHOLDER
     return value
 
 
@@ -136,11 +142,47 @@ def _encode(value: Any) -> Any:
     return messages.DynamicValue(msgpack=msgpack.packb(value))
 
 
-class _Named:
-    def full_name(self) -> str:
-        return PROVIDER
+class _Controller(controller_services.GRPCControllerServicer):  # type: ignore[misc]
+    def Shutdown(self, request: Any, context: Any) -> Any:
+        # Terraform leaves an attached provider running; so does this one.
+        return controller.Empty()
+
+
+class _Stdio(stdio_services.GRPCStdioServicer):  # type: ignore[misc]
+    def StreamStdio(self, request: Any, context: Any) -> Any:
+        return iter(())
+
+
+def _serve(folder: Path, schemas: dict[str, Any], name: str) -> tuple[Any, dict[str, Any]]:
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
+    services.add_ProviderServicer_to_server(StubProvider(schemas), server)
+    controller_services.add_GRPCControllerServicer_to_server(_Controller(), server)
+    stdio_services.add_GRPCStdioServicer_to_server(_Stdio(), server)
+    socket = str(folder / name)
+    server.add_insecure_port(f"unix://{socket}")
+    server.start()
+    return server, {
+        "Protocol": "grpc",
+        "ProtocolVersion": 6,
+        "Pid": os.getpid(),
+        "Test": True,
+        "Addr": {"Network": "unix", "String": socket},
+    }
+
+
+def main(schemas: Path) -> None:
+    """Serve every provider until standard input ends."""
+    with tempfile.TemporaryDirectory(prefix="stub-") as sockets:
+        attached, servers = {}, []
+        for name, address in ADDRESSES.items():
+            document = json.loads((schemas / f"{name}.json").read_text())
+            server, attached[address] = _serve(Path(sockets), document, name)
+            servers.append(server)
+        print(json.dumps(attached), flush=True)
+        sys.stdin.read()
+        for server in servers:
+            server.stop(grace=None).wait(2)
 
 
 if __name__ == "__main__":
-    tf.provider.ProviderServicer = StubProvider
-    tf.runner.run_provider(_Named(), sys.argv)
+    main(Path(sys.argv[1]))

@@ -1,7 +1,4 @@
-"""Terraform in the offline checks: a mirror of stub providers, and one module at a time in a folder of its own.
-
-The modules are copied, because a lock file written with stubs must never reach the real ones.
-"""
+"""Terraform in the offline checks: stub providers to attach to, and one module at a time in a folder of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from tests.infra.provider_schemas import schemas
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".cache" / "infra"
 MODULES = ROOT / "infra" / "terraform"
-SOURCES = {"azurerm": "hashicorp/azurerm", "azuread": "hashicorp/azuread", "azapi": "azure/azapi"}
+PROVIDERS = ("azurerm", "azuread", "azapi")
 TIMEOUT = 60
 
 _BLOCK = re.compile(r'^\s*(resource|data) "((azurerm|azuread|azapi)_\w+)"', re.M)
@@ -35,7 +32,7 @@ def program() -> str | None:
 def used_types(folder: Path) -> dict[str, dict[str, set[str]]]:
     """Provider to the resource and data source types that the modules use."""
     found: dict[str, dict[str, set[str]]] = {
-        name: {"resource": set(), "data": set()} for name in SOURCES
+        name: {"resource": set(), "data": set()} for name in PROVIDERS
     }
     for path in folder.rglob("*.tf"):
         for kind, name, provider in _BLOCK.findall(path.read_text()):
@@ -43,52 +40,57 @@ def used_types(folder: Path) -> dict[str, dict[str, set[str]]]:
     return found
 
 
-def make_mirror(folder: Path) -> Path:
-    """Set up stub providers with the schemas of what the modules use.
+class Providers:
+    """Stub providers with the schemas of what the modules use; a context manager.
 
-    Returns:
-        A Terraform configuration file that knows no other providers.
+    Args:
+        modules: whose resource types they know.
     """
-    schema_folder = _schemas()
-    for name, source in SOURCES.items():
-        version = json.loads((schema_folder / f"{name}.json").read_text())["version"]
-        architecture = "arm64" if os.uname().machine in ("arm64", "aarch64") else "amd64"
-        system = f"{sys.platform}_{architecture}"
-        target = folder / "mirror" / "registry.terraform.io" / source / version / system
-        target.mkdir(parents=True)
-        plugin = target / f"terraform-provider-{name}_v{version}"
-        plugin.write_text(
-            "#!/bin/sh\n"
-            f'PYTHONPATH="{TOOLS / "site"}" STUB_SCHEMAS="{schema_folder}" '
-            f'exec "{sys.executable}" "{_named(folder, name)}" "$@"\n'
+
+    def __init__(self, modules: Path = MODULES) -> None:
+        self._schemas = _schemas(modules)
+        self._process: subprocess.Popen[str] | None = None
+        self.attach = ""
+
+    def __enter__(self) -> Providers:
+        """Start them."""
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("stub_provider.py")), str(self._schemas)],
+            env={**os.environ, "PYTHONPATH": str(TOOLS / "site")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        plugin.chmod(0o755)
-    config = folder / "terraformrc"
-    config.write_text(
-        f'provider_installation {{\n  filesystem_mirror {{\n    path = "{folder / "mirror"}"\n  }}\n}}\n'
-        "disable_checkpoint = true\n"
-    )
-    return config
+        assert self._process.stdout is not None
+        self.attach = self._process.stdout.readline()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop them."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
 
 
-def _named(folder: Path, provider: str) -> Path:
-    """The stub under the provider's name, by which it knows what to be."""
-    link = folder / f"terraform-provider-{provider}.py"
-    link.symlink_to(Path(__file__).with_name("stub_provider.py"))
-    return link
-
-
-def _schemas() -> Path:
+def _schemas(modules: Path) -> Path:
     """Schemas of what the modules use, kept from one run to the next."""
-    wanted = used_types(MODULES)
-    wheels = {name: next((TOOLS / "wheels").glob(f"cdktn_provider_{name}-*.whl")) for name in SOURCES}
+    wanted = used_types(modules)
+    wheels = {name: next((TOOLS / "wheels").glob(f"cdktn_provider_{name}-*.whl")) for name in PROVIDERS}
     reader = Path(__file__).with_name("provider_schemas.py").read_bytes()
     key = sha256(reader)
-    for name in SOURCES:
+    for name in PROVIDERS:
         types = {kind: sorted(each) for kind, each in wanted[name].items()}
         key.update(f"{wheels[name].name} {types}".encode())
     folder = TOOLS / "schemas" / key.hexdigest()[:16]
-    for name in SOURCES:
+    for name in PROVIDERS:
         path = folder / f"{name}.json"
         if path.exists():
             continue
@@ -107,18 +109,20 @@ class Module:
     Args:
         folder: an empty folder.
         name: ``main`` or ``identity``.
-        config: of ``make_mirror``.
+        providers: what it is checked against.
         modules: where the modules come from.
     """
 
-    def __init__(self, folder: Path, name: str, config: Path, modules: Path = MODULES) -> None:
+    def __init__(self, folder: Path, name: str, providers: Providers, modules: Path = MODULES) -> None:
         shutil.copytree(modules, folder / "terraform")
         for shared in (*modules.parent.glob("*.json"),):
             shutil.copy(shared, folder)
         self.path = folder / "terraform" / name
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TF_")},
-            "TF_CLI_CONFIG_FILE": str(config),
+            "TF_REATTACH_PROVIDERS": providers.attach,
+            # Nobody's own configuration, and no network.
+            "TF_CLI_CONFIG_FILE": os.devnull,
             "TF_IN_AUTOMATION": "1",
             "CHECKPOINT_DISABLE": "1",
         }
