@@ -1,10 +1,10 @@
 """Azure Storage on this machine: Azurite, with blobs, tables and queues on loopback ports.
 
-Every instance is a process of its own that keeps everything in memory, listens on ports that the
-kernel picks, so that any number of rigs can start at once, and ends with the process that started
-it. The real storage SDKs reach it through `connection_string`. It can be paused, to see what a
-storage account that has stopped answering does to the collector, and restarted on the same ports;
-an instance that was stopped comes back empty.
+Every instance is a process of its own that keeps everything in memory, or in a folder where one is
+given, listens on ports that the kernel picks, so that any number of rigs can start at once, and
+ends with the process that started it. The real storage SDKs reach it through `connection_string`.
+It can be paused, to see what a storage account that has stopped answering does to the collector,
+and restarted on the same ports; an instance in memory that was stopped comes back empty.
 
 The account name and key are the public ones that every Azurite has; they open nothing else.
 """
@@ -44,11 +44,15 @@ class NotInstalledError(RuntimeError):
 class Azurite:
     """One storage account, from `start` to `stop`, or for the length of a `with` block.
 
-    `memory_mb` bounds what blobs and queue messages may hold; a write beyond it is refused.
+    `memory_mb` bounds what blobs and queue messages may hold; a write beyond it is refused. With a
+    `location`, a folder, everything is kept there instead and found again by the next instance.
     """
 
-    def __init__(self, *, memory_mb: int = 4096, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, *, memory_mb: int = 4096, timeout_s: float = 60.0, location: Path | None = None
+    ) -> None:
         self._memory_mb = memory_mb
+        self._location = location
         self._timeout_s = timeout_s
         # Port 0 lets the kernel choose; what it chose is kept for a restart.
         self._ports = dict.fromkeys(_SERVICES, 0)
@@ -142,15 +146,18 @@ class Azurite:
         ports = [word for name in _SERVICES for word in (f"--{name}Port", str(self._ports[name]))]
         # The SDKs speak newer versions of the API than Azurite knows by name.
         options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
-        memory = ["--inMemoryPersistence", "--extentMemoryLimit", str(self._memory_mb)]
+        if self._location is None:
+            keep = ["--inMemoryPersistence", "--extentMemoryLimit", str(self._memory_mb)]
+        else:
+            keep = ["--location", str(self._location.resolve())]
         return Tether(
-            [str(find_node()), str(find_azurite()), *options, *memory, *ports],
+            [str(find_node()), str(find_azurite()), *options, *keep, *ports],
             cwd=_HOME,
             ready=_ALL_UP,
             timeout_s=self._timeout_s,
             supervised=True,
-            # It has nothing to save.
-            grace_s=0.0,
+            # In memory it has nothing to save.
+            grace_s=0.0 if self._location is None else 10.0,
         )
 
     def _endpoint(self, service: str) -> str:

@@ -30,7 +30,7 @@ from shared.settings import Connection, Settings, load
 from shared.sinks import EventHubSink, Sink
 from shared.sources.management_api import ManagementApi
 from shared.stop import Stop
-from shared.storage import Storage
+from shared.storage import Storage, transport_options
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -48,7 +48,7 @@ class App:
         settings: the configuration.
         tuning: what a run may use; from the settings where it is None.
         sink: takes the place of Event Hubs.
-        on_progress: called now and then with each growing summary.
+        on_progress: called now and then with each growing summary, and with each that is complete.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class App:
         # A feed that had to wait for its turn has that much less time.
         seconds = max(1.0, end - time.monotonic())
         summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
+        self._on_progress(summary)
         level = logging.ERROR if summary.status == "failed" else logging.INFO
         logger.log(level, "feed_run %s", summary.log_line())
         return summary
@@ -124,11 +125,15 @@ class App:
     def storage(self) -> Storage:
         """The state account."""
         settings = self.settings
+        options = transport_options(self._tuning.storage_silence)
         if settings.storage_connection_string:
-            return Storage.from_connection_string(settings.storage_connection_string)
+            return Storage.from_connection_string(settings.storage_connection_string, **options)
         host = f"{settings.storage_account}.{{}}.{settings.storage_suffix}"
         return Storage.from_identity(
-            f"https://{host.format('blob')}", f"https://{host.format('table')}", self._identity
+            f"https://{host.format('blob')}",
+            f"https://{host.format('table')}",
+            self._identity,
+            **options,
         )
 
     @functools.cached_property
@@ -222,14 +227,29 @@ def _with_seconds(tuning: Tuning, seconds: float) -> Tuning:
     return replace(tuning, run_seconds=min(tuning.run_seconds, seconds))
 
 
-@functools.cache
+_of_process: App | None = None
+_of_process_lock = threading.Lock()
+
+
 def current() -> App:
     """The app of this process, made from the environment on the first call.
 
     Raises:
         ConfigError: naming every problem of the configuration; the next call looks again.
     """
-    return App(load(os.environ))
+    global _of_process
+    with _of_process_lock:
+        # Timers of one process run at the same time and have to share its budget and its hub connections.
+        if _of_process is None:
+            _of_process = App(load(os.environ))
+        return _of_process
+
+
+def use(app: App | None) -> None:
+    """Make ``app`` the app of this process; None lets the next call make one from the environment."""
+    global _of_process
+    with _of_process_lock:
+        _of_process = app
 
 
 class RunFailed(CollectorError):

@@ -22,6 +22,7 @@ import msgspec
 
 from shared.clock import utc_now
 from shared.errors import CollectorError, Throttled
+from shared.responses import MAX_PAUSE
 from shared.storage import Conflict, read_blob, write_blob
 
 if TYPE_CHECKING:
@@ -52,10 +53,15 @@ def grant(
     Returns:
         How many were granted; and, where none was, in how many seconds to ask again.
     """
-    if state.paused_until > now:
+    if now < state.paused_until <= now + MAX_PAUSE:
         return 0, state.paused_until - now
-    # A grant from the future (another instance's clock) stays counted: that errs on the safe side.
-    state.grants = [(second, taken) for second, taken in state.grants if second > now - window - 1]
+    # A grant from the future (another instance's clock) stays counted: that errs on the safe side. One from further
+    # ahead than a window, like a pause longer than any, was written by a wrong clock and would block everybody.
+    state.grants = [
+        (second, taken)
+        for second, taken in state.grants
+        if now - window - 1 < second < now + window
+    ]
     taken = sum(count for _, count in state.grants)
     free = limit - taken
     if free <= 0:
@@ -79,7 +85,8 @@ class Budget:
         limit: requests allowed in any ``window``.
         window: seconds.
         hold: seconds within which a block of requests is used or forfeited.
-        patience: longest wait in seconds; beyond it the run had better end and leave the rest to the next one.
+        patience: longest pause in seconds that the service may ask for; beyond it the run had better end and leave
+            the rest to the next one.
         now: seconds since 1970.
         sleep: waits, cut short by the caller where a run ends.
     """
@@ -130,7 +137,7 @@ class Budget:
                 raise Throttled(
                     "the request budget was used up when the run had to end", code="budget"
                 )
-            if wait > self._patience:
+            if self._paused_until - self._now() > self._patience:
                 raise Throttled(
                     f"the service asked for a pause of which {wait:.0f} s are left",
                     code="budget",
@@ -181,7 +188,7 @@ class Budget:
         if granted:
             etag = stored.etag if stored else None
             write_blob(self._storage.state, self._name, msgspec.json.encode(state), etag=etag)
-        elif state.paused_until > now:
+        elif now < state.paused_until <= now + MAX_PAUSE:
             self._paused_until = state.paused_until
         return granted, wait
 
@@ -195,8 +202,9 @@ class Budget:
         return 0.0
 
     def pause(self, seconds: float) -> None:
-        """Keep everybody from asking for a while, because the service said so."""
-        until = self._now() + seconds
+        """Keep everybody from asking for a while, an hour at most, because the service said so."""
+        now = self._now()
+        until = now + min(seconds, MAX_PAUSE)
         with self._lock:
             self._left = 0
             if until <= self._paused_until:
@@ -208,7 +216,7 @@ class Budget:
             try:
                 stored = read_blob(self._storage.state, self._name)
                 state = _decode(stored.data) if stored else BudgetState()
-                if state.paused_until >= until:
+                if until <= state.paused_until <= now + MAX_PAUSE:
                     return
                 state.paused_until = until
                 data = msgspec.json.encode(state)

@@ -103,6 +103,12 @@ def decode(data: bytes, name: str) -> Checkpoint:
         watermark=_utc(found.watermark),
         cursor=_utc(found.cursor),
         tail=_utc(found.tail),
+        updated=_utc(found.updated),
+        subscription=SubscriptionNote(
+            enabled=_utc(found.subscription.enabled),
+            attempt=_utc(found.subscription.attempt),
+            disabled=_utc(found.subscription.disabled),
+        ),
     )
 
 

@@ -53,10 +53,15 @@ def parse_wire(text: str) -> datetime:
     """Parse a timestamp of the API; one without a zone is UTC.
 
     Raises:
-        ValueError: the text is not a timestamp.
+        ValueError: the text is not a timestamp, or not one between the years 1 and 9999 in UTC.
     """
     value = datetime.fromisoformat(text)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"out of range: {text!r}") from error
 
 
 def format_wire(value: datetime) -> str:

@@ -33,7 +33,7 @@ from shared.runs import Runs, RunSummary
 from shared.sinks import Sink
 from shared.sources.management_api import WINDOW_REFUSED, Content, ManagementApi
 from shared.stop import RunStopped, Stop
-from shared.storage import Conflict, LedgerStore, Storage
+from shared.storage import SILENCE, Conflict, LedgerStore, Storage
 from shared.windows import Plan, Window, plan
 
 logger = logging.getLogger("m365.collector")
@@ -64,6 +64,7 @@ class Tuning:
         backoff: seconds before the second attempt; doubles, with full jitter.
         throttle_backoff: seconds that everybody pauses where a throttled answer names none.
         send_timeout: seconds after which the Event Hubs SDK gives up one send.
+        storage_silence: seconds without an answer after which a storage call is tried again, twice at most.
     """
 
     run_seconds: float = 960.0
@@ -82,6 +83,7 @@ class Tuning:
     backoff: float = 1.0
     throttle_backoff: float = 30.0
     send_timeout: float = 30.0
+    storage_silence: float = SILENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,12 +223,14 @@ class FeedRun:
             self._note(error)
             stop.set(error)
         finally:
-            for problem in work.finish(runs):
-                self._note(problem)
+            problems = work.finish(runs)
+        # What ended the run comes before what this made impossible.
         if stop.error is not None:
             self._note(stop.error)
         if lease.lost:
             self._note(Transient("the lease was lost; another worker goes on", code="lease-lost"))
+        for problem in problems:
+            self._note(problem)
         if self.summary.status == "running":
             self.summary.status = "succeeded" if self.summary.caught_up else "incomplete"
 
@@ -388,7 +392,7 @@ class _Work:
             self._unlisted += 1
             self._problems.append(error)
             logger.warning("window %s to %s is not listed: %s", window.start, window.end, error)
-            if self._unlisted >= MAX_UNLISTED:
+            if self._unlisted >= MAX_UNLISTED or self._stop():
                 raise
             return False
         return True
@@ -430,13 +434,23 @@ class _Work:
         assert pipeline is not None  # noqa: S101 - made before anything is listed
         for page in self._api.pages(self._feed.source, window):
             self._stop.raise_if_set()
-            known = [(c, self._ledger.entry(c.day, c.id)) for c in page]
-            fresh = {content.id: content for content, entry in known if entry is None}
-            self._ledger.write((c.day, self._listed_line(c)) for c in fresh.values())
+            try:
+                fresh = self._write_down_new(page)
+            except CollectorError as error:
+                # Nothing may be fetched without the ledger, so there is no point in listing on.
+                self._stop.set(error)
+                raise
             self._summary.listed += len(fresh)
-            for content in fresh.values():
+            for content in fresh:
                 self._submit(pipeline, content, None)
             self._progress()
+
+    def _write_down_new(self, page: list[Content]) -> list[Content]:
+        """Write ``listed`` for the contents of a page that the ledger does not know, and return these."""
+        known = [(c, self._ledger.entry(c.day, c.id)) for c in page]
+        fresh = {content.id: content for content, entry in known if entry is None}
+        self._ledger.write((c.day, self._listed_line(c)) for c in fresh.values())
+        return list(fresh.values())
 
     def _listed_line(self, content: Content) -> Line:
         return Line(
@@ -554,20 +568,28 @@ class _Work:
 
     def finish(self, runs: Runs) -> list[CollectorError]:
         """Wait for acknowledgements, write down what became of everything; returns what went wrong on the way."""
-        steps: list[Callable[[], None]] = [self._drain, self._close_ledger]
+        self._step(self._drain)
+        stored = self._step(self._close_ledger)
         if self._loaded:
-            steps += [self._close_checkpoint, lambda: self._report(runs), self._drop_old]
-        problems = self._problems
-        for step in steps:
-            try:
-                step()
-            except Conflict as error:
-                logger.info("another worker has written this feed's state: %s", error)
-            except CollectorError as error:
-                problems.append(error)
+            # Where storage does not answer, each further step would wait in vain; the next run makes up for them.
+            stored = stored and self._step(self._close_checkpoint)
+            self._sum_up()
+            stored = stored and self._step(lambda: self._write_days(runs))
+            stored = stored and self._step(self._drop_old)
         self._summary.requests = self._api.requests
         self._summary.throttled = self._api.throttled
-        return problems
+        return self._problems
+
+    def _step(self, step: Callable[[], None]) -> bool:
+        """Do one thing at the end of a run; False where it failed, which is noted."""
+        try:
+            step()
+        except Conflict as error:
+            logger.info("another worker has written this feed's state: %s", error)
+        except CollectorError as error:
+            self._problems.append(error)
+            return False
+        return True
 
     def _drain(self) -> None:
         if self._pipeline is None or self._publisher is None:
@@ -580,7 +602,7 @@ class _Work:
                 self._ledger.settle(work.content.day, line)
 
     def _close_ledger(self) -> None:
-        self._ledger.close()
+        self._ledger.close(patience=min(30.0, self._tuning.close_seconds))
 
     def _close_checkpoint(self) -> None:
         closed = self._ledger.settled_days(self._checkpoint.closed)
@@ -590,7 +612,13 @@ class _Work:
     def _drop_old(self) -> None:
         self._ledger.drop_old(self._clock.now().date(), dict(self._checkpoint.closed))
 
-    def _report(self, runs: Runs) -> None:
+    def _write_days(self, runs: Runs) -> None:
+        now = self._clock.now()
+        runs.write_days(self._ledger.counts(), now)
+        if self._last_run is None or self._last_run.date() < now.date():
+            runs.drop_old(now)
+
+    def _sum_up(self) -> None:
         summary, now = self._summary, self._clock.now()
         pending = self._ledger.pending()
         counts = self._ledger.counts()
@@ -609,9 +637,6 @@ class _Work:
             summary.batches = self._publisher.batches
             summary.sink_busy = self._publisher.busy
         summary.caught_up = self._listed_to_now and not pending
-        runs.write_days(counts, now)
-        if self._last_run is None or self._last_run.date() < now.date():
-            runs.drop_old(now)
 
 
 def _by_day(window: Window) -> Iterable[tuple[date, Window]]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 
-from shared.errors import CollectorError
+from shared.errors import CollectorError, Transient
 from shared.ledger import Counts, Day, Entry, Line, encode
 from shared.storage import MAX_APPEND_BYTES, LedgerStore, Segments
 
@@ -146,7 +147,7 @@ class FeedLedger:
             return
         try:
             self.write(taken)
-        except CollectorError:
+        except BaseException:
             with self._lock:
                 self._buffer = taken + self._buffer
             raise
@@ -158,23 +159,30 @@ class FeedLedger:
                 self.flush()
             except CollectorError as error:
                 self._on_error(error)
+            except Exception as error:
+                logger.exception("the ledger could not be written")
+                self._on_error(
+                    Transient(f"internal error ({type(error).__name__})", code="internal")
+                )
 
-    def close(self, *, tries: int = 5, pause: float = 1.0) -> None:
-        """Stop the writing thread and append what is left, trying several times.
+    def close(self, *, patience: float = 30.0, pause: float = 1.0) -> None:
+        """Stop the writing thread and append what is left, trying again for as long as patience lasts.
 
         Raises:
             CollectorError: lines are left; their contents will be delivered again.
         """
+        deadline = time.monotonic() + patience
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(timeout=60)
-        for attempt in range(tries):
+            # Not for a limited time: it may hold lines, and every storage call comes to an end.
+            self._thread.join()
+        while True:
             try:
                 self.flush()
             except CollectorError:
-                if attempt == tries - 1:
+                if time.monotonic() + pause >= deadline:
                     raise
-                threading.Event().wait(pause)
+                time.sleep(pause)
             else:
                 return
 

@@ -8,6 +8,7 @@ and never a short answer.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import zlib
@@ -27,6 +28,10 @@ try:
     from isal import isal_zlib as _inflater
 except ImportError:  # pragma: no cover - isal has wheels for every platform of Azure Functions
     _inflater = zlib
+
+_DIGITS = re.compile(r"[0-9]{1,15}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]|^\s")
+_AMBIGUOUS = re.compile(r"[\s\\@]")
 
 CHUNK = 1 << 16
 GZIP_WINDOW = 31
@@ -62,12 +67,17 @@ class Response:
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of a URL, the port always spelt out.
 
+    Parsers disagree on where a host with a backslash, blanks or control characters ends, and the one that sends is
+    not the one that checks; a name and password before the host would replace our token. So none of these may come.
+
     Raises:
-        ValueError: it is not an absolute HTTP URL.
+        ValueError: it is not a plain absolute HTTP URL.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ValueError(f"not an absolute http(s) URL: {url[:200]!r}")
+    if _CONTROL.search(url) or _AMBIGUOUS.search(parts.netloc):
+        raise ValueError("a URL with user information, a backslash, blanks or control characters")
     return (
         parts.scheme,
         parts.hostname.lower(),
@@ -107,14 +117,14 @@ class HttpClient:
             Permanent: with code ``foreign-url``.
         """
         try:
-            same = origin(url) == self.origin
+            asked: tuple[str, str, int] | None = origin(url)
         except ValueError:
-            same = False
-        if not same:
-            parts = urlsplit(url)
+            asked = None
+        if asked != self.origin:
+            where = "{}://{}:{}".format(*asked) if asked else "what is not a plain URL"
             raise Permanent(
-                f"refused to follow a link to {parts.scheme}://{parts.netloc.rpartition('@')[2]}: only "
-                f"{self.origin[0]}://{self.origin[1]}:{self.origin[2]} is configured, and a token goes nowhere else",
+                f"refused to follow a link to {where}: only {self.origin[0]}://{self.origin[1]}:{self.origin[2]} is "
+                "configured, and a token goes nowhere else",
                 code="foreign-url",
             )
 
@@ -167,7 +177,10 @@ class HttpClient:
                 # Waiting for memory is our time, not the server's.
                 started = self._clock()
             body = self._read(answer, started)
-            if encoding in ("gzip", "x-gzip"):
+            if not body and answer.status_code != 200:
+                # Some servers label the missing body of a refusal; its status is what counts.
+                pass
+            elif encoding in ("gzip", "x-gzip"):
                 body = gunzip(body)
             elif encoding not in ("", "identity"):
                 raise Transient(
@@ -186,17 +199,20 @@ class HttpClient:
         limits = self._limits
         chunks: list[bytes] = []
         size = 0
+        # The wait for the headers is not the body's, whose rate is judged from here.
+        begun = self._clock()
         try:
             # read1 hands over what has come; read would wait for a full chunk however slowly it drips.
             while chunk := answer.raw.read1(CHUNK, decode_content=False):
                 chunks.append(chunk)
                 size += len(chunk)
-                elapsed = self._clock() - started
-                if elapsed > limits.total or (
+                now = self._clock()
+                elapsed = now - begun
+                if now - started > limits.total or (
                     elapsed > limits.grace and size < limits.min_rate * elapsed
                 ):
                     raise Transient(
-                        f"{self.origin[1]} sent only {size} bytes in {elapsed:.0f} s",
+                        f"{self.origin[1]} sent only {size} bytes in {now - started:.0f} s",
                         code="too-slow",
                     )
         except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
@@ -204,6 +220,9 @@ class HttpClient:
                 f"{self.origin[1]} broke off after {size} bytes ({_reason(error)})",
                 code="cut-short",
             ) from error
+        if not chunks and answer.status_code == 200 and not _announced(answer):
+            # Headers that are cut short look like an answer that has none left, and an empty body.
+            raise Transient(f"{self.origin[1]} broke off before the body", code="cut-short")
         return b"".join(chunks)
 
     def _session(self) -> requests.Session:
@@ -219,8 +238,12 @@ class HttpClient:
         return session
 
 
+def _announced(answer: requests.Response) -> bool:
+    return "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
+
+
 def _length(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
+    return int(text) if text and _DIGITS.fullmatch(text) else 0
 
 
 def _reason(error: BaseException) -> str:

@@ -74,7 +74,9 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 class Entry(msgspec.Struct, kw_only=True, gc=False):
     """All that is known of one content: the merge of its lines.
 
-    ``attempts`` holds the ids of the runs that tried and failed, so that a line that was stored twice counts once.
+    Attributes:
+        listed: when it was first known, by its earliest line that does not settle it; 0 where there is none.
+        attempts: ids of the runs that tried and failed, so that a line that was stored twice counts once.
     """
 
     id: str
@@ -109,7 +111,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
         for text, extra in ((self.expires, timedelta()), (self.created, retention)):
             try:
                 return parse_wire(text) + extra
-            except ValueError:
+            except (ValueError, OverflowError):
                 continue
         return datetime.fromtimestamp(self.listed, UTC) + retention
 
@@ -124,7 +126,7 @@ def entry_of(line: Line) -> Entry:
         created=line.created,
         expires=line.expires,
         uri=line.uri,
-        listed=line.time if line.state == State.LISTED else 0,
+        listed=0 if terminal else line.time,
         last_attempt=line.time if line.state == State.ATTEMPT else 0,
         attempts=frozenset((line.run,)) if line.state == State.ATTEMPT else frozenset(),
         time=line.time if terminal else 0,
@@ -251,12 +253,21 @@ class Day:
     def apply(self, line: Line) -> None:
         """Merge one line."""
         if line.state == GAP:
-            known = self.gaps.get(line.id)
-            if known is None or known.expires < line.expires:
-                self.gaps[line.id] = line
+            self._apply_gap(line)
             return
         new, old = entry_of(line), self.entries.get(line.id)
         self.entries[line.id] = new if old is None else merge(old, new)
+
+    def _apply_gap(self, line: Line) -> None:
+        try:
+            end = parse_wire(line.expires)
+            known = self.gaps.get(line.id)
+            if parse_wire(line.created) < end and (
+                known is None or parse_wire(known.expires) < end
+            ):
+                self.gaps[line.id] = line
+        except ValueError:
+            self.torn += 1
 
     def load(self, data: bytes) -> None:
         """Merge what was read from storage."""

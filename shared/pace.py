@@ -12,7 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-MIN_RATE = 50_000.0
+# A fifth of the smallest namespace (1 MB/s), since each timer may run in a process of its own; and fast enough that
+# eight senders with a full batch each wait less than the publisher's patience.
+MIN_RATE = 200_000.0
 GROWTH = 1.1
 SPAN = 5.0
 
@@ -33,6 +35,7 @@ class Pace:
         self._lock = threading.Lock()
         self._rate: float | None = None
         self._grown = 0.0
+        self._halved = 0.0
         self._next = 0.0
         self._acknowledged: deque[tuple[float, int]] = deque()
         self.busy_count = 0
@@ -58,10 +61,14 @@ class Pace:
             self._forget(now)
 
     def busy(self) -> None:
-        """Halve the rate, because the hub is over its throughput."""
+        """Halve the rate, once a second at most, because the hub is over its throughput."""
         with self._lock:
             now = self._clock()
             self.busy_count += 1
+            if self._rate is not None and now - self._halved < 1.0:
+                # Several senders are refused at once for one and the same excess.
+                return
+            self._halved = now
             self._forget(now)
             measured = sum(size for _, size in self._acknowledged) / SPAN
             current = self._rate if self._rate is not None else measured

@@ -144,6 +144,7 @@ class Publisher(Generic[K]):
         self._lock = threading.Condition()
         self._queue: deque[tuple[Delivery[K], Event]] = deque()
         self._outstanding = 0
+        self._unreported = 0
         self._waiting_since: float | None = None
         self._last_error: CollectorError | None = None
         self._closing = False
@@ -183,7 +184,7 @@ class Publisher(Generic[K]):
             delivery.ended = True
             done = self._complete(delivery)
         if done:
-            self._on_settled(delivery)
+            self._report(delivery)
 
     def break_off(self, delivery: Delivery[K]) -> None:
         """The content's stream failed: what was sent of it is sent, and it never settles."""
@@ -201,7 +202,10 @@ class Publisher(Generic[K]):
         with self._lock:
             self._closing = True
             self._lock.notify_all()
-            while self._outstanding and self.error is None and self._clock() < deadline:
+            # What is acknowledged must also have been reported: the caller writes it down next.
+            while self._clock() < deadline and (
+                self._unreported or (self._outstanding and self.error is None)
+            ):
                 self._lock.wait(0.05)
             left = self._outstanding
             self._stopped = True
@@ -246,6 +250,8 @@ class Publisher(Generic[K]):
         except Exception as error:  # noqa: BLE001 - a dead sender must end the run, not hang it
             self._fail(SinkError(f"a sending thread failed ({type(error).__name__}: {error})"))
             logger.exception("a sending thread failed")
+            # Nobody knows what state its connection is in.
+            self._discard(slot)
         finally:
             if slot.abandoned:
                 self._abandoned.ended()
@@ -276,13 +282,22 @@ class Publisher(Generic[K]):
         if not slot.load:
             return
         if (delay := self._pace.delay(size)) > 0:
-            time.sleep(delay)
-        slot.busy_since = self._clock()
+            self._pause(delay)
+        if not self._may_send(slot):
+            return
         try:
             slot.sender.send(batch)
         finally:
             slot.busy_since = None
         self._credit(slot, size)
+
+    def _may_send(self, slot: _Slot[K]) -> bool:
+        """Count the slot as sending; False once the run has ended, when nobody writes an acknowledgement down."""
+        with self._lock:
+            if self._stopped or self.error is not None:
+                return False
+            slot.busy_since = self._clock()
+            return True
 
     def _fill(self, slot: _Slot[K], batch: Batch) -> int:
         """Move events from the queue into the batch until it is full or nothing more comes for a moment."""
@@ -326,19 +341,19 @@ class Publisher(Generic[K]):
         ((delivery, event),) = slot.load
         self._on_oversize(delivery, event)
         with self._lock:
-            if slot.abandoned:
+            if slot.abandoned or self._stopped:
                 return
             slot.load = []
             delivery.dead += 1
             done = self._subtract(delivery, 1)
         if done:
-            self._on_settled(delivery)
+            self._report(delivery)
 
     def _credit(self, slot: _Slot[K], size: int) -> None:
         """The batch is acknowledged: subtract it from its contents, once."""
         settled = []
         with self._lock:
-            if slot.abandoned:
+            if slot.abandoned or self._stopped:
                 return
             load, slot.load = slot.load, []
             self.batches += 1
@@ -353,7 +368,7 @@ class Publisher(Generic[K]):
                     settled.append(delivery)
         self._pace.acknowledged(size)
         for delivery in settled:
-            self._on_settled(delivery)
+            self._report(delivery)
 
     def _subtract(self, delivery: Delivery[K], number: int) -> bool:
         delivery.outstanding -= number
@@ -363,12 +378,20 @@ class Publisher(Generic[K]):
             self._lock.notify_all()
         return self._complete(delivery)
 
-    @staticmethod
-    def _complete(delivery: Delivery[K]) -> bool:
+    def _complete(self, delivery: Delivery[K]) -> bool:
         if delivery.outstanding or not delivery.ended or delivery.broken or delivery.settled:
             return False
         delivery.settled = True
+        self._unreported += 1
         return True
+
+    def _report(self, delivery: Delivery[K]) -> None:
+        try:
+            self._on_settled(delivery)
+        finally:
+            with self._lock:
+                self._unreported -= 1
+                self._lock.notify_all()
 
     def _failed(self, slot: _Slot[K], error: CollectorError) -> None:
         """A send (or a dead letter) failed: its events go back to the head of the queue, and we wait a little."""

@@ -15,6 +15,8 @@ import msgspec
 
 from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Throttled, Transient
 
+MAX_PAUSE = 3600.0
+
 _CODE = re.compile(rb"""['"]code['"]\s*:\s*['"]([A-Za-z0-9_.-]{1,64})['"]""")
 
 _CONFIG: dict[str, str] = {
@@ -54,7 +56,7 @@ def error_text(body: bytes) -> str:
     """The service's message, cut to 200 characters; "" where the body is not the documented shape."""
     try:
         found = msgspec.json.decode(body[:65536])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return ""
     error = found.get("error") if isinstance(found, dict) else None
     text = error.get("message") if isinstance(error, dict) else None
@@ -62,19 +64,22 @@ def error_text(body: bytes) -> str:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds from a ``Retry-After`` header, in either form; None where there is none that can be read."""
+    """Seconds from a ``Retry-After`` header, in either form; None where there is none that can be read.
+
+    At most ``MAX_PAUSE``: a wrong value would silence a tenant's feeds for good, and asking once an hour hurts nobody.
+    """
     text = headers.get("Retry-After", "").strip()
     if not text:
         return None
-    if text.isdigit():
-        return float(text)
+    if text.isdecimal():
+        return min(float(text), MAX_PAUSE)
     try:
         at = parsedate_to_datetime(text)
     except ValueError:
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())
+    return min(max(0.0, (at - now).total_seconds()), MAX_PAUSE)
 
 
 def error_for(

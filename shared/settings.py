@@ -178,11 +178,17 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     *_schedules(),
 )
-"""Every setting that the app reads; the sample file and the README's table are made from it."""
+"""Every setting that the app reads; local.settings.sample.json and docs/settings.md are made from it."""
 
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
+_HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_STORAGE = re.compile(
+    r"(^|;)\s*(AccountName=|BlobEndpoint=|UseDevelopmentStorage=true)", re.IGNORECASE
+)
+_SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEYED = re.compile(r"(key|sig|signature|secret|password)\s*=", re.IGNORECASE)
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONNECTION_KEYS = {
     "name",
@@ -303,6 +309,8 @@ def _setting(name: str) -> str:
 
 
 def _shown(text: str) -> str:
+    if _KEYED.search(text):
+        return "what looks like a connection string with a key (not shown)"
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
@@ -372,9 +380,9 @@ def _eventhub(read: _Reader) -> dict[str, str]:
     expected = "the namespace's full host name, such as 'contoso.servicebus.windows.net'"
     if not namespace and not secret:
         read.problem(_setting("M365_EVENTHUB_NAMESPACE"), "not set", expected)
-    elif namespace and ("." not in namespace or "/" in namespace or ":" in namespace):
+    if namespace and not _HOST.fullmatch(namespace):
         read.problem(_setting("M365_EVENTHUB_NAMESPACE"), f"found {_shown(namespace)}", expected)
-    elif secret and not re.search(r"Endpoint=sb://", secret):
+    if secret and "Endpoint=sb://" not in secret:
         read.problem(
             _setting("M365_EVENTHUB_CONNECTION_STRING"),
             "found a value without 'Endpoint=sb://'",
@@ -389,8 +397,14 @@ def _storage(read: _Reader) -> dict[str, str]:
     expected = "the name of a storage account (3 to 24 lower-case letters and digits)"
     if not account and not secret:
         read.problem(_setting("M365_STORAGE_ACCOUNT"), "not set", expected)
-    elif account and not _ACCOUNT.fullmatch(account):
+    if account and not _ACCOUNT.fullmatch(account):
         read.problem(_setting("M365_STORAGE_ACCOUNT"), f"found {_shown(account)}", expected)
+    if secret and not _STORAGE.search(secret):
+        read.problem(
+            _setting("M365_STORAGE_CONNECTION_STRING"),
+            "found a value without 'AccountName=' or 'BlobEndpoint='",
+            "a connection string of a storage account, or 'UseDevelopmentStorage=true' for Azurite",
+        )
     cloud = CLOUDS.get(read.text("M365_CLOUD").lower(), CLOUDS["worldwide"])
     return {
         "storage_account": account,
@@ -436,8 +450,11 @@ def _many(read: _Reader, text: str) -> tuple[Connection, ...]:
         read.problem(where, "not a list of objects", "a JSON array of connections, at least one")
         return ()
     found = tuple(_connection(read, item, index) for index, item in enumerate(items))
-    _unique(read, [each.name for each in found], "name", where)
-    keys = [f"{each.tenant_id}/{source}" for each in found for source in each.sources]
+    # What is missing or wrong was reported already, and is no duplicate.
+    _unique(read, [each.name for each in found if each.name], "name", where)
+    keys = [
+        f"{each.tenant_id}/{source}" for each in found if each.tenant_id for source in each.sources
+    ]
     _unique(read, keys, "tenant id and source (they key the state)", where)
     return found
 
@@ -459,7 +476,8 @@ def _connection(read: _Reader, item: Mapping[str, Any], index: int | None) -> Co
         if value is None or value == "":
             return default
         if not isinstance(value, str):
-            read.problem(where(key), f"found {_shown(repr(value))}", "a text")
+            # Not the value: it may hold a secret in the wrong place.
+            read.problem(where(key), f"found a value of type {type(value).__name__}", "a text")
             return default
         return value.strip()
 
@@ -509,6 +527,14 @@ def _secret(read: _Reader, setting: str, where: str) -> str:
     if not setting:
         read.problem(where, "not set", "the name of the app setting that holds the client secret")
         return ""
+    if not _SETTING.fullmatch(setting):
+        # Often the secret itself, which must not be shown.
+        read.problem(
+            where,
+            "found what cannot be the name of an app setting (not shown)",
+            "the name of the app setting that holds the client secret, not the secret",
+        )
+        return ""
     value = (read.values.get(setting) or "").strip()
     if not value:
         read.problem(
@@ -531,6 +557,8 @@ def _sources(read: _Reader, value: object, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         read.problem(where, f"found {_shown(repr(value))}", "a list of sources")
         return ()
+    if not any(value):
+        read.problem(where, "names no source", f"sources out of {', '.join(SOURCES)}")
     names = {source.lower(): source for source in SOURCES}
     found = []
     for each in (name for name in value if name):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_EVENT_BYTES = 1024 * 1024
 
+BROKEN = frozenset({"unknown-error", "socket-error"})
+"""What azure-eventhub calls a link or connection that went away without a condition of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -227,7 +230,12 @@ class EventHubSender:
 
 def sink_error(error: Exception, hub: str) -> CollectorError:
     """Name what an error of azure-eventhub means; its text may hold addresses, so only its condition is kept."""
-    from azure.eventhub.exceptions import AuthenticationError
+    from azure.eventhub.exceptions import (
+        AuthenticationError,
+        ConnectError,
+        ConnectionLostError,
+        OperationTimeoutError,
+    )
 
     condition = _condition(error)
     what = f"Event Hubs, hub '{hub}'"
@@ -245,6 +253,13 @@ def sink_error(error: Exception, hub: str) -> CollectorError:
         return SinkRefused(
             f"{what}: there is no such hub. Create it, or set M365_OUTPUT_… to one that exists",
             code=condition,
+        )
+    unreachable = (ConnectError, ConnectionLostError, OperationTimeoutError)
+    if isinstance(error, unreachable) or condition in BROKEN:
+        return SinkError(
+            f"{what}: the connection broke or nothing answered ({condition or type(error).__name__}). Should it last, "
+            "check the namespace's name and network rules, and that port 5671 is open on the way",
+            code=condition or type(error).__name__,
         )
     return SinkError(
         f"{what}: not acknowledged ({condition or type(error).__name__})",

@@ -72,6 +72,8 @@ def _split_slowly(body: bytes) -> list[bytes]:
     records: list[bytes] = []
     position = _skip(text, position + 1)
     if text[position : position + 1] == "]":
+        if _skip(text, position + 1) != len(text):
+            raise Permanent("something follows the array of records", code="not-records")
         return records
     while True:
         try:

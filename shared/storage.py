@@ -41,6 +41,7 @@ RUNS_TABLE = "m365runs"
 DAYS_TABLE = "m365days"
 
 MAX_APPENDS = 40_000
+SILENCE = 10.0
 MAX_APPEND_BYTES = 1 << 20
 
 
@@ -190,7 +191,11 @@ class Storage:
     ) -> None:
         """Delete up to a hundred rows of a partition whose row key lies beyond a bound."""
         query, bound = ("RowKey gt @bound", after) if after else ("RowKey lt @bound", before)
-        with storage_errors(f"clean table {table}"):
+        # A table is made by its first row, so on a first run it may not be there yet.
+        with (
+            storage_errors(f"clean table {table}"),
+            contextlib.suppress(ResourceNotFoundError),
+        ):
             client = self._tables.get_table_client(table)
             found = client.query_entities(
                 f"PartitionKey eq @partition and {query}",
@@ -214,16 +219,24 @@ def _property(value: Any) -> Any:
     return value
 
 
-def transport_options() -> dict[str, Any]:
-    """Timeouts and retries of every storage client: a call ends within about half a minute, whatever happens."""
+def transport_options(silence: float = SILENCE) -> dict[str, Any]:
+    """Timeouts and retries of every storage client: a call ends within about half a minute, whatever happens.
+
+    Args:
+        silence: seconds without a byte of an answer after which it is asked for again, twice at most.
+    """
+    pause = min(1.0, silence / 4)
     return {
-        "connection_timeout": 5,
-        "read_timeout": 20,
+        "connection_timeout": min(5.0, silence),
+        "read_timeout": silence,
         "retry_total": 2,
+        # Tables take these,
         "retry_backoff_factor": 0.4,
         "retry_backoff_max": 3,
-        "initial_backoff": 1,
-        "increment_base": 1,
+        # and blobs these: the jitter alone would otherwise be three seconds.
+        "initial_backoff": pause,
+        "increment_base": 0,
+        "random_jitter_range": pause,
     }
 
 
@@ -318,14 +331,15 @@ class LedgerStore:
             segment = f"{number:02d}.jsonl"
             name = self._name(day, segment)
             blob = self._container.get_blob_client(name)
-            with storage_errors(f"append to {name}"):
-                try:
+            try:
+                with storage_errors(f"append to {name}"):
                     answer = self._append(blob, data)
-                except HttpResponseError as error:
-                    if _code(error) != "BlockCountExceedsLimit":
-                        raise
-                    self._current[day] = number + 1
-                    continue
+            except Conflict as error:
+                if error.code != "BlockCountExceedsLimit":
+                    # Appends compete with nobody, so what is in their way is not another worker.
+                    raise Transient(str(error), code=error.code, status=error.status) from error
+                self._current[day] = number + 1
+                continue
             if int(answer.get("blob_committed_block_count") or 0) >= self._max_appends:
                 self._current[day] = number + 1
             return segment, int(answer["blob_append_offset"])

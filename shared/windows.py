@@ -7,6 +7,8 @@ listed long ago. Guarantees, each a property test:
 - every instant between the horizon and now is covered by the ranges listed since the watermark, without a hole;
 - what lay beyond the horizon before it was ever listed comes back as a gap, never silently;
 - every instant is listed again once per cycle of slices, and once more shortly before it leaves the horizon.
+
+Slices and last calls grow with the time between two runs, so that this holds for any schedule from minutes to 22 h.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ HORIZON = timedelta(days=7)
 MARGIN = timedelta(minutes=5)
 OVERLAP = timedelta(hours=2)
 SLICE = timedelta(hours=4)
+CYCLE = timedelta(hours=7)
 LAST_CALL = timedelta(hours=1)
 MAX_WIDTH = timedelta(hours=23)
 
@@ -99,6 +102,9 @@ def plan(
     """
     end = whole_second(now)
     oldest = horizon(now)
+    watermark, cursor, tail = (
+        whole_second(value) if value else None for value in (watermark, cursor, tail)
+    )
     if watermark is not None and watermark > end:
         # A watermark from the future would hide everything until then: a wrong clock wrote it. Listing the whole
         # horizon again is cheap, since the ledger knows what was delivered.
@@ -106,14 +112,11 @@ def plan(
     gap = None
     if watermark is not None and watermark < oldest:
         gap = Window(watermark, oldest)
-    start = oldest if watermark is None else max(whole_second(watermark) - OVERLAP, oldest)
+    start = oldest if watermark is None else max(watermark - OVERLAP, oldest)
     recent = split(start, end, width)
-    reached = oldest if tail is None or tail > end else max(tail, oldest)
-    last_call = None
-    if reached <= oldest + LAST_CALL and start > oldest + SLICE:
-        last_call = Window(reached, oldest + SLICE)
-        reached = last_call.end
-    piece, following = _next_slice(cursor, oldest, start)
+    since = timedelta() if watermark is None else end - watermark
+    last_call, reached = _last_call(tail, oldest, start, since)
+    piece, following = _next_slice(cursor, oldest, start, since)
     return Plan(
         gap=gap,
         recent=recent,
@@ -125,12 +128,30 @@ def plan(
     )
 
 
+def _last_call(
+    tail: datetime | None, oldest: datetime, recent_start: datetime, since: timedelta
+) -> tuple[Window | None, datetime]:
+    """Return what may leave the horizon before the next run, once an hour of it is due, and the tail after it.
+
+    The next run is expected as long after this one as this one is after the last, and up to an hour late.
+    """
+    ahead = min(max(SLICE, since + LAST_CALL), MAX_WIDTH)
+    # A tail further ahead than any run goes was written by a wrong clock, and would hide what is due.
+    known = tail is not None and oldest <= tail <= oldest + MAX_WIDTH
+    reached = tail if tail is not None and known else oldest
+    stop = min(oldest + ahead, recent_start)
+    if reached + LAST_CALL > stop:
+        return None, reached
+    return Window(reached, stop), stop
+
+
 def _next_slice(
-    cursor: datetime | None, oldest: datetime, recent_start: datetime
+    cursor: datetime | None, oldest: datetime, recent_start: datetime, since: timedelta
 ) -> tuple[Window | None, datetime]:
     """Return the next piece of [oldest, recent_start) and the cursor after it; it wraps at the recent range."""
     if oldest >= recent_start:
         return None, oldest
     start = oldest if cursor is None or not oldest <= cursor < recent_start else cursor
-    stop = min(start + SLICE, recent_start)
+    width = min(max(SLICE, since * (HORIZON / CYCLE)), MAX_WIDTH)
+    stop = min(start + width, recent_start)
     return Window(start, stop), stop if stop < recent_start else oldest

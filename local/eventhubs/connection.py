@@ -7,13 +7,13 @@ the service: what counts is the token put to `$cbs`.
 from __future__ import annotations
 
 import asyncio
-import urllib.parse
 import uuid
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 from local.eventhubs.amqp import AmqpError, Array, Described, Symbol, UByte, UInt, ULong, UShort
-from local.eventhubs.faults import DEFAULT_CONDITION, Fault
+from local.eventhubs.attaching import Entity, Refused, link_for
+from local.eventhubs.faults import Fault
 from local.eventhubs.frames import (
     KEEP_ALIVE,
     MAX_FRAME_BYTES,
@@ -27,11 +27,7 @@ from local.eventhubs.frames import (
     build_header,
     error,
 )
-from local.eventhubs.hub import Partition
 from local.eventhubs.namespace import Namespace
-from local.eventhubs.nodes import NODES, ReplyLink, RequestLink
-from local.eventhubs.publishing import PublisherLink
-from local.eventhubs.reading import ReaderLink
 from local.eventhubs.session import INCOMING_WINDOW, LINK_CREDIT, Delivery, Link, Session
 
 _KEEP_ALIVE_S: Final = 30.0
@@ -200,9 +196,9 @@ class Connection(asyncio.Protocol):
 
     def _on_end(self, frame: Frame) -> None:
         session = self._sessions.pop(frame.channel, None)
-        if session is not None:
+        if session is not None and not session.ended:
             session.end()
-        self.send(frame.channel, Performative.END, [None])
+            self.send(frame.channel, Performative.END, [None])
 
     def _on_close(self, _: Frame) -> None:
         self.send(0, Performative.CLOSE, [None])
@@ -217,71 +213,32 @@ class Connection(asyncio.Protocol):
             raise AmqpError(f"attach on channel {frame.channel}, which has no session")
         self.namespace.stats.links += 1
         attach = Attach.from_frame(frame)
-        address = _path(attach.source_address if attach.client_receives else attach.target_address)
-        if address in NODES:
-            kind = ReplyLink if attach.client_receives else RequestLink
-            self._open_link(session, attach, kind(session, attach, address))
-            return
-        entity = _Entity(address)
+        entity = Entity.of(attach)
+        fault = None if entity.is_node else self._attach_fault(entity)
+        if fault is not None and fault.action == "delay":
+            self.later(fault.delay, self._attach, session, attach, entity, None)
+        else:
+            self._attach(session, attach, entity, fault)
+
+    def _attach_fault(self, entity: Entity) -> Fault | None:
         fault = self.namespace.faults.take(
             "attach", hub=entity.hub, partition=entity.partition, group=entity.group
         )
         if fault is not None:
             self.namespace.stats.faults += 1
-            if fault.action == "delay":
-                delay_s = 1.0 if fault.delay_s is None else fault.delay_s
-                self.later(delay_s, self._attach_entity, session, attach, entity, None)
-                return
-        self._attach_entity(session, attach, entity, fault)
+        return fault
 
-    def _attach_entity(
-        self, session: Session, attach: Attach, entity: _Entity, fault: Fault | None
+    def _attach(
+        self, session: Session, attach: Attach, entity: Entity, fault: Fault | None
     ) -> None:
-        if self._sessions.get(session.channel) is not session:
-            return  # the client left while a fault delayed its link
+        if session.ended:
+            return  # while a fault delayed its link
         try:
-            link = self._entity_link(session, attach, entity, fault)
-        except _Refused as refusal:
+            link = link_for(session, attach, entity, fault)
+        except Refused as refusal:
             self._refuse_link(session, attach, entity, refusal)
         else:
             self._open_link(session, attach, link)
-
-    def _entity_link(
-        self, session: Session, attach: Attach, entity: _Entity, fault: Fault | None
-    ) -> Link:
-        if not self.authorized:
-            raise _Refused(
-                "amqp:unauthorized-access",
-                "Unauthorized access. 'Send' or 'Listen' claim(s) are required.",
-            )
-        if fault is not None and fault.action == "refuse":
-            raise _Refused(fault.condition or DEFAULT_CONDITION, fault.description or "")
-        hub = self.namespace.hubs.get(entity.hub)
-        if hub is None:
-            raise _Refused(
-                "amqp:not-found", f"The messaging entity '{entity.hub}' could not be found."
-            )
-        partition: Partition | None = None
-        if entity.partition is not None:
-            try:
-                partition = hub.partition(entity.partition)
-            except KeyError:
-                raise _Refused(
-                    "com.microsoft:argument-out-of-range",
-                    "The specified partition is invalid for an EventHub partition sender or "
-                    f"receiver: {entity.partition}",
-                ) from None
-        if not attach.client_receives:
-            gives_credit = fault is None or fault.action != "no_credit"
-            return PublisherLink(
-                session, attach, entity.address, hub, partition, gives_credit=gives_credit
-            )
-        if partition is None:
-            raise _Refused("amqp:not-allowed", f"'{entity.address}' cannot be read from.")
-        try:
-            return ReaderLink(session, attach, entity.address, partition, entity.group)
-        except ValueError as problem:
-            raise _Refused("amqp:invalid-field", str(problem)) from problem
 
     def _open_link(self, session: Session, attach: Attach, link: Link) -> None:
         session.links[link.handle] = link
@@ -292,7 +249,7 @@ class Connection(asyncio.Protocol):
         link.opened()
 
     def _refuse_link(
-        self, session: Session, attach: Attach, entity: _Entity, refusal: _Refused
+        self, session: Session, attach: Attach, entity: Entity, refusal: Refused
     ) -> None:
         """Attach without a source or target, then detach: how AMQP refuses a link."""
         link = Link(session, attach, entity.address)
@@ -345,25 +302,6 @@ class Connection(asyncio.Protocol):
             session.end()
 
 
-class _Refused(Exception):
-    """A link is not opened."""
-
-    def __init__(self, condition: str, description: str) -> None:
-        super().__init__(description)
-        self.condition = condition
-
-
-class _Entity:
-    """What a link's address names: `hub[/ConsumerGroups/group][/Partitions/id]`."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.hub, *rest = address.split("/")
-        names = dict(zip(rest[::2], rest[1::2], strict=False))
-        self.group = names.get("ConsumerGroups")
-        self.partition = names.get("Partitions")
-
-
 class _Incoming:
     """The message arriving on a link, frame by frame, and what has come since the last flow."""
 
@@ -403,9 +341,3 @@ class _Incoming:
             return False
         self._messages = self._frames = 0
         return True
-
-
-def _path(address: str | None) -> str:
-    """Return the path of an address, which may be a URL or a path."""
-    text = address or ""
-    return (urllib.parse.urlsplit(text).path if "://" in text else text).strip("/")

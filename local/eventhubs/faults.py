@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
-DEFAULT_CONDITION: Final = "amqp:internal-error"
+_DEFAULT_CONDITION: Final = "amqp:internal-error"
+_DEFAULT_DELAY_S: Final = 1.0
+_DEFAULT_STATUS: Final = 401
 
 # Per kind of request: its selectors, then each action with the fields it takes.
 _SELECTORS: Final[dict[str, frozenset[str]]] = {
@@ -60,7 +62,7 @@ class Fault:
     anything is stored, `drop_mid` after the first frame of a message of several (smaller messages,
     under 64 KiB, never match), `ack_lost` after storing; `delay` stores and answers late; `no_ack`
     stores and never answers; `hold` stores and answers when the stand-in is told to release it.
-    On `attach`: `refuse`, `no_credit` (the link opens, but may never send), `delay`.
+    On `attach`: `refuse`; `no_credit` (the link opens, but a message sent over it ends it); `delay`.
     On `put_token`: `status` answers with that HTTP status code (default 401).
 
     Attributes:
@@ -122,6 +124,21 @@ class Fault:
             raise ValueError(f"rate must lie between 0 and 1, not {self.rate}")
         if self.delay_s is not None and self.delay_s < 0:
             raise ValueError(f"delay_s must be 0 or more, not {self.delay_s}")
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """Condition and description, with defaults."""
+        return self.condition or _DEFAULT_CONDITION, self.description or ""
+
+    @property
+    def delay(self) -> float:
+        """Seconds, with the default."""
+        return _DEFAULT_DELAY_S if self.delay_s is None else self.delay_s
+
+    @property
+    def refusal_status(self) -> int:
+        """Status of a put-token, with the default."""
+        return _DEFAULT_STATUS if self.status is None else self.status
 
     @classmethod
     def from_mapping(cls, rule: Mapping[str, object]) -> Fault:

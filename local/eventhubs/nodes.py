@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import urllib.parse
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from local.eventhubs.amqp import (
     Array,
@@ -24,9 +24,6 @@ from local.eventhubs.amqp import (
 from local.eventhubs.frames import ACCEPTED, Attach
 from local.eventhubs.hub import Hub, Partition
 from local.eventhubs.session import Delivery, Link, Session
-
-NODES: Final = frozenset({"$cbs", "$management"})
-_DEFAULT_STATUS: Final = 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +83,7 @@ class RequestLink(Link):
         fault = namespace.faults.take("put_token", hub=audience.path.strip("/").partition("/")[0])
         if fault is not None:
             namespace.stats.faults += 1
-            status = _DEFAULT_STATUS if fault.status is None else fault.status
-            return status, fault.description or "InvalidSignature: a fault says so.", ""
+            return fault.refusal_status, fault.description or "A fault says so.", ""
         kind = str(request.properties.get("type", ""))
         token = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
         if not namespace.admits_token(kind, token):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from local.eventhubs.faults import DEFAULT_CONDITION, Fault
+from local.eventhubs.faults import Fault
 from local.eventhubs.frames import (
     ACCEPTED,
     MODIFIED,
@@ -28,7 +28,6 @@ SERVER_BUSY_TEXT: Final = (
     "The request was terminated because the entity is being throttled. Error code: 50002. "
     "Please wait 4 seconds and try again."
 )
-_DEFAULT_DELAY_S: Final = 1.0
 
 
 class PublisherLink(Link):
@@ -66,6 +65,9 @@ class PublisherLink(Link):
         """Store a publication and acknowledge it."""
         stats = self._namespace.stats
         stats.transfers += 1
+        if not self._gives_credit:  # the SDK sends all the same
+            self.session.detach(self, "amqp:link:transfer-limit-exceeded", "The link has no credit")
+            return
         fault = self._fault(mid_message=False)
         if fault is not None and self._fails_unstored(delivery, fault):
             return
@@ -102,8 +104,7 @@ class PublisherLink(Link):
     def _fails_unstored(self, delivery: Delivery, fault: Fault) -> bool:
         """Act out a fault that keeps the publication from being stored; False if it is not one."""
         session = self.session
-        condition = fault.condition or DEFAULT_CONDITION
-        description = fault.description or ""
+        condition, description = fault.error
         match fault.action:
             case "reject":
                 self._namespace.stats.rejected += 1
@@ -138,7 +139,7 @@ class PublisherLink(Link):
                 self._namespace.held.add(partial(self._accept, delivery))
                 return
             case "delay" if fault:
-                delay_s = _DEFAULT_DELAY_S if fault.delay_s is None else fault.delay_s
+                delay_s = fault.delay
         if delay_s:
             self.session.wire.later(delay_s, self._accept, delivery)
         else:

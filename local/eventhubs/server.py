@@ -1,6 +1,6 @@
 """The stand-in as an object, running in a thread of its own.
 
-It may be watched and steered from any other thread; what it stores is lost when it is left.
+It may be watched and steered from any other thread.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ ADDRESS: Final = "127.0.0.1"
 TLS_HOST: Final = "localhost"
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1 << 20
 _PATIENCE_S: Final = 10.0
+_CLOSING_TURNS: Final = 10
 
 T = TypeVar("T")
 
 
 class EventHubs:
     """An Event Hubs namespace on 127.0.0.1, running while it is entered.
+
+    It may be entered again after it was left, as after an outage: the port and what is stored stay.
 
     Without TLS the SDK reaches it by `connection_string(hub)`. With TLS it needs, besides a
     connection string or a fully qualified `namespace` and a credential,
@@ -70,6 +73,7 @@ class EventHubs:
         )
         self._port = port
         self._tls = tls
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         """Start; the port is known from here on.
@@ -93,7 +97,8 @@ class EventHubs:
     ) -> None:
         """Cut every connection and stop."""
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(_PATIENCE_S)
+        if self._thread is not None:
+            self._thread.join(_PATIENCE_S)
 
     @property
     def port(self) -> int:
@@ -174,8 +179,10 @@ class EventHubs:
         await self._stopping.wait()
         server.close()
         self._drop_connections()
-        # One more turn of the loop, for the transports to close their sockets.
-        await asyncio.sleep(0)
+        # Transports close their sockets in later turns of the loop; over TLS it takes a few.
+        for _ in range(_CLOSING_TURNS):
+            await asyncio.sleep(0)
+        self._namespace.connections.clear()
 
     def _tls_context(self) -> ssl.SSLContext | None:
         if self._tls is None:
@@ -191,7 +198,9 @@ class EventHubs:
         return len(connections)
 
     def _on_loop(self, action: Callable[[], T]) -> T:
-        """Call something on the server's thread and wait for it."""
+        """Call something on the server's thread and wait for it; here, while it does not run."""
+        if self._thread is None or not self._thread.is_alive():
+            return action()
 
         async def call() -> T:
             return action()

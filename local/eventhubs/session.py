@@ -94,6 +94,7 @@ class Session:
         self.links: dict[int, Link] = {}
         self.next_incoming_id = next_incoming_id
         self.next_outgoing_id = 1
+        self.ended = False
 
     def send(self, performative: Performative, fields: list[Any]) -> None:
         """Send a frame on this session's channel."""
@@ -146,6 +147,7 @@ class Session:
 
     def end(self) -> None:
         """End every link without a frame: the session or connection has gone."""
+        self.ended = True
         links, self.links = self.links, {}
         for link in links.values():
             link.closed()

@@ -42,3 +42,90 @@ def test_a_chain_of_pages_is_followed_whatever_the_case_of_its_header(
     rig.run()
 
     rig.assert_complete()
+
+
+OLDEST = 166.0
+"""Hours: contents of this age stand in the first window that a first run lists."""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(0, id="first"),
+        pytest.param(1, id="in-the-middle"),
+        pytest.param(3, id="before-the-last"),
+    ],
+)
+def test_an_empty_page_with_a_next_page_does_not_end_the_listing(
+    make_rig: Callable[..., Rig], before: int
+) -> None:
+    rig = make_rig(page_size=3)
+    rig.offer_many(11, records=1, hours_ago=OLDEST)
+    rig.tenant.faults.add(Fault(on="list", action="empty_page_with_next", after=before))
+
+    summary = rig.run()
+
+    assert rig.tenant.faults.played() == {"empty_page_with_next": 1}
+    assert (summary.status, summary.listed, summary.delivered) == ("succeeded", 11, 11)
+    rig.assert_complete()
+
+
+def test_a_page_token_that_is_repeated_once_heals_within_the_run(
+    make_rig: Callable[..., Rig],
+) -> None:
+    rig = make_rig(page_size=3)
+    rig.offer_many(11, records=1, hours_ago=OLDEST)
+    rig.tenant.faults.add(Fault(on="list", action="repeat_page_token", after=1))
+
+    summary = rig.run()
+
+    assert rig.tenant.faults.played() == {"repeat_page_token": 1}
+    assert (summary.status, summary.error, summary.delivered) == ("succeeded", "", 11)
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_page_token_that_is_repeated_for_ever_ends_the_run_and_loses_nothing(
+    make_rig: Callable[..., Rig],
+) -> None:
+    rig = make_rig(page_size=3)
+    rig.offer_many(11, records=1, hours_ago=OLDEST)
+    rig.tenant.faults.add(Fault(on="list", action="repeat_page_token", after=1, times=-1))
+
+    summary = rig.run()
+
+    assert (summary.status, summary.error_code) == ("failed", "page-loop")
+    assert "repeated a page token" in summary.error
+    assert not summary.caught_up
+    assert rig.checkpoint().watermark is None, "a range that was not listed was passed"
+    # The first two pages came before the token was repeated.
+    assert (summary.listed, summary.delivered) == (6, 6)
+    assert rig.delivered() == {content_id for content_id, _, _ in rig.events()}
+    assert len(rig.events()) == 6
+
+    rig.tenant.faults.clear()
+    after = rig.run()
+
+    assert (after.status, after.caught_up, after.delivered) == ("succeeded", True, 5)
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_window_that_loops_does_not_keep_the_newer_ones_waiting(
+    make_rig: Callable[..., Rig],
+) -> None:
+    rig = make_rig(page_size=3)
+    rig.offer_many(11, records=1, hours_ago=OLDEST)
+    newer = rig.offer_many(4, records=1)
+    # Six requests: three attempts at the first window, each of a page and the same page again.
+    rig.tenant.faults.add(Fault(on="list", action="repeat_page_token", after=1, times=5))
+
+    summary = rig.run()
+
+    assert (summary.status, summary.error_code) == ("failed", "page-loop")
+    assert not summary.caught_up
+    assert rig.checkpoint().watermark is None
+    assert {content.content_id for content in newer} <= {event[0] for event in rig.events()}
+    assert rig.run().caught_up
+    rig.assert_complete()
+    assert rig.repeats() == 0

@@ -1,0 +1,239 @@
+"""The command line of the local rig: `python -m local run` and `python -m local rig`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from local.azurite import NotInstalledError
+from local.host_process import HostError
+from local.profiles import PROFILES, Profile, read_profile
+from local.report import print_json, print_report
+from local.rig import keep_up, make_spec
+from local.run import STATE, run_real, run_simulated
+from local.tenant import TenantSpec
+from local.tether import ChildError
+from shared.errors import CollectorError, ConfigError
+
+OK, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
+SETTINGS_FILE = Path("local.settings.json")
+
+_DESCRIPTION = """\
+Run the collector on this machine, with no Azure.
+
+  run   collect everything a simulated Microsoft 365 tenant has, show how it goes, and prove that it arrived;
+        or, with a local settings file, collect from a real tenant
+  rig   keep the simulated tenant, the Event Hubs stand-in and Azurite up, for `func start` or a debugger
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        return _run(options) if options.command == "run" else _rig(options)
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything that was started has ended.", file=sys.stderr)
+        return INTERRUPTED
+    except (ConfigError, ValueError) as error:
+        print(f"{error}", file=sys.stderr)
+        return USAGE
+    except (ChildError, HostError, NotInstalledError, CollectorError) as error:
+        print(f"{error}", file=sys.stderr)
+        return DIFFERS
+
+
+def _run(options: argparse.Namespace) -> int:
+    path = _settings_file(options)
+    if path is not None:
+        outcome = run_real(path, options.sink, options.state, verbose=options.verbose)
+    else:
+        outcome = run_simulated(_spec(options), _profile(options), verbose=options.verbose)
+    # Where nobody looks, the width of a terminal is no reason to cut anything.
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    (print_json if options.json else print_report)(outcome, console)
+    return DIFFERS if outcome.differences() else OK
+
+
+def _rig(options: argparse.Namespace) -> int:
+    keep_up(_spec(options), _profile(options), options.write)
+    return OK
+
+
+def _settings_file(options: argparse.Namespace) -> Path | None:
+    """The local settings file to use; None for a simulated tenant."""
+    if options.settings is not None:
+        return Path(options.settings)
+    if SETTINGS_FILE.exists() and not options.simulated:
+        return SETTINGS_FILE
+    if options.sink is not None:
+        raise ValueError(
+            f"--sink is for a real tenant: make {SETTINGS_FILE}, or name a settings file with --settings"
+        )
+    return None
+
+
+def _spec(options: argparse.Namespace) -> TenantSpec:
+    if options.contents < 1:
+        raise ValueError(f"--contents must be 1 or more, not {options.contents}")
+    return make_spec(
+        options.seed,
+        contents=options.contents,
+        records=options.records,
+        record_bytes=options.record_bytes,
+        late=options.late,
+        relisted=options.relisted,
+        duplicate_ids=options.duplicates,
+        extra_records=read_records(options.records_file) if options.records_file else (),
+    )
+
+
+def _profile(options: argparse.Namespace) -> Profile:
+    return read_profile(options.faults_file) if options.faults_file else PROFILES[options.faults]
+
+
+def read_records(path: Path) -> tuple[bytes, ...]:
+    """Records from a file, one JSON object a line, byte for byte.
+
+    Raises:
+        ValueError: naming the file, the line and what is wrong with it.
+    """
+    try:
+        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    records = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if raw := line.strip():
+            _check_record(raw, f"{path}, line {number}")
+            records.append(raw)
+    if not records:
+        raise ValueError(f"{path}: holds no record; expected one JSON object a line")
+    return tuple(records)
+
+
+def _check_record(raw: bytes, where: str) -> None:
+    try:
+        found = json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{where}: not a JSON object")  # noqa: TRY004 - the file is wrong, not a type
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m local",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,rig}")
+    profiles = "\n".join(f"  {name:8}{each.help}" for name, each in PROFILES.items())
+    for name, words in (("run", "collect, show, prove"), ("rig", "keep the rig up")):
+        command = commands.add_parser(
+            name,
+            help=words,
+            description=_about(name),
+            epilog=f"fault profiles:\n{profiles}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        _add_tenant_options(command)
+        (_add_run_options if name == "run" else _add_rig_options)(command)
+    return parser
+
+
+def _about(name: str) -> str:
+    if name == "run":
+        return (
+            "Run the timer functions until everything is collected. Ends with exit code 0 only if everything that was\n"
+            "offered is listed and delivered, and what the hub holds equals the tenant's books; with 1 if not, saying\n"
+            "what differs; with 2 for a mistake in the configuration."
+        )
+    return "Keep the rig up until Ctrl-C and print the settings that reach it."
+
+
+def _add_tenant_options(parser: argparse.ArgumentParser) -> None:
+    tenant = parser.add_argument_group("the simulated tenant")
+    number: dict[str, Any] = {"type": int, "metavar": "N"}
+    share: dict[str, Any] = {"type": float, "default": 0.0, "metavar": "SHARE"}
+    tenant.add_argument("--contents", **number, default=300, help="contents in all (%(default)s)")
+    tenant.add_argument("--records", **number, default=50, help="mean records each (%(default)s)")
+    tenant.add_argument("--record-bytes", **number, default=1500, help="mean size (%(default)s)")
+    tenant.add_argument("--seed", **number, default=1, help="same seed, same tenant (%(default)s)")
+    tenant.add_argument("--late", **share, help="share of contents that appear ten minutes late")
+    tenant.add_argument("--relisted", **share, help="share of contents that are listed twice")
+    tenant.add_argument("--duplicates", **share, help="share of records that repeat an Id")
+    tenant.add_argument(
+        "--records-file",
+        type=Path,
+        metavar="FILE",
+        help="records of your own to mix in, one JSON object a line, byte for byte",
+    )
+    faults = tenant.add_mutually_exclusive_group()
+    faults.add_argument(
+        "--faults",
+        choices=PROFILES,
+        default="none",
+        metavar="PROFILE",
+        help="what goes wrong; see below",
+    )
+    faults.add_argument(
+        "--faults-file", type=Path, metavar="FILE", help='{"tenant": [...], "eventhubs": [...]}'
+    )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    real = parser.add_argument_group("a real tenant")
+    real.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help=f"a local settings file of Azure Functions; ./{SETTINGS_FILE} where there is one",
+    )
+    real.add_argument("--sink", type=Path, metavar="FILE", help="append events here, not to a hub")
+    real.add_argument(
+        "--state",
+        type=Path,
+        default=STATE,
+        metavar="FOLDER",
+        help="where state is kept if the file names no storage account (.local/state)",
+    )
+    real.add_argument(
+        "--simulated", action="store_true", help=f"leave ./{SETTINGS_FILE} alone: simulated tenant"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument("--verbose", action="store_true", help="show the collector's log")
+
+
+def _add_rig_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="PATH",
+        help="write the settings to a local settings file, which is removed when the rig ends",
+    )
+
+
+if __name__ == "__main__":
+    # So that a closed terminal and a polite kill, too, end everything in order.
+    for _number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(_number, _leave)
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""The collector's process: takes the place of the Functions host around the real function app.
+
+`python -m local.host` imports `function_app`, as the platform does, and calls its timer functions for the sources that
+the settings in its environment enable. It is steered by JSON lines on standard input: `{"do": "round"}` calls them all
+once, at the same time; `{"do": "end"}` and the end of the input end the process. On standard output it answers with
+JSON lines whose `event` is `ready`, `progress` (a growing run summary), `summary` (a complete one), `failed` (a
+function raised), `round` (all functions have returned) or `ended`. Everything that is logged goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import queue
+import re
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import shared.app
+from shared.errors import ConfigError
+from shared.runs import RunSummary
+from shared.settings import SETTING_NAMES, SOURCES, Settings, load
+from shared.sinks import FileSink
+
+PROGRESS_EVERY_S = 0.2
+
+Timer = Callable[[Any], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve commands until told to end; returns the exit status."""
+    options = _options(argv)
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    # Both say much about every request, and nothing that a run summary does not.
+    for noisy in ("azure", "root"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    speak = _Speaker()
+    try:
+        settings = load(os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    app = shared.app.App(
+        settings,
+        sink=FileSink(options.sink) if options.sink else None,
+        on_progress=_Reporter(speak),
+    )
+    shared.app.use(app)
+    timers = timer_functions(settings)
+    speak("ready", pid=os.getpid(), functions=sorted(timers))
+    commands = _Commands()
+    while commands.next() != "end":
+        _run_round(timers, speak)
+        speak("round", peak_memory_mb=peak_memory_mb())
+    app.close()
+    speak("ended")
+    return 0
+
+
+def timer_functions(settings: Settings) -> dict[str, Timer]:
+    """The app's own timer functions, by name, for every source that a connection has switched on."""
+    import function_app
+
+    wanted = {SETTING_NAMES[each].lower() for each in SOURCES if settings.connections_for(each)}
+    found: dict[str, Timer] = {
+        str(function.get_function_name()): function.get_user_function()
+        for function in function_app.app.get_functions()
+    }
+    return {name: call for name, call in found.items() if name in wanted}
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has had resident, in megabytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # The kernel's other figure, ru_maxrss, begins with what the parent had when it started us.
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if peak is not None:
+            return round(int(peak[1]) / 1024, 1)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(used / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+
+
+class _Commands:
+    """Reads commands; ends this process when its input does, in the middle of a round too."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="commands", daemon=True).start()
+
+    def next(self) -> str:
+        """The next command, as soon as there is one."""
+        return self._queue.get()
+
+    def _read(self) -> None:
+        # Not sys.stdin: its lock would be held while the interpreter ends.
+        with open(0, "rb", closefd=False) as commands:
+            for line in commands:
+                self._queue.put(json.loads(line)["do"])
+        # Nobody is left to run for. What was in flight is exactly what a crash leaves to the next run.
+        os._exit(0)
+
+
+class _Speaker:
+    """Writes JSON lines, one thread at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        line = json.dumps({"event": event, **fields})
+        with self._lock:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+
+class _Reporter:
+    """Passes summaries on: every complete one, and growing ones no oftener than an eye can follow."""
+
+    def __init__(self, speak: _Speaker) -> None:
+        self._speak = speak
+        self._lock = threading.Lock()
+        self._last: dict[str, float] = {}
+
+    def __call__(self, summary: RunSummary) -> None:
+        if summary.ended:
+            self._speak("summary", summary=summary.fields())
+            return
+        with self._lock:
+            now = time.monotonic()
+            if now - self._last.get(summary.run, 0.0) < PROGRESS_EVERY_S:
+                return
+            self._last[summary.run] = now
+        self._speak("progress", summary=summary.fields())
+
+
+def _run_round(timers: dict[str, Timer], speak: _Speaker) -> None:
+    from azure.functions.timer import TimerRequest
+
+    def call(name: str) -> None:
+        try:
+            timers[name](TimerRequest(past_due=False))
+        except Exception as error:  # noqa: BLE001 - the platform, too, logs whatever a function raises and goes on
+            speak("failed", function=name, error=f"{error}" or type(error).__name__)
+
+    with ThreadPoolExecutor(max_workers=max(1, len(timers))) as pool:
+        list(pool.map(call, timers))
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.host")
+    parser.add_argument("--sink", type=Path, help="a JSON-lines file in the place of Event Hubs")
+    parser.add_argument("--verbose", action="store_true", help="log every run")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

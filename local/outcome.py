@@ -1,0 +1,230 @@
+"""How a local run came out, feed by feed, and whether that is all it should be.
+
+What was listed, delivered and lost is read anew from the ledger in storage, as anybody who looks after the app can do;
+what should be there comes from the simulated tenant's books, and what is there from the hub itself. Nothing here is
+counted up on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from local.readback import Event, Sample
+from shared.ledger import Counts, Day, Entry
+from shared.settings import Settings
+from shared.storage import LedgerStore, Storage
+
+EXAMPLES = 3
+_NOTHING = (
+    "Nothing was listed. Where a subscription was started just now, its first contents can take "
+    "twelve hours to appear."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedOutcome:
+    """One feed: its ledger, and what the tenant offered (None for a real tenant, which says nobody)."""
+
+    connection: str
+    source: str
+    offered: int | None
+    counts: Counts
+    pending: tuple[Entry, ...] = ()
+
+    @property
+    def lost(self) -> int:
+        """Contents given up, whatever the reason."""
+        return sum(self.counts.lost.values())
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything offered is listed, and everything listed has its end."""
+        return not self.counts.pending and self.counts.listed >= (self.offered or 0)
+
+    def next_due(self, retry_base: timedelta) -> datetime | None:
+        """When the last of what is pending may be tried again."""
+        return max((entry.due(retry_base) for entry in self.pending), default=None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The feed's part of the JSON report."""
+        counts = self.counts
+        return {
+            "offered": self.offered,
+            "listed": counts.listed,
+            "delivered": counts.delivered,
+            "lost": self.lost,
+            "lost_by_reason": counts.lost,
+            "pending": counts.pending,
+            "records": counts.records,
+            "bytes": counts.bytes,
+            "dead_records": counts.dead_records,
+            "gap_seconds": counts.gap_seconds,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A whole run.
+
+    Attributes:
+        feeds: in the order of the sources.
+        errors: what the last run of each feed that did not end well said.
+        expected: the events of the tenant's books; None where there are none.
+        found: the distinct events at the hub; None where the hub was not read back.
+        events: events at the hub, repeats included; None likewise.
+        faults: what was played, by name.
+        seconds: from the first round to the last.
+        unread: why the hub could not be read back.
+    """
+
+    feeds: Sequence[FeedOutcome]
+    errors: Sequence[str] = ()
+    expected: frozenset[Event] | None = None
+    found: frozenset[Event] | None = None
+    events: int | None = None
+    sample: Sample | None = None
+    faults: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    rounds: int = 0
+    peak_memory_mb: float = 0.0
+    unread: str = ""
+
+    @property
+    def total(self) -> Counts:
+        """All feeds together."""
+        total = Counts()
+        for feed in self.feeds:
+            total.add(feed.counts)
+        return total
+
+    @property
+    def events_per_s(self) -> float:
+        """Records delivered in a second, over all rounds."""
+        return self.total.records / self.seconds if self.seconds else 0.0
+
+    def differences(self) -> list[str]:
+        """What keeps this run from being perfect, a sentence each; none where it is."""
+        total = self.total
+        found = [] if total.listed else [_NOTHING]
+        for feed in self.feeds:
+            found += _feed_differences(feed)
+        if self.unread:
+            found.append(f"The hub could not be read back: {self.unread}.")
+        if self.expected is not None and self.found is not None:
+            found += _set_differences(self.expected, self.found)
+        # With books to compare with, a last round that met a fault and still left nothing to do is no difference.
+        return [*found, *self.errors] if found or self.expected is None else []
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON report."""
+        differences = self.differences()
+        distinct = None if self.found is None else len(self.found)
+        return {
+            "ok": not differences,
+            "feeds": _by_source(self.feeds),
+            "events_at_hub": self.events,
+            "distinct_events_at_hub": distinct,
+            "offered_events": None if self.expected is None else len(self.expected),
+            "repeats": None if self.events is None else self.events - (distinct or 0),
+            "peak_memory_mb": self.peak_memory_mb,
+            "seconds": round(self.seconds, 2),
+            "events_per_s": round(self.events_per_s, 1),
+            "rounds": self.rounds,
+            "faults": dict(self.faults),
+            "differences": differences,
+        }
+
+
+def read_feeds(
+    storage: Storage, settings: Settings, offered: Mapping[str, int] | None
+) -> list[FeedOutcome]:
+    """Read the ledgers of all feeds.
+
+    Args:
+        storage: the state account.
+        settings: which feeds there are.
+        offered: contents that the tenant offers per source; None where it cannot be asked.
+
+    Raises:
+        Transient: storage cannot be read.
+    """
+    found = []
+    for connection in settings.connections:
+        for source in connection.sources:
+            days = _read_days(storage, f"{connection.tenant_id}/{source}")
+            counts = Counts()
+            for day in days:
+                counts.add(day.counts())
+            entries = [entry for day in days for entry in day.entries.values()]
+            found.append(
+                FeedOutcome(
+                    connection=connection.name,
+                    source=source,
+                    offered=None if offered is None else offered.get(source, 0),
+                    counts=counts,
+                    pending=tuple(entry for entry in entries if not entry.terminal),
+                )
+            )
+    return found
+
+
+def _read_days(storage: Storage, feed: str) -> list[Day]:
+    store = LedgerStore(storage.state, f"ledger/{feed}")
+    days = []
+    for date, segments in store.days().items():
+        day = Day(date)
+        for segment in sorted(segments.sizes):
+            day.load(store.read(date, segment, 0))
+        days.append(day)
+    return days
+
+
+def _by_source(feeds: Iterable[FeedOutcome]) -> dict[str, dict[str, Any]]:
+    """The feeds by source; with several connections by connection and source."""
+    feeds = list(feeds)
+    several = len({feed.connection for feed in feeds}) > 1
+    return {
+        f"{feed.connection}/{feed.source}" if several else feed.source: feed.as_json()
+        for feed in feeds
+    }
+
+
+def _feed_differences(feed: FeedOutcome) -> list[str]:
+    counts, found = feed.counts, []
+    if feed.offered is not None and feed.offered != counts.listed:
+        found.append(
+            f"{feed.source}: the tenant offered {feed.offered} contents and {counts.listed} were listed."
+        )
+    for reason, number in sorted(counts.lost.items()):
+        found.append(f"{feed.source}: {_contents(number)} lost ({reason}).")
+    if counts.pending:
+        names = ", ".join(
+            f"{each.id} ({each.reason or 'no answer counted'})" for each in feed.pending[:EXAMPLES]
+        )
+        found.append(f"{feed.source}: {_contents(counts.pending)} still pending, such as {names}.")
+    if counts.dead_records:
+        found.append(f"{feed.source}: {counts.dead_records} records went to the dead letters.")
+    if counts.gap_seconds:
+        found.append(f"{feed.source}: {counts.gap_seconds} seconds were never listed.")
+    return found
+
+
+def _set_differences(expected: frozenset[Event], found: frozenset[Event]) -> list[str]:
+    differences = []
+    for events, what in (
+        (expected - found, "the tenant's books are not at the hub"),
+        (found - expected, "the hub are not in the tenant's books"),
+    ):
+        if events:
+            examples = "; ".join(
+                f"event {e[1]} of content {e[0]}" for e in sorted(events)[:EXAMPLES]
+            )
+            differences.append(f"{len(events)} events of {what}, such as {examples}.")
+    return differences
+
+
+def _contents(number: int) -> str:
+    return "1 content is" if number == 1 else f"{number} contents are"

@@ -1,0 +1,96 @@
+"""What goes wrong during a local run: named mixtures of faults of the tenant and of the event hub.
+
+A profile is a word for the command line and one line of help; what it does is data of the two servers, `local.tenant`
+and `local.eventhubs`. A file can say the same in detail: `{"tenant": [...], "eventhubs": [...]}`, each a list of that
+server's faults.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local import eventhubs, tenant
+from local.eventhubs import SERVER_BUSY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Faults to play: a profile of the tenant by name, more faults of it, and faults of the hub."""
+
+    help: str = ""
+    tenant: str = "none"
+    tenant_faults: Sequence[Mapping[str, Any]] = ()
+    hub_faults: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing goes wrong."""
+        return self.tenant == "none" and not self.tenant_faults and not self.hub_faults
+
+
+def _hub(share: float) -> tuple[Mapping[str, Any], ...]:
+    """Faults that together hit about `share` of all publications."""
+    kinds: tuple[Mapping[str, Any], ...] = (
+        {"action": "reject", "condition": SERVER_BUSY},
+        {"action": "detach"},
+        {"action": "drop"},
+        {"action": "ack_lost"},
+        {"action": "delay", "delay_s": 0.5},
+    )
+    return tuple(
+        {"on": "publish", "times": -1, "rate": share / len(kinds), **kind} for kind in kinds
+    )
+
+
+_OURS = {
+    "none": Profile(help="nothing goes wrong (default)"),
+    "mixed": Profile(
+        help="one in twenty requests and publications fails: errors, throttling, resets, torn bodies, busy hub, "
+        "lost connections, lost and slow acknowledgements",
+        tenant="mixed",
+        hub_faults=_hub(0.05),
+    ),
+    "harsh": Profile(help="the same mixture for one in five", tenant="harsh", hub_faults=_hub(0.2)),
+    "hub": Profile(help="the hub's part of 'mixed' alone", hub_faults=_hub(0.05)),
+}
+
+PROFILES: dict[str, Profile] = {
+    **_OURS,
+    **{
+        name: Profile(help=f"the tenant's profile '{name}'", tenant=name)
+        for name in tenant.PROFILES
+        if name not in _OURS
+    },
+}
+"""Every profile by name: those with faults on both sides, and whatever else the tenant knows."""
+
+
+def read_profile(path: Path) -> Profile:
+    """Faults from a file.
+
+    Raises:
+        ValueError: it cannot be read, or says what no server could play; the message names the file.
+    """
+    try:
+        given = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    if not isinstance(given, dict) or not set(given) <= {"tenant", "eventhubs"}:
+        raise ValueError(f'{path}: expected {{"tenant": [...], "eventhubs": [...]}}')
+    lists = [given.get("tenant", []), given.get("eventhubs", [])]
+    if not all(isinstance(each, list) for each in lists):
+        raise ValueError(f"{path}: 'tenant' and 'eventhubs' are lists of faults")
+    try:
+        for fault in lists[0]:
+            tenant.Fault.from_json(fault)
+        for fault in lists[1]:
+            eventhubs.Fault.from_mapping(fault)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return Profile(tenant_faults=lists[0], hub_faults=lists[1])

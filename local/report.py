@@ -1,0 +1,132 @@
+"""The end of a run on paper: a table, a sample event and the verdict; or all of it as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from local.outcome import FeedOutcome, Outcome
+from local.readback import Sample
+from shared.ledger import Counts
+
+SAMPLE_LINES = 28
+ROOMY = 100
+_COLUMNS = ("feed", "offered", "listed", "delivered", "lost", "pending", "records", "bytes")
+
+
+def print_json(outcome: Outcome, console: Console) -> None:
+    """Print one JSON object."""
+    console.file.write(json.dumps(outcome.as_json(), indent=2) + "\n")
+
+
+def print_report(outcome: Outcome, console: Console) -> None:
+    """Print the table, what the hub holds, one event, and whether all is as it should be."""
+    console.print()
+    console.print(_table(outcome, padding=1 if console.width >= ROOMY else 0))
+    console.print()
+    for line in _facts(outcome):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if outcome.sample is not None:
+        console.print("\nOne of the events:", style="bold")
+        console.print(_sample(outcome.sample), markup=False, highlight=False, soft_wrap=True)
+    console.print()
+    differences = outcome.differences()
+    if not differences:
+        console.print(Text(_praise(outcome), style="green"), soft_wrap=True)
+    for difference in differences:
+        console.print(Text(difference, style="red"), soft_wrap=True)
+
+
+def _table(outcome: Outcome, *, padding: int) -> Table:
+    table = Table(
+        box=SIMPLE,
+        show_footer=len(outcome.feeds) > 1,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, padding),
+    )
+    several = len({feed.connection for feed in outcome.feeds}) > 1
+    rows = [_row(_name(feed, several), feed.offered, feed.counts) for feed in outcome.feeds]
+    offered = [feed.offered for feed in outcome.feeds if feed.offered is not None]
+    total = _row("all", sum(offered) if offered else None, outcome.total)
+    for name, footer in zip(_COLUMNS, total, strict=True):
+        # Nobody tells what a real tenant has.
+        if name != "offered" or offered:
+            left = name in ("feed", "lost")
+            table.add_column(
+                name, footer=footer, justify="left" if left else "right", no_wrap=name != "lost"
+            )
+    for row in rows:
+        table.add_row(*(row if offered else [row[0], *row[2:]]))
+    return table
+
+
+def _name(feed: FeedOutcome, several: bool) -> str:
+    return f"{feed.connection}/{feed.source}" if several else feed.source
+
+
+def _row(name: str, offered: int | None, counts: Counts) -> list[str]:
+    lost = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.lost.items()))
+    return [
+        name,
+        "" if offered is None else f"{offered:,}",
+        f"{counts.listed:,}",
+        f"{counts.delivered:,}",
+        lost or "0",
+        f"{counts.pending:,}",
+        f"{counts.records:,}",
+        size(counts.bytes),
+    ]
+
+
+def size(number: int) -> str:
+    """A number of bytes in the unit that a person would use."""
+    for one, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if number >= one:
+            return f"{number / one:.1f} {unit}"
+    return f"{number} B"
+
+
+def _facts(outcome: Outcome) -> list[str]:
+    total = outcome.total
+    facts = []
+    if outcome.events is not None and outcome.found is not None:
+        distinct = len(outcome.found)
+        repeats = outcome.events - distinct
+        facts.append(
+            f"At the hub, read back: {outcome.events:,} events, {distinct:,} distinct, {repeats:,} repeats."
+        )
+    elif not outcome.unread:
+        facts.append(f"Acknowledged: {total.records:,} events.")
+    facts.append(
+        f"{outcome.events_per_s:,.0f} events/s in {outcome.seconds:.1f} s; "
+        f"the timers ran {'once' if outcome.rounds == 1 else f'{outcome.rounds} times'}; "
+        f"peak memory of the collector {outcome.peak_memory_mb:.0f} MB."
+    )
+    if outcome.faults:
+        played = ", ".join(f"{number} {name}" for name, number in sorted(outcome.faults.items()))
+        facts.append(f"Faults played: {played}.")
+    return facts
+
+
+def _sample(sample: Sample) -> str:
+    try:
+        body = json.dumps(json.loads(sample.body), indent=2, ensure_ascii=False)
+    except ValueError:
+        body = sample.body.decode(errors="replace")
+    lines = body.splitlines()
+    if len(lines) > SAMPLE_LINES:
+        lines = [*lines[:SAMPLE_LINES], f"... and {len(lines) - SAMPLE_LINES} more lines"]
+    properties = json.dumps(dict(sample.properties), indent=2)
+    return textwrap.indent("\n".join(["application properties", properties, "body", *lines]), "  ")
+
+
+def _praise(outcome: Outcome) -> str:
+    if outcome.expected is None:
+        return "Everything that was listed is delivered."
+    return "Everything that was offered is listed and delivered, and the hub holds exactly what the tenant's books say."

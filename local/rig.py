@@ -1,0 +1,238 @@
+"""The rig: a simulated tenant, an Event Hubs stand-in and Azurite, each a process on a tether.
+
+All listen on loopback, on ports that the kernel picks, so any number of rigs run side by side; none of their processes
+outlives the one that started them, whatever ends it. `LocalRig` starts them together and gives the app settings that
+point the collector at them. `keep_up` is `make rig`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+from local.azurite import Azurite
+from local.profiles import PROFILES, Profile
+from local.tenant import TenantSpec
+from local.tether import Tether
+from shared.settings import DEFAULT_HUB, SETTING_NAMES
+
+ROOT = Path(__file__).resolve().parents[1]
+HUB = DEFAULT_HUB
+CONNECTION = "local"
+PARTITIONS = 4
+CONTROL_TIMEOUT_S = 120.0
+
+
+class TenantControl:
+    """The books and the clock of a simulated tenant, over its control port."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def books(self) -> dict[str, Any]:
+        """What was offered, listed, served and refused, per source; and the faults that were played."""
+        return dict(self._get("/books").json())
+
+    def events(self) -> set[tuple[str, str, str]]:
+        """Every event that should have arrived by now: content id, event id, digest of the body."""
+        lines = self._get("/events").iter_lines()
+        rows = (json.loads(line) for line in lines if line)
+        return {(row["content_id"], row["event_id"], row["digest"]) for row in rows}
+
+    def advance(self, seconds: float) -> datetime:
+        """Move the tenant's clock; returns the time it then shows."""
+        answer = self._post("/advance", {"seconds": seconds})
+        return datetime.fromisoformat(answer["now"])
+
+    def add_faults(self, faults: list[Mapping[str, Any]]) -> None:
+        """Add faults to those that are played."""
+        self._post("/faults", faults)
+
+    def _get(self, path: str) -> requests.Response:
+        answer = requests.get(self._url + path, timeout=CONTROL_TIMEOUT_S)
+        answer.raise_for_status()
+        return answer
+
+    def _post(self, path: str, value: object) -> dict[str, Any]:
+        answer = requests.post(self._url + path, json=value, timeout=CONTROL_TIMEOUT_S)
+        answer.raise_for_status()
+        return dict(answer.json())
+
+
+class LocalRig:
+    """All that the collector talks to, from entering the `with` block to leaving it."""
+
+    def __init__(self, spec: TenantSpec, profile: Profile = PROFILES["none"]) -> None:
+        self.spec = spec
+        self.profile = profile
+        self.azurite = Azurite()
+        self._stack = ExitStack()
+        self._ready: dict[str, Any] = {}
+        self._hubs: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Start everything.
+
+        Raises:
+            ChildError: one of the servers did not come up; none is left running.
+        """
+        # The files are read before the servers are ready, so that nothing is left of them should we be killed.
+        with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="rig-") as files:
+            folder = Path(files)
+            tenant, hubs = self._tenant(folder), self._eventhubs(folder)
+            children: list[Tether | Azurite] = [tenant, hubs, self.azurite]
+            for child in children:
+                stack.callback(child.stop)
+            with ThreadPoolExecutor(len(children)) as pool:
+                list(pool.map(lambda child: child.start(), children))
+            self._ready, self._hubs = json.loads(tenant.line), json.loads(hubs.line)
+            if self.profile.tenant_faults:
+                self.tenant.add_faults(list(self.profile.tenant_faults))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop everything."""
+        self._stack.close()
+
+    @property
+    def tenant(self) -> TenantControl:
+        """The tenant's books and clock."""
+        return TenantControl(self._ready["control"])
+
+    def faults_played(self) -> dict[str, int]:
+        """How often each fault of the tenant was played, and all those of the hub together."""
+        stats = requests.get(
+            f"http://127.0.0.1:{self._hubs['control']}/stats", timeout=CONTROL_TIMEOUT_S
+        ).json()
+        played: dict[str, int] = dict(self.tenant.books()["faults"])
+        return {**played, "eventhubs": stats["faults"]} if stats["faults"] else played
+
+    @property
+    def eventhub_connection_string(self) -> str:
+        """What the Event Hubs SDK takes."""
+        return str(self._hubs["connection_string"])
+
+    def settings(self) -> dict[str, str]:
+        """App settings that point the collector at this rig."""
+        return {
+            "M365_CONNECTION_NAME": CONNECTION,
+            "M365_TENANT_ID": self.spec.tenant_id,
+            "M365_CLIENT_ID": self.spec.client_id,
+            "M365_CLIENT_SECRET": self.spec.client_secret,
+            "M365_LOGIN_ENDPOINT": self._ready["endpoint"],
+            "M365_MANAGEMENT_ENDPOINT": self._ready["endpoint"],
+            "M365_CA_FILE": self._ready["ca_file"],
+            "M365_EVENTHUB_CONNECTION_STRING": self.eventhub_connection_string,
+            "M365_STORAGE_CONNECTION_STRING": self.azurite.connection_string,
+        }
+
+    def _tenant(self, folder: Path) -> Tether:
+        spec = folder / "tenant.json"
+        spec.write_text(json.dumps(_as_json(self.spec)), "utf-8")
+        return Tether(
+            _module("local.tenant", "--spec", str(spec), "--faults", self.profile.tenant),
+            cwd=ROOT,
+            ready='"endpoint"',
+        )
+
+    def _eventhubs(self, folder: Path) -> Tether:
+        faults = folder / "eventhubs.json"
+        faults.write_text(json.dumps(self.profile.hub_faults), "utf-8")
+        return Tether(
+            _module(
+                *("local.eventhubs", "--hub", f"{HUB}:{PARTITIONS}"),
+                *("--faults", str(faults), "--seed", str(self.spec.seed)),
+            ),
+            cwd=ROOT,
+            ready='"connection_string"',
+        )
+
+
+def make_spec(seed: int, **fields: Any) -> TenantSpec:
+    """A tenant whose ids, too, follow from the seed.
+
+    Raises:
+        ValueError: no tenant can have these fields.
+    """
+    return TenantSpec(
+        tenant_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"tenant {seed}")),
+        client_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"client {seed}")),
+        client_secret=hashlib.sha256(f"secret {seed}".encode()).hexdigest()[:40],
+        seed=seed,
+        **fields,
+    )
+
+
+def keep_up(spec: TenantSpec, profile: Profile, write: Path | None) -> None:
+    """Keep a rig up until Ctrl-C, with its settings on standard output or in a file.
+
+    Raises:
+        ValueError: the file is there and was not made by a rig.
+    """
+    if write is not None and write.exists() and not _points_at_a_rig(write):
+        raise ValueError(f"{write}: is there and does not belong to a rig; move it away first")
+    with LocalRig(spec, profile) as rig, ExitStack() as stack:
+        text = json.dumps(local_settings(rig.settings()), indent=2)
+        if write is None:
+            print(text, flush=True)
+        else:
+            write.write_text(text + "\n", "utf-8")
+            stack.callback(write.unlink, missing_ok=True)
+        where = "above" if write is None else f"in {write}, as long as the rig is up"
+        print(f"The rig is up; its settings are {where}. Ctrl-C ends it.", file=sys.stderr)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    print("\nThe rig is down.", file=sys.stderr)
+
+
+def local_settings(settings: Mapping[str, str]) -> dict[str, Any]:
+    """A local settings file of Azure Functions, for `func start`, whose timers fire every half minute."""
+    schedules = {f"{name}_SCHEDULE": "*/30 * * * * *" for name in SETTING_NAMES.values()}
+    return {
+        "IsEncrypted": False,
+        "Values": {
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "AzureWebJobsStorage": settings["M365_STORAGE_CONNECTION_STRING"],
+            **settings,
+            **schedules,
+        },
+    }
+
+
+def _points_at_a_rig(path: Path) -> bool:
+    try:
+        values = json.loads(path.read_text("utf-8"))["Values"]
+        return str(values["M365_LOGIN_ENDPOINT"]).startswith("https://localhost:")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", name, *arguments]
+
+
+def _as_json(spec: TenantSpec) -> dict[str, Any]:
+    values = dataclasses.asdict(spec)
+    values["extra_records"] = [record.decode() for record in spec.extra_records]
+    return values

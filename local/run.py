@@ -1,0 +1,280 @@
+"""`make run`: collect everything there is, watch it arrive, prove that it did.
+
+With a simulated tenant, rounds of the timer functions are run until everything that the tenant offers has its end;
+where only time is missing (a content that appears late, a retry that is not due), the tenant's clock is moved instead
+of waiting. Then the hub is read back and compared with the tenant's books. With a real tenant, rounds are run until
+every feed has caught up. Whatever is left after that is shown as what it is: nothing is retried into looking better.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from local.azurite import Azurite
+from local.host_process import HostProcess, Round
+from local.localsettings import read_values, require_emulator
+from local.outcome import FeedOutcome, Outcome, read_feeds
+from local.profiles import Profile
+from local.progress import Display, make_display
+from local.readback import ReadbackError, read_back
+from local.rig import CONNECTION, HUB, ROOT, LocalRig, TenantControl
+from local.tenant import TenantSpec
+from shared.app import App
+from shared.errors import ConfigError
+from shared.settings import Settings, load
+from shared.storage import Storage
+
+STATE = ROOT / ".local" / "state"
+
+TIMER_S = 600.0
+"""What the clock is moved by where nothing else says: one interval of the timers."""
+
+MOST_S = 10 * 3600.0
+"""What it is moved by in all: less than the oldest content has left before it expires."""
+
+RETRY_S = 5
+"""First wait of a failed content where failures are ordered."""
+
+STUCK_PENDING = 4
+STUCK_UNLISTED = 50
+"""Rounds without progress after which to stop: the re-list of all seven days takes 42 of them."""
+
+MOST_ROUNDS = 150
+MOST_REAL_ROUNDS = 20
+LEASE_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """What all rounds came to."""
+
+    feeds: list[FeedOutcome]
+    last: Round
+    number: int
+    seconds: float
+
+
+def run_simulated(spec: TenantSpec, profile: Profile, *, verbose: bool = False) -> Outcome:
+    """Collect from a simulated tenant and compare what arrived with its books.
+
+    Raises:
+        ChildError: a server of the rig did not come up.
+        HostError: the collector's process ended.
+    """
+    with ExitStack() as stack:
+        offered = spec.contents_by_source()
+        display = make_display({f"{CONNECTION}/{name}": offered[name] for name in offered})
+        display.say("Starting the simulated tenant, the Event Hubs stand-in and Azurite ...")
+        rig = stack.enter_context(LocalRig(spec, profile))
+        values = {**rig.settings(), "M365_SOURCES": ",".join(spec.sources)}
+        # Nobody counts requests here.
+        values["M365_REQUESTS_PER_MINUTE"] = "100000"
+        if not profile.quiet:
+            values["M365_RETRY_SECONDS"] = str(RETRY_S)
+        settings = load(values)
+        storage = Storage.from_connection_string(settings.storage_connection_string)
+        stack.callback(storage.close)
+        stack.enter_context(display)
+        with HostProcess(values, verbose=verbose) as host:
+            rounds = _Drain(rig.tenant, host, display, storage, settings).run()
+        display.say("Reading everything back from the hub ...")
+        outcome = _outcome(rounds)
+        expected = frozenset(rig.tenant.events())
+        outcome = replace(outcome, expected=expected, faults=rig.faults_played())
+        try:
+            found = read_back(rig.eventhub_connection_string, HUB, on_progress=display.reading)
+        except ReadbackError as error:
+            return replace(outcome, unread=str(error))
+        return replace(
+            outcome, found=frozenset(found.events), events=found.total, sample=found.sample
+        )
+
+
+def run_real(
+    path: Path, sink: Path | None, state: Path = STATE, *, verbose: bool = False
+) -> Outcome:
+    """Collect from the tenant of a local settings file, to the hub that it names or into a file.
+
+    Args:
+        path: the local settings file.
+        sink: a file to append events to, in the place of a hub.
+        state: the folder of a local storage account, used where the file names none.
+        verbose: show the collector's log.
+
+    Raises:
+        ConfigError: the file or its values have problems.
+        HostError: the collector's process ended.
+    """
+    values = read_values(path)
+    if sink is not None:
+        values = _without_hub(values, sink)
+    elif not _names(values, "M365_EVENTHUB_NAMESPACE", "M365_EVENTHUB_CONNECTION_STRING"):
+        raise ConfigError(
+            f"{path}: names no event hub. Set M365_EVENTHUB_NAMESPACE in it, or write the events into a file with "
+            "--sink FILE"
+        )
+    else:
+        require_emulator(path, values.get("M365_EVENTHUB_CONNECTION_STRING", ""))
+    with ExitStack() as stack:
+        if not _names_storage(values):
+            # Everything else is checked before it is started.
+            values["M365_STORAGE_CONNECTION_STRING"] = "UseDevelopmentStorage=true"
+            _load(path, values)
+            stack.enter_context(_alone(state))
+            azurite = stack.enter_context(Azurite(location=state))
+            values["M365_STORAGE_CONNECTION_STRING"] = azurite.connection_string
+        settings = _load(path, values)
+        feeds = [f"{each.name}/{name}" for each in settings.connections for name in each.sources]
+        display = stack.enter_context(make_display(dict.fromkeys(feeds)))
+        display.say(f"Collecting with the settings of {path} ...")
+        app = App(settings)
+        host = stack.enter_context(HostProcess(values, sink=sink, verbose=verbose))
+        return _outcome(_catch_up(host, display, lambda: read_feeds(app.storage, settings, None)))
+
+
+class _Drain:
+    """Runs rounds until everything that a simulated tenant offers has its end."""
+
+    def __init__(
+        self,
+        tenant: TenantControl,
+        host: HostProcess,
+        display: Display,
+        storage: Storage,
+        settings: Settings,
+    ) -> None:
+        self._tenant = tenant
+        self._host = host
+        self._display = display
+        self._storage = storage
+        self._settings = settings
+        self._moved_s = 0.0
+        self._said = (0, 0)
+
+    def run(self) -> Rounds:
+        """Run rounds; returns what they came to, drained or stuck."""
+        number, stuck, seconds, before = 0, 0, 0.0, (0, 0)
+        while True:
+            began = time.monotonic()
+            done = self._host.round(self._display.feed)
+            number += 1
+            feeds = self._feeds()
+            after = sum(f.counts.listed for f in feeds), sum(f.counts.pending for f in feeds)
+            if after != before:
+                seconds += time.monotonic() - began
+            stuck = 0 if after != before else stuck + 1
+            before = after
+            rounds = Rounds(feeds=feeds, last=done, number=number, seconds=seconds)
+            unlisted = any(feed.counts.listed < (feed.offered or 0) for feed in feeds)
+            if all(feed.drained for feed in feeds) or number >= MOST_ROUNDS:
+                return rounds
+            if stuck > (STUCK_UNLISTED if unlisted else STUCK_PENDING):
+                return rounds
+            self._pass_time(feeds, waiting=stuck > 0)
+
+    def _feeds(self) -> list[FeedOutcome]:
+        sources = self._tenant.books()["sources"]
+        offered = {source: int(row["offered"]) for source, row in sources.items()}
+        return read_feeds(self._storage, self._settings, offered)
+
+    def _pass_time(self, feeds: list[FeedOutcome], *, waiting: bool) -> None:
+        """Move the clock to where the collector can do something again."""
+        left = sum(feed.counts.pending for feed in feeds)
+        missing = sum(max(0, (feed.offered or 0) - feed.counts.listed) for feed in feeds)
+        if missing and not waiting:
+            return
+        seconds = TIMER_S
+        if not missing:
+            base = timedelta(seconds=self._settings.retry_seconds)
+            due = [when for feed in feeds if (when := feed.next_due(base)) is not None]
+            now = self._tenant.advance(0)
+            seconds = max((max(due, default=now) - now).total_seconds() + 1.0, 0.0)
+        seconds = min(seconds, MOST_S - self._moved_s)
+        if seconds <= 0:
+            return
+        self._moved_s += seconds
+        self._tenant.advance(seconds)
+        if (left, missing) != self._said:
+            self._said = left, missing
+            self._display.say(
+                f"{left} contents wait for their next try, {missing} are not listed yet; instead of waiting, "
+                "the tenant's clock is moved"
+            )
+
+
+def _catch_up(host: HostProcess, display: Display, read: Callable[[], list[FeedOutcome]]) -> Rounds:
+    """Run rounds until every feed has caught up, or a round brings nothing."""
+    number, seconds, moved, caught_up = 0, 0.0, True, False
+    while moved and not caught_up and number < MOST_REAL_ROUNDS:
+        began = time.monotonic()
+        done = host.round(display.feed)
+        seconds += time.monotonic() - began
+        number += 1
+        moved = any(each["delivered"] or each["listed"] or each["lost"] for each in done.summaries)
+        if done.skipped:
+            # A run that was killed leaves its leases behind, which Azure ends within half a minute.
+            display.say("Another process has a feed's lease; trying again ...")
+            time.sleep(LEASE_WAIT_S)
+            moved = True
+        caught_up = all(each["caught_up"] for each in done.summaries)
+    return Rounds(feeds=read(), last=done, number=number, seconds=seconds)
+
+
+def _outcome(rounds: Rounds) -> Outcome:
+    return Outcome(
+        feeds=rounds.feeds,
+        errors=rounds.last.errors,
+        seconds=rounds.seconds,
+        rounds=rounds.number,
+        peak_memory_mb=rounds.last.peak_memory_mb,
+    )
+
+
+def _load(path: Path, values: Mapping[str, str]) -> Settings:
+    try:
+        return load(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}", code=error.code) from error
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Hold the folder of a local storage account, which two instances would ruin for each other."""
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{state}: another run keeps its state there. Wait for it, or name another folder with --state"
+            ) from None
+        yield
+
+
+def _names(values: Mapping[str, str], *names: str) -> bool:
+    return any(values.get(name, "").strip() for name in names)
+
+
+def _names_storage(values: Mapping[str, str]) -> bool:
+    text = values.get("M365_STORAGE_CONNECTION_STRING", "").strip()
+    if text.rstrip(";").lower() == "usedevelopmentstorage=true":
+        return False
+    return bool(text) or _names(values, "M365_STORAGE_ACCOUNT")
+
+
+def _without_hub(values: Mapping[str, str], sink: Path) -> dict[str, str]:
+    """The settings of a run that writes into a file, which a configuration without a hub is."""
+    try:
+        sink.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"--sink {sink}: {error.strerror}") from error
+    hub = ("M365_EVENTHUB_NAMESPACE", "M365_EVENTHUB_CONNECTION_STRING")
+    kept = {name: value for name, value in values.items() if name not in hub}
+    # Some hub has to be named; with a sink in its place nobody ever looks for it.
+    return {**kept, "M365_EVENTHUB_NAMESPACE": "file.invalid"}

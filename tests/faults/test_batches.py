@@ -1,0 +1,408 @@
+"""What shares a batch does not share a fate: contents settle one by one, and each batch counts once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from local.tenant import Fault
+from shared.errors import SinkError
+from shared.http import Limits
+from shared.ledger import State
+from shared.publisher import Abandoned, Delivery, Patience, Publisher
+from shared.sinks import Batch, Event, Sender
+from tests.harness import HUB, Rig, record
+
+IMPATIENT = Patience(watchdog=0.1, no_acknowledgement=5.0, linger=0.01, busy=0.01, error=0.01)
+
+
+# -- contents that share a batch
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("truncate_json", id="cut-json"),
+        pytest.param("truncate_gzip", id="cut-gzip"),
+        pytest.param("reset_mid_body", id="connection-cut"),
+        pytest.param("wrong_length", id="wrong-length"),
+        pytest.param("never_ends", id="never-ends"),
+        pytest.param("error_object", id="error-object"),
+    ],
+)
+def test_a_content_that_breaks_off_takes_nothing_along(rig: Rig, damage: str) -> None:
+    contents = rig.offer_many(7)
+    broken = contents[3].content_id
+    rig.tenant.faults.add(Fault(on="content", action=damage, content_id=broken, times=-1))
+
+    limits = Limits(connect=1, read=1, total=0.5, min_rate=100, grace=0.3)
+    summary = rig.run(limits=limits, tries=2)
+
+    assert {event[0] for event in rig.events()} == {c.content_id for c in contents} - {broken}
+    assert rig.delivered() == {c.content_id for c in contents} - {broken}
+    rig.assert_nothing_claimed_early()
+    if damage == "truncate_json":
+        # The same damaged bytes came twice: that is what Microsoft has, so they are kept.
+        assert rig.ledger()[broken].state == State.DEAD_LETTERED
+        (kept,) = rig.dead_letters().values()
+        body = b"[" + b",".join(contents[3].records or ()) + b"]"
+        assert kept
+        assert body.startswith(kept)
+        return
+    assert (summary.status, summary.failed, summary.pending) == ("incomplete", 1, 1)
+    assert rig.ledger()[broken].state == State.ATTEMPT
+
+    rig.tenant.faults.clear()
+    rig.tenant.advance(timedelta(minutes=11))
+    assert rig.run().caught_up
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_record_over_the_hubs_limit_is_kept_and_its_siblings_flow(rig: Rig) -> None:
+    huge = record(Padding="x" * (1 << 20))
+    small = [record(), record(), record()]
+    content = rig.offer(records=[small[0], huge, *small[1:]])
+    others = rig.offer_many(3)
+
+    first, second = rig.run(), rig.run()
+
+    assert list(rig.dead_letters().values()) == [huge]
+    arrived = {stored.body for stored in rig.hubs.events(HUB)}
+    assert arrived == {raw for each in others for raw in each.records or ()} | set(small)
+    assert (first.status, first.delivered, first.dead_letters) == ("succeeded", 4, 1)
+    assert (first.caught_up, first.error) == (True, "")
+    entry = rig.ledger()[content.content_id]
+    assert (entry.state, entry.records, entry.dead) == (State.DELIVERED, 3, 1)
+    (row,) = [row for row in rig.day_rows() if row["dead_records"]]
+    assert (row["dead_records"], row["complete"]) == (1, False)
+    assert (second.delivered, second.dead_letters) == (0, 0)
+    assert rig.repeats() == 0
+
+
+def test_a_content_of_nothing_but_a_record_over_the_limit_is_done(rig: Rig) -> None:
+    huge = record(Padding="y" * (1 << 20))
+    content = rig.offer(records=[huge])
+
+    summary = rig.run()
+
+    assert list(rig.dead_letters().values()) == [huge]
+    assert rig.events() == []
+    assert (summary.status, summary.delivered, summary.dead_letters) == ("succeeded", 1, 1)
+    assert rig.delivered() == {content.content_id}
+
+
+def test_a_record_just_under_the_hubs_limit_is_delivered(rig: Rig) -> None:
+    large = record(Padding="z" * ((1 << 20) - 2_000))
+    rig.offer(records=[record(), large, record()])
+
+    summary = rig.run()
+
+    assert (summary.status, summary.dead_letters, summary.records) == ("succeeded", 0, 3)
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+# -- the publisher alone, with a sink in memory
+
+
+class MemoryBatch:
+    """Up to four events."""
+
+    def __init__(self, sink: MemorySink) -> None:
+        self._sink = sink
+        self.events: list[Event] = []
+
+    def add(self, event: Event) -> bool:
+        """Add an event, once the sink lets batches be filled; False where it does not fit."""
+        if not self._sink.filling.is_set():
+            self._sink.reached.release()
+            assert self._sink.filling.wait(10)
+        if len(self.events) == 4:
+            return False
+        self.events.append(event)
+        return True
+
+
+class MemorySink:
+    """Keeps every event; its gates say how far the calls of a sender get.
+
+    Attributes:
+        stored: events, in the order of their coming.
+        sends: batches that were sent.
+        gates: for each coming send, what it waits for before it is acknowledged; none: nothing.
+        filling: what adding to a batch waits for.
+        reached: released by every call that has to wait.
+        answered: released by every send that is acknowledged.
+    """
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.stored: list[Event] = []
+        self.sends = 0
+        self.gates: list[threading.Event] = []
+        self.filling = threading.Event()
+        self.filling.set()
+        self.reached = threading.Semaphore(0)
+        self.answered = threading.Semaphore(0)
+        self._lock = threading.Lock()
+
+    def borrow(self) -> Sender:
+        """A new sender."""
+        return MemorySender(self)
+
+    def give_back(self, sender: Sender) -> None:
+        """Nothing to keep."""
+
+    def take(self, batch: MemoryBatch) -> None:
+        """Store a batch and acknowledge it when its gate opens."""
+        with self._lock:
+            self.sends += 1
+            gate = self.gates.pop(0) if self.gates else None
+            self.stored += batch.events
+        if gate is not None:
+            self.reached.release()
+            assert gate.wait(10)
+        self.answered.release()
+
+
+class MemorySender:
+    """A sender of a ``MemorySink``."""
+
+    def __init__(self, sink: MemorySink) -> None:
+        self._sink = sink
+
+    def new_batch(self) -> Batch:
+        """An empty batch."""
+        return MemoryBatch(self._sink)
+
+    def send(self, batch: Batch) -> None:
+        """Store a batch."""
+        assert isinstance(batch, MemoryBatch)
+        self._sink.take(batch)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Settled:
+    """Which contents a publisher reported, in order."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.changed = threading.Condition()
+
+    def __call__(self, delivery: Delivery[str]) -> None:
+        """Note a content."""
+        with self.changed:
+            self.names.append(delivery.key)
+            self.changed.notify_all()
+
+    def wait(self, count: int) -> bool:
+        """Wait until so many were reported."""
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self.names) >= count, 5)
+
+
+def no_oversize(_: Delivery[str], event: Event) -> None:
+    """No event is too large here."""
+    raise AssertionError(f"{len(event.body)} bytes are over the limit")
+
+
+@contextmanager
+def publishing(
+    sink: MemorySink,
+    *,
+    senders: int = 1,
+    patience: Patience = IMPATIENT,
+    abandoned: Abandoned | None = None,
+    max_abandoned: int = 3,
+) -> Iterator[tuple[Publisher[str], Settled]]:
+    """A publisher into a sink in memory, and what it reports."""
+    settled = Settled()
+    publisher: Publisher[str] = Publisher(
+        sink,
+        on_settled=settled,
+        on_oversize=no_oversize,
+        senders=senders,
+        patience=patience,
+        abandoned=abandoned,
+        max_abandoned=max_abandoned,
+    )
+    yield publisher, settled
+
+
+def events(content: str, count: int) -> list[Event]:
+    """Events of a content."""
+    return [Event(f"{content}{n}".encode(), {}) for n in range(count)]
+
+
+def bodies(sink: MemorySink) -> list[bytes]:
+    """What the sink stored."""
+    return [event.body for event in sink.stored]
+
+
+def test_a_content_that_is_broken_off_never_settles_and_the_others_of_its_batch_do() -> None:
+    sink = MemorySink()
+    gate = threading.Event()
+    sink.gates = [gate]
+    patience = replace(IMPATIENT, watchdog=30.0)
+    with publishing(sink, patience=patience) as (publisher, settled):
+        good, broken, late = (publisher.open(name) for name in ("good", "broken", "late"))
+        # The batch is held open until events of all three are there.
+        sink.filling.clear()
+        publisher.put(good, events("good", 2))
+        assert sink.reached.acquire(timeout=5)
+        publisher.put(broken, events("broken", 1))
+        publisher.put(late, events("late", 1))
+        publisher.end(good)
+        publisher.end(late)
+        publisher.break_off(broken)
+        sink.filling.set()
+        assert sink.reached.acquire(timeout=5)
+        assert settled.names == [], "nothing is acknowledged yet"
+        gate.set()
+        publisher.close(5)
+
+    assert sink.sends == 1
+    assert sorted(settled.names) == ["good", "late"]
+    assert (broken.outstanding, broken.records, broken.settled) == (0, 1, False)
+    assert bodies(sink) == [b"good0", b"good1", b"broken0", b"late0"]
+
+
+def test_a_content_that_is_broken_off_does_not_settle_when_its_end_is_called_after_all() -> None:
+    sink = MemorySink()
+    with publishing(sink) as (publisher, settled):
+        broken = publisher.open("broken")
+        publisher.put(broken, events("broken", 1))
+        publisher.break_off(broken)
+        publisher.end(broken)
+        publisher.close(5)
+
+    assert bodies(sink) == [b"broken0"]
+    assert settled.names == []
+
+
+def test_a_content_settles_only_after_the_last_of_its_batches_is_acknowledged() -> None:
+    sink = MemorySink()
+    first, second = threading.Event(), threading.Event()
+    sink.gates = [first, second]
+    patience = replace(IMPATIENT, watchdog=30.0)
+    with publishing(sink, patience=patience) as (publisher, settled):
+        content = publisher.open("content")
+        publisher.put(content, events("content", 6))
+        publisher.end(content)
+        assert sink.reached.acquire(timeout=5)
+        first.set()
+        assert sink.reached.acquire(timeout=5)
+        assert (settled.names, content.outstanding) == ([], 2)
+        second.set()
+        publisher.close(5)
+
+    assert settled.names == ["content"]
+    assert (content.records, len(sink.stored)) == (6, 6)
+
+
+def test_a_late_acknowledgement_of_an_abandoned_send_credits_nothing() -> None:
+    sink = MemorySink()
+    hangs, repeat = threading.Event(), threading.Event()
+    sink.gates = [hangs, repeat]
+    abandoned = Abandoned()
+    # Long enough for this test to act between the two sends.
+    patience = replace(IMPATIENT, watchdog=0.5)
+    with publishing(sink, patience=patience, abandoned=abandoned) as (publisher, settled):
+        content = publisher.open("content")
+        publisher.put(content, events("content", 3))
+        publisher.end(content)
+        assert sink.reached.acquire(timeout=5)
+        assert sink.reached.acquire(timeout=5), "the abandoned events were not sent again"
+        assert (abandoned.hanging, abandoned.total) == (1, 1)
+
+        hangs.set()
+        assert sink.answered.acquire(timeout=5)
+        assert until(lambda: abandoned.hanging == 0)
+        assert settled.names == []
+        assert (content.outstanding, content.records, publisher.batches) == (3, 0, 0)
+
+        repeat.set()
+        assert settled.wait(1)
+        publisher.close(5)
+
+    assert settled.names == ["content"]
+    assert (content.outstanding, content.records, publisher.batches) == (0, 3, 1)
+    assert sorted(bodies(sink)) == sorted(2 * [event.body for event in events("content", 3)])
+
+
+def test_an_acknowledgement_after_the_end_of_the_run_credits_nothing() -> None:
+    sink = MemorySink()
+    gate = threading.Event()
+    sink.gates = [gate]
+    patience = replace(IMPATIENT, watchdog=30.0)
+    abandoned = Abandoned()
+    with publishing(sink, patience=patience, abandoned=abandoned) as (publisher, settled):
+        content = publisher.open("content")
+        publisher.put(content, events("content", 3))
+        publisher.end(content)
+        assert sink.reached.acquire(timeout=5)
+        with pytest.raises(SinkError, match="3 events were not yet acknowledged"):
+            publisher.close(0.05)
+        gate.set()
+        assert sink.answered.acquire(timeout=5)
+        assert until(lambda: abandoned.hanging == 0)
+
+    assert (settled.names, content.records, content.outstanding) == ([], 0, 3)
+
+
+def test_nothing_is_sent_after_the_end_of_the_run() -> None:
+    sink = MemorySink()
+    sink.filling.clear()
+    before = {t for t in threading.enumerate() if t.name == "sender"}
+    with publishing(sink) as (publisher, settled):
+        content = publisher.open("content")
+        publisher.put(content, events("content", 1))
+        publisher.end(content)
+        assert sink.reached.acquire(timeout=5)
+        # A batch is being filled when the run ends.
+        with pytest.raises(SinkError, match="1 events were not yet acknowledged"):
+            publisher.close(0)
+        sink.filling.set()
+        for sender in {t for t in threading.enumerate() if t.name == "sender"} - before:
+            sender.join(5)
+
+    assert (sink.sends, bodies(sink), settled.names) == (0, [], [])
+
+
+def test_more_hanging_sends_than_allowed_end_the_run_with_a_sink_error() -> None:
+    sink = MemorySink()
+    gates = [threading.Event() for _ in range(9)]
+    sink.gates = list(gates)
+    abandoned = Abandoned()
+    with publishing(sink, abandoned=abandoned, max_abandoned=3) as (publisher, settled):
+        content = publisher.open("content")
+        publisher.put(content, events("content", 3))
+        publisher.end(content)
+        with pytest.raises(SinkError, match="4 sends to Event Hubs hang") as failure:
+            publisher.close(10)
+        assert failure.value.code == "send-abandoned"
+        assert sink.sends <= 5
+        for gate in gates:
+            gate.set()
+        assert until(lambda: abandoned.hanging == 0)
+
+    assert (settled.names, content.records) == ([], 0)
+
+
+def until(done: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Wait until something holds."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.01)):
+        if done():
+            return True
+        pause.wait(0.01)
+    return done()

@@ -1,0 +1,55 @@
+"""Five feeds in five processes share one tenant's request budget."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+from local.tenant import SOURCES
+from local.tenant.model import Quota
+from tests.harness import Rig
+
+BUDGET = 100
+
+
+def test_five_processes_never_ask_more_often_than_the_one_budget_allows(
+    make_rig: Callable[..., Rig],
+) -> None:
+    # The tenant itself refuses what goes beyond the budget.
+    rig = make_rig(requests_per_minute=BUDGET)
+    for source in SOURCES:
+        rig.offer_many(30, source, records=2, hours_ago=150)
+
+    workers = [
+        rig.spawn(
+            source,
+            tuning={"run_seconds": 4},
+            settings={"M365_REQUESTS_PER_MINUTE": str(BUDGET)},
+        )
+        for source in SOURCES
+    ]
+    for worker in workers:
+        finish(worker)
+
+    books = rig.tenant.books
+    # There was work for several times the budget, and it was used up.
+    assert len(books.requests("subscriptions", "start", "list", "content")) >= BUDGET * 0.6
+    assert books.max_requests_in(60) <= BUDGET
+    assert not [note for note in books.requests() if note.status in (403, 429)]
+    for source in SOURCES:
+        rig.assert_nothing_claimed_early(source)
+        (row,) = rig.run_rows(source)
+        assert row["throttled"] == 0
+        assert row["status"] in ("incomplete", "succeeded")
+        assert row["requests"] > 0
+
+    rig.tenant.quota = Quota(None, rig.tenant.now)
+    for source in SOURCES:
+        assert rig.run(source, settings={"M365_REQUESTS_PER_MINUTE": "100000"}).caught_up
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def finish(worker: subprocess.Popen[str]) -> None:
+    output, errors = worker.communicate(timeout=60)
+    assert worker.returncode == 0, f"{output}\n{errors[-2000:]}"

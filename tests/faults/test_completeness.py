@@ -1,0 +1,107 @@
+"""What the ledger, the runs and the days say about completeness, and that it is true."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+from local.tenant import Fault
+from shared.clock import parse_wire
+from shared.runs import Runs
+from shared.storage import DAYS_TABLE, RUNS_TABLE
+from tests.harness import EXCHANGE, Rig
+
+
+def test_for_every_day_listed_is_delivered_and_lost_and_pending(rig: Rig) -> None:
+    good = rig.offer_many(3, hours_ago=30)
+    late = rig.offer_many(2, hours_ago=2)
+    broken = rig.offer(hours_ago=2, body=b'[{"Id":"1"}, oops')
+    rig.tenant.faults.add(
+        Fault(
+            on="content", action="status", content_id=late[0].content_id, code="AF20051", times=-1
+        ),
+        Fault(on="content", action="status", content_id=late[1].content_id, status=500, times=-1),
+    )
+
+    summary = rig.run()
+
+    rows = {row["RowKey"]: row for row in rig.day_rows()}
+    assert sum(row["listed"] for row in rows.values()) == 6
+    for row in rows.values():
+        assert row["listed"] == row["delivered"] + row["lost"] + row["pending"]
+    first = parse_wire(good[0].created.isoformat()).date().isoformat()
+    assert rows[first]["complete"] is True
+    lost = [row["lost_by_reason"] for row in rows.values()]
+    assert any("expired" in text and "dead-lettered" in text for text in lost)
+    assert (summary.pending, summary.status) == (1, "incomplete")
+    assert broken.content_id in rig.ledger()
+
+
+def test_a_run_row_is_open_while_the_run_lasts_and_closed_at_its_end(rig: Rig) -> None:
+    rig.offer_many(2)
+    states: list[str] = []
+    app = rig.app()
+    app._on_progress = lambda summary: states.extend(row["status"] for row in rig.run_rows())  # noqa: SLF001
+
+    rig.run(app=app)
+    app.close()
+
+    assert "running" in states
+    (row,) = rig.run_rows()
+    assert (row["status"], row["delivered"], row["listed"]) == ("succeeded", 2, 2)
+    assert row["ended"] >= row["started"]
+
+
+def test_the_newest_run_comes_first_and_old_rows_are_removed(rig: Rig) -> None:
+    runs = Runs(rig.storage, rig.tenant.spec.tenant_id, EXCHANGE)
+    rig.run()
+    (row,) = rig.run_rows()
+    rig.storage.upsert(
+        RUNS_TABLE,
+        {**row, "RowKey": "999999999999999_old", "status": "crashed"},
+    )
+    partition = {"PartitionKey": row["PartitionKey"]}
+    rig.storage.upsert(DAYS_TABLE, {**partition, "RowKey": "2020-01-01", "listed": 1})
+
+    rig.run()
+    assert [each["RowKey"] for each in rig.run_rows()][0] < row["RowKey"]
+    runs.drop_old(datetime.now(UTC))
+
+    assert all(each["status"] != "crashed" for each in rig.run_rows())
+    assert all(each["RowKey"] != "2020-01-01" for each in rig.day_rows())
+
+
+def test_an_outage_of_nine_days_leaves_a_gap_record_and_loses_nothing_that_is_still_listed(
+    rig: Rig,
+) -> None:
+    rig.run()
+    before = rig.tenant.now()
+    rig.offer(hours_ago=-1, visible_at=before)
+    rig.tenant.advance(timedelta(days=9))
+    reachable = rig.offer_many(3, hours_ago=5 * 24)
+
+    summary = rig.run()
+
+    assert {event[0] for event in rig.events()} == {content.content_id for content in reachable}
+    missed = timedelta(days=2)
+    assert abs(summary.gap_seconds - missed.total_seconds()) < 900
+    rows = {row["RowKey"]: row for row in rig.day_rows()}
+    days: set[date] = {before.date() + timedelta(days=n) for n in range(3)}
+    assert sum(rows[day.isoformat()]["gap_seconds"] for day in days if day.isoformat() in rows) == (
+        summary.gap_seconds
+    )
+    assert not rows[(before.date() + timedelta(days=1)).isoformat()]["complete"]
+    assert rig.run().gap_seconds == 0
+
+
+def test_what_was_lost_and_dead_lettered_is_not_asked_for_again(rig: Rig) -> None:
+    gone = rig.offer()
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", content_id=gone.content_id, code="AF20051", times=-1)
+    )
+    rig.run()
+    asked = len(rig.tenant.books.requests("content"))
+
+    summary = rig.run()
+
+    assert len(rig.tenant.books.requests("content")) == asked
+    assert (summary.status, summary.pending) == ("succeeded", 0)

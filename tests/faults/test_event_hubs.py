@@ -1,0 +1,398 @@
+"""Event Hubs in trouble: nothing is lost, nothing is claimed early, and the run ends and says why."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from local.eventhubs import SERVER_BUSY, EventHubs, Fault
+from shared.app import App
+from shared.ledger import State
+from shared.runs import RunSummary
+from shared.settings import load
+from shared.sinks import EventHubSink
+from tests.harness import FAST, HUB, Rig, record
+
+# The SDK does not close the socket of a connection that broke.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
+
+SMALL = 8_000
+"""A hub that takes so few bytes at once makes many batches of a few records."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _let_hanging_sends_end() -> Iterator[None]:
+    """What they leave open must not be found in somebody else's test."""
+    yield
+    deadline = time.monotonic() + 15
+    for thread in threading.enumerate():
+        if thread.name in ("sender", "closer"):
+            thread.join(max(0.0, deadline - time.monotonic()))
+    gc.collect()
+
+
+@contextmanager
+def collector(
+    rig: Rig, *, hub: str = HUB, send_timeout: float = 0.4, senders: int = 2, **patience: float
+) -> Iterator[App]:
+    """The collector with the SDK's own patience shortened too."""
+    waits = {"watchdog": 5.0, "no_acknowledgement": 8.0, **patience}
+    tuning = replace(FAST, senders=senders, patience=replace(FAST.patience, **waits))
+    sink = EventHubSink(
+        hub,
+        connection_string=rig.hubs.connection_string(),
+        send_timeout=send_timeout,
+        options={"retry_total": 1, "retry_backoff_factor": 0.02},
+    )
+    app = App(load(rig.values()), tuning=tuning, sink=sink)
+    try:
+        yield app
+    finally:
+        app.close()
+        sink.close()
+
+
+def change_hub(rig: Rig, **options: Any) -> None:
+    """Put a hub of another kind into the rig."""
+    rig.hubs.__exit__(None, None, None)
+    rig.hubs = EventHubs({HUB: 2}, **options)
+    rig.hubs.__enter__()
+
+
+def events_in_a_batch(rig: Rig) -> int:
+    """More than this many of the events that arrived do not fit into a batch of a small hub."""
+    return SMALL // min(len(stored.encoded) for stored in rig.hubs.events(HUB))
+
+
+def run_in_time(rig: Rig, app: App, seconds: float) -> RunSummary:
+    """Run once; the run has to end by itself within so many seconds."""
+    started = time.monotonic()
+    summary = rig.run(app=app)
+    assert time.monotonic() - started < seconds
+    return summary
+
+
+def assert_finishes(rig: Rig, contents: int) -> None:
+    """A run that nothing disturbs delivers the rest."""
+    rig.hubs.faults.clear()
+    after = rig.run()
+    assert (after.status, after.caught_up, after.pending) == ("succeeded", True, 0)
+    assert len(rig.delivered()) == contents
+    rig.assert_complete()
+
+
+# -- trouble that passes
+
+
+@pytest.mark.parametrize(
+    ("fault", "watchdog"),
+    [
+        pytest.param(Fault(action="reject", condition=SERVER_BUSY, times=4), 5.0, id="throttling"),
+        pytest.param(Fault(action="detach", times=2), 5.0, id="detaching"),
+        pytest.param(Fault(action="close", times=2), 5.0, id="closing-the-connection"),
+        pytest.param(Fault(action="end"), 1.5, id="ending-the-session"),
+        pytest.param(Fault(action="drop", times=2), 5.0, id="dropping-before-storing"),
+        pytest.param(Fault(action="release"), 1.5, id="releasing"),
+        pytest.param(Fault(action="modify"), 1.5, id="modifying"),
+        pytest.param(Fault(on="attach", action="no_credit"), 5.0, id="giving-no-credit"),
+    ],
+)
+def test_what_was_not_stored_is_sent_again_and_arrives_once(
+    rig: Rig, fault: Fault, watchdog: float
+) -> None:
+    change_hub(rig, max_message_bytes=SMALL)
+    rig.offer_many(20)
+    rig.hubs.faults.add(fault)
+
+    with collector(rig, watchdog=watchdog) as app:
+        summary = run_in_time(rig, app, 20)
+
+    assert rig.hubs.stats.faults == fault.times
+    assert (summary.status, summary.error, summary.delivered) == ("succeeded", "", 20)
+    assert summary.batches > 3
+    assert (summary.sink_busy > 0) == (fault.condition == SERVER_BUSY)
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault(action="ack_lost", times=2), id="dropping-after-storing"),
+        pytest.param(Fault(action="no_ack", times=2), id="never-settling"),
+    ],
+)
+def test_what_was_stored_and_not_acknowledged_is_repeated_and_nothing_else(
+    rig: Rig, fault: Fault
+) -> None:
+    change_hub(rig, max_message_bytes=SMALL)
+    rig.offer_many(20)
+    rig.hubs.faults.add(fault)
+
+    with collector(rig) as app:
+        summary = run_in_time(rig, app, 20)
+
+    assert rig.hubs.stats.faults == fault.times
+    assert (summary.status, summary.error, summary.delivered) == ("succeeded", "", 20)
+    rig.assert_complete()
+    assert 0 < rig.repeats() <= fault.times * events_in_a_batch(rig) < 60
+
+
+def test_a_connection_that_breaks_in_the_middle_of_a_batch_costs_nothing(rig: Rig) -> None:
+    for _ in range(3):
+        rig.offer(records=[record(Padding="x" * 60_000) for _ in range(4)])
+    rig.hubs.faults.add(Fault(action="drop_mid"))
+
+    with collector(rig) as app:
+        summary = run_in_time(rig, app, 20)
+
+    assert rig.hubs.stats.faults == 1
+    assert (summary.status, summary.delivered) == ("succeeded", 3)
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_hub_that_takes_less_than_it_announced_gets_smaller_batches(rig: Rig) -> None:
+    rig.offer_many(20)
+    condition = "amqp:link:message-size-exceeded"
+    rig.hubs.faults.add(Fault(action="reject", condition=condition, times=6))
+
+    with collector(rig) as app:
+        summary = run_in_time(rig, app, 20)
+
+    assert (summary.status, summary.delivered, summary.dead_letters) == ("succeeded", 20, 0)
+    assert rig.dead_letters() == {}
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_hub_over_its_throughput_is_given_time_and_gets_everything_once(rig: Rig) -> None:
+    change_hub(rig, max_message_bytes=SMALL, throughput_units=0.04)
+    rig.offer_many(40)
+
+    with collector(rig) as app:
+        summary = run_in_time(rig, app, 25)
+
+    assert rig.hubs.stats.throttled > 0
+    assert summary.sink_busy > 0
+    assert (summary.status, summary.delivered) == ("succeeded", 40)
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+# -- trouble that stays
+
+
+@pytest.mark.parametrize(
+    ("fault", "silence", "status", "code", "words"),
+    [
+        pytest.param(
+            Fault(on="attach", action="refuse", condition="amqp:unauthorized-access", times=-1),
+            2.0,
+            "failed",
+            "unauthorized-access",
+            "needs the role 'Azure Event Hubs Data Sender'",
+            id="refusing",
+        ),
+        pytest.param(
+            Fault(on="put_token", action="status", times=-1),
+            2.0,
+            "failed",
+            "client-error",
+            "needs the role 'Azure Event Hubs Data Sender'",
+            id="refusing-the-token",
+        ),
+        pytest.param(
+            Fault(action="reject", condition=SERVER_BUSY, times=-1),
+            1.5,
+            "incomplete",
+            "sink-throttled",
+            "raise the throughput units",
+            id="throttling",
+        ),
+        pytest.param(
+            Fault(action="drop", times=-1),
+            3.0,
+            "failed",
+            "",
+            "the connection broke or nothing answered",
+            id="dropping-before-storing",
+        ),
+        pytest.param(
+            Fault(action="detach", times=-1),
+            1.5,
+            "failed",
+            "unknown-error",
+            "the connection broke or nothing answered",
+            id="detaching",
+        ),
+    ],
+)
+def test_a_hub_that_takes_nothing_ends_the_run_in_time_and_loses_nothing(
+    rig: Rig, fault: Fault, silence: float, status: str, code: str, words: str
+) -> None:
+    rig.offer_many(12)
+    rig.hubs.faults.add(fault)
+
+    with collector(rig, no_acknowledgement=silence) as app:
+        summary = run_in_time(rig, app, silence + 6)
+
+    assert summary.status == status
+    # What the SDK calls a connection that was cut depends on when it notices.
+    assert summary.error_code in ((code,) if code else ("socket-error", "OperationTimeoutError"))
+    assert words in summary.error
+    assert (summary.delivered, summary.pending, summary.caught_up) == (0, 12, False)
+    assert rig.delivered() == set()
+    assert rig.events() == []
+    (row,) = rig.run_rows()
+    assert (row["status"], row["error_code"], row["error"]) == (
+        status,
+        summary.error_code,
+        summary.error,
+    )
+
+    assert_finishes(rig, 12)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault(action="no_ack", times=-1), id="never-settling"),
+        pytest.param(Fault(action="ack_lost", times=-1), id="dropping-after-storing"),
+    ],
+)
+def test_a_hub_that_stores_and_never_answers_ends_the_run_and_nothing_is_claimed(
+    rig: Rig, fault: Fault
+) -> None:
+    change_hub(rig, max_message_bytes=SMALL)
+    rig.offer_many(20)
+    rig.hubs.faults.add(fault)
+
+    with collector(rig, no_acknowledgement=3.0) as app:
+        summary = run_in_time(rig, app, 9)
+
+    assert summary.status == "failed"
+    assert "the connection broke or nothing answered" in summary.error
+    assert (summary.delivered, summary.pending, summary.caught_up) == (0, 20, False)
+    assert rig.events(), "it did store something"
+    assert rig.delivered() == set(), "only an acknowledgement says that it did"
+
+    assert_finishes(rig, 20)
+    assert rig.repeats() <= rig.hubs.stats.faults * events_in_a_batch(rig)
+
+
+def test_more_hanging_sends_than_allowed_end_the_run_with_a_sink_error(rig: Rig) -> None:
+    change_hub(rig, max_message_bytes=SMALL)
+    rig.offer_many(20)
+    rig.hubs.faults.add(Fault(action="release", times=-1))
+
+    with collector(rig, watchdog=1.0, no_acknowledgement=15.0) as app:
+        summary = run_in_time(rig, app, 12)
+
+    assert (summary.status, summary.error_code) == ("failed", "send-abandoned")
+    assert "sends to Event Hubs hang" in summary.error
+    assert (summary.delivered, summary.pending) == (0, 20)
+    assert (rig.delivered(), rig.events()) == (set(), [])
+
+    assert_finishes(rig, 20)
+    assert rig.repeats() == 0
+
+
+def test_a_hub_that_does_not_exist_is_named_together_with_its_setting(rig: Rig) -> None:
+    rig.offer_many(3)
+
+    with collector(rig, hub="missing", no_acknowledgement=2.0) as app:
+        summary = run_in_time(rig, app, 8)
+
+    assert summary.status == "failed"
+    assert "'missing': there is no such hub. Create it, or set M365_OUTPUT_" in summary.error
+    assert (summary.delivered, summary.pending) == (0, 3)
+    assert rig.events() == []
+    assert_finishes(rig, 3)
+
+
+# -- before the acknowledgement
+
+
+def test_nothing_is_delivered_while_its_acknowledgement_is_held_back(rig: Rig) -> None:
+    contents = rig.offer_many(6)
+    rig.hubs.faults.add(Fault(action="hold"))
+
+    with collector(rig, send_timeout=20.0, watchdog=20.0, no_acknowledgement=20.0) as app:
+        finished = in_background(lambda: rig.run(app=app))
+        assert rig.hubs.wait_held(1, timeout_s=10)
+        rig.assert_complete()
+        # Longer than the ledger waits before it writes.
+        assert not eventually(lambda: bool(rig.delivered()), seconds=0.3)
+        assert {entry.state for entry in rig.ledger().values()} == {State.LISTED.value}
+        (row,) = rig.run_rows()
+        assert (row["status"], row["delivered"]) == ("running", 0)
+        rig.hubs.release_held()
+        summary = finished()
+
+    assert (summary.status, summary.delivered) == ("succeeded", 6)
+    assert rig.delivered() == {content.content_id for content in contents}
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_content_with_one_batch_acknowledged_and_one_not_is_not_delivered(rig: Rig) -> None:
+    change_hub(rig, max_message_bytes=SMALL)
+    # A batch holds about a dozen events, so some content has to lie in two of them.
+    rig.offer_many(6, records=5)
+    rig.hubs.faults.add(Fault(action="hold", after=1))
+
+    with collector(
+        rig, senders=1, send_timeout=20.0, watchdog=20.0, no_acknowledgement=20.0
+    ) as app:
+        finished = in_background(lambda: rig.run(app=app))
+        assert rig.hubs.wait_held(1, timeout_s=10)
+        # Batches go to the partitions in turn: the first is acknowledged, the second is not.
+        first, second = (
+            [event for event in rig.hubs.events(HUB) if event.partition == partition]
+            for partition in ("0", "1")
+        )
+        acknowledged = [str(event.properties["content_id"]) for event in first]
+        whole = {each for each in acknowledged if acknowledged.count(each) == 5}
+        assert whole
+        assert set(acknowledged) - whole, "no content lies in two batches"
+        assert second
+        assert eventually(lambda: rig.delivered() == whole)
+        assert not eventually(lambda: rig.delivered() != whole, seconds=0.3)
+        rig.hubs.release_held()
+        summary = finished()
+
+    assert (summary.status, summary.delivered) == ("succeeded", 6)
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def in_background(work: Callable[[], RunSummary]) -> Callable[[], RunSummary]:
+    """Start a run on a thread of its own; returns what waits for its end."""
+    results: list[RunSummary] = []
+    thread = threading.Thread(target=lambda: results.append(work()), daemon=True)
+    thread.start()
+
+    def wait() -> RunSummary:
+        thread.join(20)
+        assert results, "the run did not end"
+        return results[0]
+
+    return wait
+
+
+def eventually(holds: Callable[[], bool], *, seconds: float = 5.0) -> bool:
+    """Whether something comes to hold within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return False

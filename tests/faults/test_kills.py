@@ -1,0 +1,81 @@
+"""SIGKILL at the worst moments: nothing is lost, and repeats are bounded by what was in flight."""
+
+from __future__ import annotations
+
+from local.tenant import Fault
+from shared.ledger import State
+from tests.campaign import contents_at_hub, free_lease, kill, kill_again_and_again, wait_for
+from tests.harness import Rig
+
+KILLS = 20
+CONTENTS = 180
+IN_FLIGHT = 4
+
+
+def test_killed_after_the_acknowledgement_and_before_the_ledger_repeats_just_that(
+    rig: Rig,
+) -> None:
+    rig.offer_many(8, records=2)
+    # Lines that settle contents are gathered for longer than this process lives.
+    worker = rig.spawn(tuning={"flush_every": 600, "max_unsettled": 5})
+    wait_for(lambda: len(contents_at_hub(rig)) >= 5)
+    kill(worker)
+
+    assert not rig.delivered()
+    assert len(rig.ledger()) == 8
+    # No more than may be on the way between fetch and ledger had been begun.
+    assert len(rig.events()) == 5 * 2
+
+    free_lease(rig)
+    summary = rig.run()
+
+    assert (summary.status, summary.delivered, summary.pending) == ("succeeded", 8, 0)
+    rig.assert_complete()
+    assert rig.repeats() == 5 * 2
+
+
+def test_killed_after_listed_and_before_fetching_still_delivers_what_is_never_listed_again(
+    rig: Rig,
+) -> None:
+    content = rig.offer(hidden_after_listings=1)
+    rig.tenant.faults.add(Fault(on="content", action="hang", delay_s=30, times=1))
+    worker = rig.spawn()
+    wait_for(lambda: content.content_id in rig.ledger())
+    kill(worker)
+
+    assert rig.ledger()[content.content_id].state == State.LISTED
+    assert not rig.events()
+    assert rig.tenant.books.listed(content.content_id) == 1
+
+    free_lease(rig)
+    summary = rig.run()
+
+    assert (summary.status, summary.listed, summary.delivered) == ("succeeded", 0, 1)
+    assert rig.tenant.books.listed(content.content_id) == 1
+    rig.assert_complete()
+
+
+def test_a_run_that_was_killed_stays_open_in_the_table_of_runs(rig: Rig) -> None:
+    rig.offer()
+    rig.tenant.faults.add(Fault(on="content", action="hang", delay_s=30, times=1))
+    worker = rig.spawn()
+    wait_for(lambda: rig.tenant.books.requests("list") and rig.ledger())
+    kill(worker)
+
+    (row,) = rig.run_rows()
+
+    assert (row["status"], row["ended"]) == ("running", "")
+
+
+def test_twenty_kills_at_random_moments_lose_nothing_and_repeat_only_what_was_in_flight(
+    rig: Rig,
+) -> None:
+    rig.offer_many(CONTENTS, records=3, hours_ago=160)
+
+    outcome = kill_again_and_again(rig, kills=KILLS, seed=7, in_flight=IN_FLIGHT)
+
+    assert outcome.kills == KILLS, outcome
+    # Most of them hit a worker in the middle of its work.
+    assert outcome.busy >= KILLS // 2
+    rig.assert_complete()
+    assert rig.repeats() <= KILLS * IN_FLIGHT * 3

@@ -1,0 +1,204 @@
+"""Records: whatever they look like, each arrives byte for byte, under an id that never changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from shared.ledger import State
+from tests.harness import EXCHANGE, HUB, Rig, record
+
+ID = "5f1b2c3d-0000-4000-8000-00000000000a"
+
+
+def digest(raw: bytes) -> str:
+    """The event id of a record that has none of its own."""
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()
+
+
+def bodies(rig: Rig) -> Counter[bytes]:
+    """The body of every event at the hub, with how often it is there."""
+    return Counter(stored.body for stored in rig.hubs.events(HUB))
+
+
+def ids(rig: Rig) -> dict[bytes, str]:
+    """The event id under which each body arrived."""
+    return {stored.body: str(stored.properties["event_id"]) for stored in rig.hubs.events(HUB)}
+
+
+def test_the_same_record_in_two_contents_is_delivered_twice_under_one_event_id(rig: Rig) -> None:
+    twin, other = record(Id=ID), record(Id=ID, Operation="SendAs")
+    contents = [rig.offer(records=[record(), twin]), rig.offer(records=[twin, other])]
+
+    summary = rig.run()
+
+    assert summary.delivered == 2
+    assert bodies(rig)[twin] == 2
+    same = {event for event in rig.events() if event[1] == ID}
+    assert {(content_id, event_id) for content_id, event_id, _ in same} == {
+        (content.content_id, ID) for content in contents
+    }
+    assert ids(rig)[other] == ID, "a record that changed keeps its id"
+    rig.assert_complete()
+
+
+def test_a_record_without_an_id_of_its_own_is_known_by_its_bytes(rig: Rig) -> None:
+    odd = {
+        "no id": record(Id=None),
+        "null": b'{"Id":null,"RecordType":2}',
+        "empty": record(Id=""),
+        "number": record(Id=1234567890123456789),
+        "list": record(Id=["a"]),
+        "boolean": record(Id=True),
+        "not an object": b'"text"',
+        "nothing": b"null",
+        "empty object": b"{}",
+    }
+    rig.offer(records=[*odd.values(), record(Id=ID)])
+
+    summary = rig.run()
+
+    assert (summary.delivered, summary.records) == (1, len(odd) + 1)
+    found = ids(rig)
+    assert {name: found.get(raw) for name, raw in odd.items()} == {
+        name: digest(raw) for name, raw in odd.items()
+    }
+    rig.assert_complete()
+
+
+def test_a_record_of_an_unusual_shape_arrives_as_it_is(rig: Rig) -> None:
+    odd = {
+        "time without a zone": record(CreationTime="2026-03-01T10:00:00"),
+        "time with Z": record(CreationTime="2026-03-01T10:00:00Z"),
+        "time with seven digits": record(CreationTime="2026-03-01T10:00:00.1234567"),
+        "no time": record(CreationTime=None),
+        "unreadable time": record(CreationTime="not a time"),
+        "unknown record type": record(RecordType=987654),
+        "text as record type": record(RecordType="Teams"),
+        "no record type": record(RecordType=None, Workload=None),
+        "id beyond ASCII": record(Id="ä-😀-\u2028"),
+        "very long id": record(Id="x" * 2000),
+    }
+    rig.offer(records=list(odd.values()))
+
+    summary = rig.run()
+
+    assert (summary.status, summary.records) == ("succeeded", len(odd))
+    found = ids(rig)
+    assert {name: found.get(raw) for name, raw in odd.items()} == {
+        name: json.loads(raw)["Id"] for name, raw in odd.items()
+    }
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+PRETTY = json.dumps(json.loads(record(Id=ID)), indent=2).encode()
+WINDOWS_LINES = PRETTY.replace(b"\n", b"\r\n")
+SPACED = b'{ "Id" : "a" ,\t"Number" : 1.0e+02 , "Again":1,"Again":2 }'
+ESCAPED = rb'{"Id":"\u0061\/b","Path":"C:\\x"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "records"),
+    [
+        pytest.param(
+            b"[\n  " + PRETTY + b",\r\n\t" + WINDOWS_LINES + b" ,\n" + SPACED + b"\n]\n",
+            {PRETTY: ID, WINDOWS_LINES: ID, SPACED: "a"},
+            id="pretty-printed",
+        ),
+        pytest.param(b"[" + ESCAPED + b"]", {ESCAPED: "a/b"}, id="escapes-in-the-id"),
+        pytest.param(
+            b"\xef\xbb\xbf[" + PRETTY + b"," + SPACED + b"]",
+            {PRETTY: ID, SPACED: "a"},
+            id="byte-order-mark",
+        ),
+        pytest.param(
+            rb'[{"Id":"s","Subject":"\ud83d half"} , {"Id":"t","Subject":"\uDE00"}]',
+            {
+                rb'{"Id":"s","Subject":"\ud83d half"}': "s",
+                rb'{"Id":"t","Subject":"\uDE00"}': "t",
+            },
+            id="lone-surrogate",
+        ),
+        pytest.param(
+            rb'[{"Id":"half \ud83d"}, {"Id":"t"}]',
+            {
+                rb'{"Id":"half \ud83d"}': digest(rb'{"Id":"half \ud83d"}'),
+                rb'{"Id":"t"}': "t",
+            },
+            id="lone-surrogate-in-the-id",
+        ),
+        pytest.param(
+            b'\xef\xbb\xbf[ {"Id":"s","Subject":"\\ud83d"} ]\n',
+            {b'{"Id":"s","Subject":"\\ud83d"}': "s"},
+            id="byte-order-mark-and-lone-surrogate",
+        ),
+        pytest.param(
+            b'[{"Id":"l","Subject":"\xe9t\xe9"},{"Id":"m"}]',
+            {b'{"Id":"l","Subject":"\xe9t\xe9"}': "l", b'{"Id":"m"}': "m"},
+            id="bytes-that-are-not-utf-8",
+        ),
+    ],
+)
+def test_the_bytes_of_a_record_are_sacred(rig: Rig, body: bytes, records: dict[bytes, str]) -> None:
+    content = rig.offer(body=body)
+
+    summary = rig.run()
+
+    assert bodies(rig) == Counter(dict.fromkeys(records, 1))
+    assert ids(rig) == records
+    assert (summary.status, summary.records) == ("succeeded", len(records))
+    assert summary.bytes == sum(map(len, records))
+    assert rig.delivered() == {content.content_id}
+
+
+def test_a_content_without_records_is_delivered_and_nothing_is_published(rig: Rig) -> None:
+    contents = {rig.offer(body=b"[]").content_id, rig.offer(body=b" [ ]\n").content_id}
+
+    summary = rig.run()
+
+    assert (summary.status, summary.delivered, summary.records) == ("succeeded", 2, 0)
+    assert rig.delivered() == contents
+    assert rig.events() == []
+    assert all(entry.state == State.DELIVERED for entry in rig.ledger().values())
+
+
+def test_an_event_says_where_it_comes_from(rig: Rig) -> None:
+    raw = record(Id=ID)
+    content = rig.offer(records=[raw])
+
+    rig.run()
+
+    (stored,) = rig.hubs.events(HUB)
+    assert stored.properties == {
+        "connection": "default",
+        "tenant_id": rig.tenant.spec.tenant_id,
+        "source": EXCHANGE,
+        "content_id": content.content_id,
+        "event_id": ID,
+    }
+    assert stored.content_type == "application/json"
+    rig.assert_complete()
+
+
+def test_real_records_arrive_byte_for_byte(rig: Rig) -> None:
+    name = os.environ.get("RECORDS")
+    if not name:
+        pytest.skip("RECORDS names no file of real records, one JSON object a line")
+    lines = Path(name).read_bytes().splitlines()
+    assert lines
+    middle = len(lines) // 2
+    rig.offer(records=lines[:middle])
+    rig.offer(body=b"[\n" + b" ,\n".join(lines[middle:]) + b"\n]")
+
+    summary = rig.run()
+
+    assert (summary.status, summary.records) == ("succeeded", len(lines))
+    assert bodies(rig) == Counter(lines)
+    rig.assert_complete()
+    assert rig.repeats() == 0

@@ -1,0 +1,1 @@
+"""The Event Hubs stand-in, alone and with the unmodified SDK."""
