@@ -136,6 +136,8 @@ var usesVault = contains(['certificate', 'secret'], credential)
 var createsNamespace = empty(existingEventhubNamespaceId)
 var createsNetwork = privateNetwork && empty(appSubnetId)
 var namespaceName = createsNamespace ? 'evhns-${name}-${suffix}' : split(existingEventhubNamespaceId, '/')[8]
+var namespaceSuffix = government ? 'servicebus.usgovcloudapi.net' : 'servicebus.windows.net'
+var namespaceHost = '${namespaceName}.${namespaceSuffix}'
 var hubs = union([auditHubName, messageTraceHubName], extraHubs)
 
 resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
@@ -302,7 +304,7 @@ module app 'modules/app.bicep' = {
     pythonVersion: pythonVersion
     hostAccountName: storage.outputs.hostAccountName
     stateAccountName: storage.outputs.stateAccountName
-    eventhubNamespace: '${namespaceName}.${government ? 'servicebus.usgovcloudapi.net' : 'servicebus.windows.net'}'
+    eventhubNamespace: namespaceHost
     auditHubName: auditHubName
     messageTraceHubName: messageTraceHubName
     privateNetwork: privateNetwork
@@ -334,7 +336,7 @@ output IDENTITY_CLIENT_ID string = identity.outputs.clientId
 output CLIENT_ID string = clientId
 
 @description('Where the events are, for a SIEM.')
-output EVENTHUB_NAMESPACE string = '${namespaceName}.${government ? 'servicebus.usgovcloudapi.net' : 'servicebus.windows.net'}'
+output EVENTHUB_NAMESPACE string = namespaceHost
 
 @description('Resource id of the namespace.')
 output EVENTHUB_NAMESPACE_ID string = createsNamespace ? namespace!.outputs.namespaceId : existingEventhubNamespaceId

@@ -85,15 +85,13 @@ def parse(path: Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def resources(folder: Path = FOLDER) -> Iterator[Resource]:
-    """Every resource of every file."""
-    for path in files(folder):
-        for symbol, each in parse(path).get("resources", {}).items():
-            body = next(shapes(each["config"]))
-            yield Resource(
-                where=f"{path.relative_to(folder)}: {symbol}",
-                type=each["type"],
-                version=each["api_version"],
-                existing=each["existing"],
-                config=dict(body),
-            )
+def resources(path: Path) -> Iterator[Resource]:
+    """Every resource of a file."""
+    for symbol, each in parse(path).get("resources", {}).items():
+        yield Resource(
+            where=f"{path.name}: {symbol}",
+            type=each["type"],
+            version=each["api_version"],
+            existing=each["existing"],
+            config=dict(next(shapes(each["config"]))),
+        )

@@ -158,3 +158,22 @@ class Module:
         self.run("plan", "-input=false", "-lock=false", "-refresh=false", "-out=plan")
         document: dict[str, Any] = json.loads(self.run("show", "-json", "plan").stdout)
         return document
+
+
+def resources(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every resource of a plan, those of its modules too, each with ``address``, ``type`` and ``values``."""
+    found: list[dict[str, Any]] = []
+    pending = [plan["planned_values"]["root_module"]]
+    while pending:
+        here = pending.pop()
+        found += here.get("resources", [])
+        pending += here.get("child_modules", [])
+    return found
+
+
+def schema_versions() -> dict[str, str]:
+    """Provider to the version that its schema was read from."""
+    folder = _schemas(MODULES)
+    return {
+        name: json.loads((folder / f"{name}.json").read_text())["version"] for name in PROVIDERS
+    }
