@@ -161,7 +161,9 @@ def _problems(
         given.add(known)
         values = inner.values() if model[known].mapped and isinstance(inner, dict) else [inner]
         for shape in shapes(list(values)):
-            tried = [_problems(models, each, shape, f"{place}.{key}") for each in model[known].models]
+            tried = [
+                _problems(models, each, shape, f"{place}.{key}") for each in model[known].models
+            ]
             found += min(tried, key=len, default=[])
     # A resource itself also takes its parents' names, which here are no properties.
     for missing in sorted(each for each in model if model[each].required and each not in given):

@@ -64,9 +64,14 @@ def schemas(wheel: Path, resources: set[str], data_sources: set[str]) -> dict[st
         LookupError: the provider has no such resource or data source.
     """
     found: dict[str, Any] = {"version": "", "provider": {}, "resource": {}, "data": {}}
-    wanted = {"TerraformResource": ("resource", resources), "TerraformDataSource": ("data", data_sources)}
+    wanted = {
+        "TerraformResource": ("resource", resources),
+        "TerraformDataSource": ("data", data_sources),
+    }
     names = "|".join(sorted(resources | data_sources)) or "nothing"
-    mentions = re.compile(rf"terraformResourceType: '(?:{names})'|extends cdkt[fn]\.TerraformProvider ")
+    mentions = re.compile(
+        rf"terraformResourceType: '(?:{names})'|extends cdkt[fn]\.TerraformProvider "
+    )
     for source in _modules(wheel):
         if not mentions.search(source):
             continue
@@ -160,10 +165,14 @@ class _Module:
         if entry is not None:
             return _attribute_type(entry)
         if nested is not None:
-            inner = self._block(nested[1] + "OutputReference", self._writers.get(nested[1].lower(), ""))
+            inner = self._block(
+                nested[1] + "OutputReference", self._writers.get(nested[1].lower(), "")
+            )
             kind = "set" if nested[4] == "true" else "list"
             shape = _object(inner)
-            return {"List": [kind, shape], "Map": ["map", shape], "OutputReference": shape}[nested[2]]
+            return {"List": [kind, shape], "Map": ["map", shape], "OutputReference": shape}[
+                nested[2]
+            ]
         by_map = _MAP.search(rest)
         if by_map:
             return ["map", _MAPS[by_map[1]]]
@@ -208,7 +217,10 @@ def _attribute_type(entry: re.Match[str]) -> Any:
 def _object(block: Block) -> list[Any]:
     attributes = {name: each["type"] for name, each in block["attributes"].items()}
     blocks = {
-        name: ["list", ["object", {key: each["type"] for key, each in inner["block"]["attributes"].items()}]]
+        name: [
+            "list",
+            ["object", {key: each["type"] for key, each in inner["block"]["attributes"].items()}],
+        ]
         for name, inner in block["blocks"].items()
     }
     return ["object", {**attributes, **blocks}]

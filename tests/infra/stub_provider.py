@@ -47,8 +47,12 @@ class StubProvider(services.ProviderServicer):  # type: ignore[misc]
     def GetProviderSchema(self, request: Any, context: Any) -> Any:
         return messages.GetProviderSchema.Response(
             provider=_schema(self._schemas["provider"]),
-            resource_schemas={name: _schema(block) for name, block in self._schemas["resource"].items()},
-            data_source_schemas={name: _schema(block) for name, block in self._schemas["data"].items()},
+            resource_schemas={
+                name: _schema(block) for name, block in self._schemas["resource"].items()
+            },
+            data_source_schemas={
+                name: _schema(block) for name, block in self._schemas["data"].items()
+            },
             server_capabilities=messages.ServerCapabilities(get_provider_schema_optional=False),
         )
 
@@ -74,7 +78,9 @@ class StubProvider(services.ProviderServicer):  # type: ignore[misc]
         if proposed is None:
             return messages.PlanResourceChange.Response(planned_state=request.proposed_new_state)
         block = self._schemas["resource"][request.type_name]
-        return messages.PlanResourceChange.Response(planned_state=_encode(_with_unknowns(block, proposed)))
+        return messages.PlanResourceChange.Response(
+            planned_state=_encode(_with_unknowns(block, proposed))
+        )
 
     def StopProvider(self, request: Any, context: Any) -> Any:
         return messages.StopProvider.Response()

@@ -83,7 +83,9 @@ class Providers:
 def _schemas(modules: Path) -> Path:
     """Schemas of what the modules use, kept from one run to the next."""
     wanted = used_types(modules)
-    wheels = {name: next((TOOLS / "wheels").glob(f"cdktn_provider_{name}-*.whl")) for name in PROVIDERS}
+    wheels = {
+        name: next((TOOLS / "wheels").glob(f"cdktn_provider_{name}-*.whl")) for name in PROVIDERS
+    }
     reader = Path(__file__).with_name("provider_schemas.py").read_bytes()
     key = sha256(reader)
     for name in PROVIDERS:
@@ -113,7 +115,9 @@ class Module:
         modules: where the modules come from.
     """
 
-    def __init__(self, folder: Path, name: str, providers: Providers, modules: Path = MODULES) -> None:
+    def __init__(
+        self, folder: Path, name: str, providers: Providers, modules: Path = MODULES
+    ) -> None:
         shutil.copytree(modules, folder / "terraform")
         for shared in (*modules.parent.glob("*.json"),):
             shutil.copy(shared, folder)

@@ -43,7 +43,9 @@ def test_resources_are_what_azure_knows(path: Path) -> None:
 def test_a_misspelt_property_is_found() -> None:
     body: dict[str, Any] = {"properties": {"functionAppConfig": {"scaleAndConcurency": {}}}}
     (problem,) = arm_models.problems("Microsoft.Web/sites", body, "app")
-    assert problem.startswith("app.properties.functionAppConfig.scaleAndConcurency: no such property")
+    assert problem.startswith(
+        "app.properties.functionAppConfig.scaleAndConcurency: no such property"
+    )
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -64,13 +66,17 @@ def test_modules_are_given_what_they_take(path: Path) -> None:
 def test_every_symbol_is_declared(path: Path) -> None:
     parsed = bicep.parse(path)
     declared = {
-        each for part in ("parameters", "variables", "resources", "modules") for each in parsed.get(part, {})
+        each
+        for part in ("parameters", "variables", "resources", "modules")
+        for each in parsed.get(part, {})
     }
     text = _COMMENT.sub("", path.read_text())
     declared |= set(re.findall(r"\bfor (\w+) in", text)) | set(re.findall(r"(\w+) =>", text))
     declared |= {each for pair in re.findall(r"\bfor \((\w+), (\w+)\) in", text) for each in pair}
     undeclared = {
-        word for word, after in _WORD.findall(_code(text)) if not after and word not in declared | _KEYWORDS
+        word
+        for word, after in _WORD.findall(_code(text))
+        if not after and word not in declared | _KEYWORDS
     }
     # Output and extension names stand where a symbol may.
     assert undeclared - set(parsed.get("outputs", {})) - {"microsoftGraphV1"} == set()
@@ -87,7 +93,9 @@ def _code(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in bicep.files() if path.name == "main.bicep"], ids=lambda path: path.parent.name
+    "path",
+    [path for path in bicep.files() if path.name == "main.bicep"],
+    ids=lambda path: path.parent.name,
 )
 def test_every_parameter_and_output_says_what_it_is_for(path: Path) -> None:
     parsed = bicep.parse(path)

@@ -50,9 +50,7 @@ def test_a_misspelt_argument_is_refused(tmp_path: Path, providers: Providers) ->
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_azapi_sends_exists(
-    variant: str, planned: Callable[[str], dict[str, Any]]
-) -> None:
+def test_what_azapi_sends_exists(variant: str, planned: Callable[[str], dict[str, Any]]) -> None:
     found = []
     for resource in terraform.resources(planned(variant)):
         if not resource["type"].startswith("azapi_"):
