@@ -124,7 +124,13 @@ _LANGUAGE = {"name", "parent", "scope", "dependsOn"}
 
 @dataclass(frozen=True, kw_only=True)
 class Property:
-    """One property: the models that its value may have, whether those are the values of a map, and whether it has to be there."""
+    """One property.
+
+    Attributes:
+        models: those that its value may have; none for a plain value.
+        mapped: whether they are the values of a map.
+        required: whether it has to be there.
+    """
 
     models: tuple[str, ...]
     mapped: bool = False
@@ -161,10 +167,10 @@ def _problems(
         given.add(known)
         values = inner.values() if model[known].mapped and isinstance(inner, dict) else [inner]
         for shape in shapes(list(values)):
-            tried = [
+            tried: list[list[str]] = [
                 _problems(models, each, shape, f"{place}.{key}") for each in model[known].models
             ]
-            found += min(tried, key=len, default=[])
+            found += min(tried, key=lambda each: len(each), default=[])
     # A resource itself also takes its parents' names, which here are no properties.
     for missing in sorted(each for each in model if model[each].required and each not in given):
         if name not in API_VERSIONS:

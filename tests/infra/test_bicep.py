@@ -19,10 +19,10 @@ FILES = [pytest.param(path, id=str(path.relative_to(bicep.FOLDER))) for path in 
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'")
 _COMMENT = re.compile(r"(?<!:)//.*")
 _WORD = re.compile(r"(?<![\w.'@$?!-])([A-Za-z_]\w*)(?!\w)(\s*:(?!:)|\s*\()?")
-_KEYWORDS = set(
-    "param var resource module output existing if for in targetScope extension string int bool array object true false "
-    "null".split()
-)
+_KEYWORDS = {
+    *("param", "var", "resource", "module", "output", "existing", "if", "for", "in", "targetScope"),
+    *("extension", "string", "int", "bool", "array", "object", "true", "false", "null"),
+}
 
 
 @pytest.mark.parametrize("path", FILES)

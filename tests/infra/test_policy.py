@@ -15,7 +15,7 @@ from tests.infra.conftest import VARIANTS
 FILES = [pytest.param(path, id=str(path.relative_to(bicep.FOLDER))) for path in bicep.files()]
 Plan = Callable[[str], dict[str, Any]]
 
-SECURED = {
+SECURED: dict[str, dict[str, object]] = {
     "Microsoft.Storage/storageAccounts": {
         "allowSharedKeyAccess": False,
         "allowBlobPublicAccess": False,
@@ -34,7 +34,7 @@ SECURED = {
     "Microsoft.Web/sites": {"httpsOnly": True},
     "Microsoft.Web/sites/basicPublishingCredentialsPolicies": {"allow": False},
 }
-SECURED_BY_TERRAFORM = {
+SECURED_BY_TERRAFORM: dict[str, dict[str, object]] = {
     "azurerm_storage_account": {
         "shared_access_key_enabled": False,
         "allow_nested_items_to_be_public": False,
