@@ -3,13 +3,13 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig test soak smoke lint clean env node iac
+.PHONY: help setup run rig test soak smoke lint settings clean env node iac
 
 PYTHON ?=
 ARGS ?=
 
 PY := .venv/bin/python
-CODE := $(wildcard function_app.py functions shared local infra tests)
+CODE := $(wildcard function_app.py functions shared local scripts tests)
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -29,12 +29,15 @@ soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)
 
 smoke: env  ## Check a deployment: make smoke ARGS="--resource-group rg-m365logs"
-	@$(PY) infra/smoke.py $(ARGS)
+	@$(PY) scripts/smoke.py $(ARGS)
 
 lint: env  ## Check style, format and types
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --check --quiet . || { echo 'Not formatted: .venv/bin/ruff format . mends it.' >&2; exit 1; }
 	@$(if $(CODE),$(PY) -m mypy --strict --no-error-summary $(CODE))
+
+settings: env  ## Write local.settings.sample.json and docs/settings.md from the declared settings
+	@$(PY) scripts/write_settings.py
 
 clean:  ## Remove everything that these targets made
 	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 from shared.budget import Budget
 from shared.clock import ServiceClock
-from shared.collector import Feed, Parts, Tuning, run_feed
+from shared.collector import run_feed
 from shared.credentials import token_source
 from shared.errors import CollectorError
+from shared.feed import Feed, Parts, Tuning
 from shared.http import HttpClient
 from shared.pace import Pace
 from shared.publisher import Abandoned

@@ -9,6 +9,7 @@ feed's lease, so a stale worker cannot move it back.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from shared.storage import Conflict, read_blob, write_blob
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
+
+    from shared.lease import Lease
 
 SCHEMA = 1
 
@@ -166,3 +169,51 @@ class CheckpointStore:
             if stored is None or stored.data != data:
                 raise
             self._etag = stored.etag
+
+
+class HeldCheckpoint:
+    """A feed's checkpoint while a run holds the lease.
+
+    Args:
+        store: the blob.
+        lease: without it nothing is written: the checkpoint is then another worker's.
+        run: id of the run.
+        hub: where its events go.
+        now: the service's time.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        lease: Lease,
+        *,
+        run: str,
+        hub: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._run = run
+        self._hub = hub
+        self._now = now
+        self.value = Checkpoint()
+
+    def load(self) -> None:
+        """Read the checkpoint.
+
+        Raises:
+            StateError: it cannot be read or comes from a newer version.
+        """
+        self.value = self._store.load()
+
+    def move(self, **changes: datetime | SubscriptionNote | dict[date, int]) -> None:
+        """Change fields of the checkpoint and write it.
+
+        Raises:
+            Conflict: another worker has written it; it is then theirs to write.
+        """
+        self.value = msgspec.structs.replace(
+            self.value, **changes, run=self._run, hub=self._hub, updated=self._now()
+        )
+        if not self._lease.lost:
+            self._store.save(self.value, lease=self._lease.id)

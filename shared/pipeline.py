@@ -7,7 +7,6 @@ and contents between fetch and ledger by number, which bounds what a crash can r
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import queue
 import threading
@@ -41,6 +40,7 @@ EXPIRY_PATIENCE = timedelta(hours=24)
 NOT_FOUND = frozenset({"AF20050", "http-404", "http-410"})
 EXPIRED = frozenset({"AF20051"})
 MALFORMED = frozenset({"AF20052"})
+NOT_RECORDS = "not-records"
 NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token"})
 
 
@@ -63,8 +63,9 @@ class Failures:
     @property
     def outage(self) -> bool:
         """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
+        unanswered = sum(error.code != NOT_RECORDS for _, error in self.lines)
         total = len(self.lines) + self.fetched
-        return total > 1 and len(self.lines) * 2 > total
+        return total > 1 and unanswered * 2 > total
 
 
 class Pipeline:
@@ -224,10 +225,10 @@ class Pipeline:
     def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
         """The records of a content; None where its bytes went to the dead letters.
 
-        Bytes that cannot be split are asked for once more: only what comes twice alike is really there.
+        Bytes that cannot be split may have been spoilt on their way, so they are asked for once more at once, and
+        again by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up.
         """
-        digest = b""
-        while True:
+        for last in (False, True):
             body = self._api.fetch(work.content, reservation.announce)
             reservation.actual(len(body))
             try:
@@ -237,11 +238,14 @@ class Pipeline:
                     "an object came in place of records", code="error-object"
                 ) from error
             except Permanent as error:
-                seen = hashlib.blake2b(body).digest()
-                if seen == digest:
+                if not last:
+                    continue
+                known = self._entry(work)
+                if known.reason == NOT_RECORDS or self._clock.now() >= known.expires_at():
                     self._keep(work, CONTENT, body, str(error))
                     return None
-                digest = seen
+                raise
+        raise AssertionError("unreachable")
 
     def _keep(self, work: Work, kind: str, data: bytes, reason: str) -> None:
         content = work.content
@@ -272,12 +276,7 @@ class Pipeline:
     def _final(self, work: Work, error: CollectorError) -> str:
         """The reason for which a content is given up, "" while there is hope."""
         now = self._clock.now()
-        entry = work.entry or Entry(
-            id=work.content.id,
-            created=work.content.created,
-            expires=work.content.expires,
-            listed=int(now.timestamp()),
-        )
+        entry = self._entry(work)
         if error.code in EXPIRED:
             return "expired"
         if error.code in MALFORMED:
@@ -293,13 +292,23 @@ class Pipeline:
             return "expired"
         return ""
 
+    def _entry(self, work: Work) -> Entry:
+        """What is known of a content; of one that is new just what its listing said."""
+        return work.entry or Entry(
+            id=work.content.id,
+            created=work.content.created,
+            expires=work.content.expires,
+            listed=int(self._clock.now().timestamp()),
+        )
+
     def attempts(self) -> list[tuple[Work, Line]]:
         """The lines of this run's failures; none where the run met an outage."""
-        if self.failures.outage:
-            return []
+        outage = self.failures.outage
         return [
             (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
             for work, error in self.failures.lines
+            # Bytes came, so this is about the content and not about the service.
+            if not outage or error.code == NOT_RECORDS
         ]
 
     def _settle(

@@ -40,6 +40,9 @@ def broken_connections() -> Iterator[None]:
         gc.collect()
 
 
+TOP_UP = 60
+
+
 def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait until something is so.
 
@@ -95,13 +98,18 @@ class Outcome:
 
     Attributes:
         kills: workers that were killed.
-        busy: kills that hit a worker with contents fetched and not yet in the ledger.
+        busy: kills that hit a worker after it had begun to fetch and before it was done.
         begun: contents at the hub that the ledger did not call delivered, after each kill.
     """
 
     kills: int = 0
     busy: int = 0
     begun: list[int] = field(default_factory=list)
+
+    @property
+    def in_flight(self) -> int:
+        """Kills after which something had arrived that was not written down."""
+        return sum(1 for each in self.begun if each)
 
 
 def kill_again_and_again(
@@ -116,7 +124,7 @@ def kill_again_and_again(
     """Kill one worker after the other at random moments of its work, then let one finish.
 
     Args:
-        rig: with a backlog that lasts.
+        rig: with a backlog, to which more is added before it is used up.
         kills: how many.
         seed: of the moments.
         in_flight: contents that a worker may have between fetch and ledger.
@@ -135,7 +143,7 @@ def kill_again_and_again(
     while outcome.kills < kills:
         # Starting takes a second that nobody is interested in; most of what can go wrong begins with delivering.
         sign = random.choices((_requests, _fetches, _deliveries), (1, 2, 3))[0]
-        before = sign(rig)
+        before, fetched = sign(rig), _fetches(rig)
         worker = rig.spawn(tuning=tuning)
         wait_for(partial(_shown, rig, sign, before, worker))
         time.sleep(random.uniform(0, longest))
@@ -145,11 +153,14 @@ def kill_again_and_again(
         begun = len(contents_at_hub(rig) - delivered)
         # What an earlier worker left may still wait for its second delivery.
         assert begun <= unaccounted + in_flight
-        outcome.busy += begun > 0
+        left = len(rig.tenant.shelf.offered(EXCHANGE)) - len(delivered)
+        outcome.busy += _fetches(rig) > fetched and left > 0
         outcome.begun.append(begun)
         unaccounted = begun
         # A dead worker's lease would keep the next one out for its 15 seconds.
         free_lease(rig)
+        if left < TOP_UP // 2:
+            rig.offer_many(TOP_UP)
         on_kill(outcome)
     rig.tenant.faults.clear()
     rig.run_until(lambda summary: summary.caught_up)

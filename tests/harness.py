@@ -26,7 +26,7 @@ from local.tenant import Content, Tenant, TenantServer, TenantSpec
 from shared.app import App
 from shared.checkpoint import Checkpoint
 from shared.checkpoint import decode as decode_checkpoint
-from shared.collector import Tuning
+from shared.feed import Tuning
 from shared.http import Limits
 from shared.ledger import Day, Entry, State
 from shared.publisher import Patience

@@ -9,7 +9,7 @@ from local.tenant import SOURCES
 from local.tenant.model import Quota
 from tests.harness import Rig
 
-BUDGET = 100
+BUDGET = 40
 
 
 def test_five_processes_never_ask_more_often_than_the_one_budget_allows(
@@ -23,7 +23,7 @@ def test_five_processes_never_ask_more_often_than_the_one_budget_allows(
     workers = [
         rig.spawn(
             source,
-            tuning={"run_seconds": 4},
+            tuning={"run_seconds": 5},
             settings={"M365_REQUESTS_PER_MINUTE": str(BUDGET)},
         )
         for source in SOURCES

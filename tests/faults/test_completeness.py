@@ -22,6 +22,8 @@ def test_for_every_day_listed_is_delivered_and_lost_and_pending(rig: Rig) -> Non
         Fault(on="content", action="status", content_id=late[1].content_id, status=500, times=-1),
     )
 
+    rig.run()
+    rig.tenant.advance(timedelta(minutes=11))
     summary = rig.run()
 
     rows = {row["RowKey"]: row for row in rig.day_rows()}

@@ -8,7 +8,7 @@ from tests.campaign import contents_at_hub, free_lease, kill, kill_again_and_aga
 from tests.harness import Rig
 
 KILLS = 20
-CONTENTS = 180
+CONTENTS = 120
 IN_FLIGHT = 4
 
 

@@ -134,7 +134,6 @@ def test_a_content_that_stands_in_two_windows_of_one_run_is_delivered_once(
 @pytest.mark.parametrize(
     "stamp",
     [
-        pytest.param("20190101000000000000001", id="long-ago"),
         pytest.param("20991231235959999000001", id="in-the-future"),
         pytest.param("none", id="no-date"),
     ],

@@ -52,7 +52,6 @@ OLDEST = 166.0
     "before",
     [
         pytest.param(0, id="first"),
-        pytest.param(1, id="in-the-middle"),
         pytest.param(3, id="before-the-last"),
     ],
 )

@@ -177,6 +177,23 @@ def test_listed_lines_that_were_stored_without_an_answer_are_taken_up_by_the_nex
     assert_counts(rig, 12, 36)
 
 
+def test_a_window_whose_contents_could_not_be_written_down_is_listed_again_however_old(
+    rig: Rig, proxy: Proxy, through: dict[str, str]
+) -> None:
+    # Listed in a window that ends four hours later, so two hours of overlap do not reach back to them.
+    rig.offer_many(12, records=3, hours_ago=103.5)
+    proxy.refuse(APPEND, times=3)
+
+    first = rig.run(settings=through, **QUICK)
+
+    assert first.status == "failed"
+    assert not rig.ledger()
+    assert not rig.tenant.books.requests("content")
+
+    assert rig.run().delivered == 12
+    rig.assert_complete()
+
+
 def test_delivered_lines_that_were_stored_without_an_answer_are_delivered_once(
     rig: Rig, proxy: Proxy, through: dict[str, str]
 ) -> None:

@@ -167,10 +167,10 @@ def _problems(
         given.add(known)
         values = inner.values() if model[known].mapped and isinstance(inner, dict) else [inner]
         for shape in shapes(list(values)):
-            tried: list[list[str]] = [
+            tried = [
                 _problems(models, each, shape, f"{place}.{key}") for each in model[known].models
             ]
-            found += min(tried, key=lambda each: len(each), default=[])
+            found += min(tried, key=len) if tried else []
     # A resource itself also takes its parents' names, which here are no properties.
     for missing in sorted(each for each in model if model[each].required and each not in given):
         if name not in API_VERSIONS:

@@ -74,7 +74,7 @@ def most_in_any(span: float, moments: list[float]) -> int:
     asks=st.lists(st.tuples(st.floats(0, 20), st.integers(1, 50)), min_size=1, max_size=80),
     limit=st.integers(1, 120),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_however_late_blocks_are_used_no_minute_holds_more_than_the_limit(
     asks: list[tuple[float, int]], limit: int
 ) -> None:
@@ -90,7 +90,7 @@ def test_however_late_blocks_are_used_no_minute_holds_more_than_the_limit(
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 200))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_whoever_waits_as_told_is_granted_something(wants: list[int], limit: int) -> None:
     state, now = BudgetState(), START
     for wanted in wants:

@@ -35,7 +35,7 @@ lines = st.builds(
     reason=st.sampled_from(["", "expired", "AF50000"]),
 )
 same = lines.map(lambda line: entry_of(structs.replace(line, id="a")))
-many = settings(max_examples=60, deadline=None)
+many = settings(max_examples=60)
 
 
 def _day(*found: Line) -> Day:

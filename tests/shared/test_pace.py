@@ -106,7 +106,7 @@ def test_what_the_hub_took_long_ago_does_not_count(pace: Pace, time: Time) -> No
 
 
 @given(st.lists(st.tuples(st.integers(1, MB), st.floats(0, 2)), min_size=2, max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bookings_of_many_senders_together_keep_the_rate(sends: list[tuple[int, float]]) -> None:
     time = Time()
     pace = Pace(clock=time)

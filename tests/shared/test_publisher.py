@@ -165,7 +165,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     capacity=st.integers(60, 200),
     senders=st.integers(1, 3),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_each_content_settles_once_with_what_was_acknowledged_of_it(
     sizes: list[list[int]], capacity: int, senders: int
 ) -> None:

@@ -250,7 +250,7 @@ def test_one_problem_is_named(changes: dict[str, str], expected: str) -> None:
         st.sampled_from([each.name for each in SETTINGS]), st.text(max_size=30), max_size=12
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_value_leads_to_anything_but_settings_or_a_config_error(values: dict[str, str]) -> None:
     try:
         assert isinstance(load({**GOOD, **values}), Settings)

@@ -46,7 +46,7 @@ def _white(draw: st.DrawFn) -> bytes:
 
 
 @given(bodies(), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_records_are_the_bodys_own_bytes_and_what_json_reads(
     made: tuple[list[bytes], bytes], bom: bool
 ) -> None:
@@ -61,7 +61,7 @@ def test_records_are_the_bodys_own_bytes_and_what_json_reads(
 @given(
     bodies(), st.sampled_from([rb'{"a":"\ud800"}', rb'"\uDFFF"', b'"\xff\xfe"', b'"\xed\xa0\x80"'])
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_record_with_a_lone_surrogate_or_bytes_that_are_not_utf_8_changes_nothing_else(
     made: tuple[list[bytes], bytes], odd: bytes
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_record_with_a_lone_surrogate_or_bytes_that_are_not_utf_8_changes_noth
 
 
 @given(bodies(), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_body_cut_anywhere_is_refused(
     made: tuple[list[bytes], bytes], data: st.DataObject
 ) -> None:
@@ -86,7 +86,7 @@ def test_a_body_cut_anywhere_is_refused(
 
 
 @given(bodies(), st.text(min_size=1, max_size=5).filter(lambda text: text.strip(" \t\r\n") != ""))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_follows_the_array_refuses_the_body(
     made: tuple[list[bytes], bytes], rest: str
 ) -> None:
@@ -95,7 +95,7 @@ def test_what_follows_the_array_refuses_the_body(
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_bytes_lead_to_anything_but_records_or_a_refusal(data: bytes) -> None:
     try:
         records = split(b"[" + data + b"]")
@@ -206,7 +206,7 @@ def test_a_record_without_an_id_is_known_by_its_bytes(record: bytes) -> None:
 
 
 @given(values)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_an_id_is_stable_and_can_travel_as_a_property(value: Any) -> None:
     record = json.dumps({"Id": value}).encode()
 

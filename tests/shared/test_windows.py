@@ -83,7 +83,7 @@ def runs_at(interval: timedelta, span: timedelta, *, jitter: int = 0) -> Feed:
 
 
 @given(now=instants, watermark=maybe_instants, cursor=maybe_instants, tail=maybe_instants)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_listed_gap_and_recent_join_without_a_hole_up_to_now(
     now: datetime, watermark: datetime | None, cursor: datetime | None, tail: datetime | None
 ) -> None:
@@ -103,7 +103,7 @@ def test_what_is_listed_gap_and_recent_join_without_a_hole_up_to_now(
 
 
 @given(now=instants, watermark=maybe_instants, cursor=maybe_instants, tail=maybe_instants)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_window_is_wider_than_allowed_older_than_the_horizon_or_in_the_future(
     now: datetime, watermark: datetime | None, cursor: datetime | None, tail: datetime | None
 ) -> None:
@@ -123,7 +123,7 @@ def test_no_window_is_wider_than_allowed_older_than_the_horizon_or_in_the_future
     cursor=maybe_instants,
     tail=maybe_instants,
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_windows_are_cut_to_whole_seconds(
     now: datetime,
     micro: int,
@@ -187,7 +187,7 @@ def test_every_instant_gets_a_last_call_just_before_it_leaves_the_horizon(
         max_size=120,
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20)
 def test_irregular_runs_with_outages_make_a_last_call_for_whatever_one_of_them_could_reach(
     waits: list[int],
 ) -> None:
@@ -301,7 +301,7 @@ def test_a_tail_far_ahead_is_forgotten() -> None:
 
 
 @given(start=instants, seconds=st.integers(0, 10**6), width=st.integers(1, 23 * 3600))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_split_covers_a_range_exactly(start: datetime, seconds: int, width: int) -> None:
     width = max(width, seconds // 500 + 1)
     pieces = split(start, start + timedelta(seconds=seconds), timedelta(seconds=width))

@@ -23,7 +23,7 @@ from tests.campaign import (
     drain,
     kill_again_and_again,
 )
-from tests.harness import Rig
+from tests.harness import EXCHANGE, Rig
 
 pytestmark = pytest.mark.soak
 
@@ -37,9 +37,7 @@ IN_FLIGHT = 4
 def test_hundreds_of_kills_over_a_long_backlog_lose_nothing(
     rig: Rig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # What one worker gets done before it is killed, and then some, so that there is always work left.
-    contents = 20 + KILLS * 8
-    rig.offer_many(contents, records=RECORDS, hours_ago=160)
+    rig.offer_many(120, records=RECORDS, hours_ago=160)
     began = time.monotonic()
 
     def progress(outcome: Outcome) -> None:
@@ -47,7 +45,7 @@ def test_hundreds_of_kills_over_a_long_backlog_lose_nothing(
             at_hub = len(contents_at_hub(rig))
             with capsys.disabled():
                 print(
-                    f"\rkills {outcome.kills}/{KILLS}, at the hub {at_hub}/{contents} contents, "
+                    f"\rkills {outcome.kills}/{KILLS}, at the hub {at_hub} contents, "
                     f"{time.monotonic() - began:.0f} s",
                     end="",
                     flush=True,
@@ -64,8 +62,9 @@ def test_hundreds_of_kills_over_a_long_backlog_lose_nothing(
             "Kills",
             {
                 "workers killed": outcome.kills,
-                "killed with contents in flight": outcome.busy,
-                "contents offered": contents,
+                "killed while they fetched": outcome.busy,
+                "killed with events not written down": outcome.in_flight,
+                "contents offered": rig.tenant.visible()[EXCHANGE],
                 "events offered": len(rig.expected()),
                 "events at the hub": len(events),
                 "distinct events at the hub": len(set(events)),
@@ -75,7 +74,7 @@ def test_hundreds_of_kills_over_a_long_backlog_lose_nothing(
             },
         )
     assert outcome.kills == KILLS
-    assert outcome.busy >= KILLS // 3
+    assert outcome.busy >= KILLS // 2
     rig.assert_complete()
     assert rig.repeats() <= bound
 

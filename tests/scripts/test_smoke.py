@@ -13,7 +13,15 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from infra.smoke import Answer, Azure, Deployment, check, deployment_from, expected_functions, main
+from scripts.smoke import (
+    Answer,
+    Azure,
+    Deployment,
+    check,
+    deployment_from,
+    expected_functions,
+    main,
+)
 
 DEPLOYMENT = Deployment(
     subscription_id="s",

@@ -1,8 +1,8 @@
 """The smoke check after a deployment: is it running, has it collected, has an event arrived?
 
 It asks Azure Resource Manager and the log, with the rights of whoever is signed in (``az login``; Reader on the
-resource group is enough, synchronising triggers needs Website Contributor). Each step waits until it is true or time is up, and
-then says what is missing and what to do about it. Exit code 0 only when everything is there.
+resource group is enough, synchronising triggers needs Website Contributor). Each step waits until it is true or time is
+up, and then says what is missing and what to do about it. Exit code 0 only when everything is there.
 
 What to check comes from options, else from a file of outputs (``terraform output -json``), else from the environment,
 where azd puts the outputs of the template.

@@ -1,0 +1,98 @@
+"""What a run is about and what it is made of: the feed, its parts, its patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from shared.clock import ServiceClock
+from shared.http import Limits
+from shared.pace import Pace
+from shared.publisher import Abandoned, Patience
+from shared.runs import RunSummary
+from shared.sinks import Sink
+from shared.sources.management_api import ManagementApi
+from shared.stop import Stop
+from shared.storage import SILENCE, Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What a run may use, and how patient it is; see the settings of the same meaning.
+
+    Attributes:
+        run_seconds: no new work after this.
+        close_seconds: to wait for acknowledgements after that.
+        retry_base: first wait before a failed content is tried again.
+        fetch_threads: contents fetched at the same time.
+        bytes_in_flight: bodies in memory.
+        max_unsettled: contents between fetch and ledger; a crash repeats at most these.
+        senders: connections to the hub.
+        patience: of the publisher.
+        lease_seconds: length of the lease (Azure allows 15 to 60).
+        lease_renewal: seconds between renewals.
+        flush_every: seconds between ledger appends.
+        limits: of one request.
+        tries: attempts at a request in one run.
+        backoff: seconds before the second attempt; doubles, with full jitter.
+        throttle_backoff: seconds that everybody pauses where a throttled answer names none.
+        send_timeout: seconds after which the Event Hubs SDK gives up one send.
+        storage_silence: seconds without an answer after which a storage call is tried again, twice at most.
+    """
+
+    run_seconds: float = 960.0
+    close_seconds: float = 90.0
+    retry_base: timedelta = timedelta(minutes=10)
+    fetch_threads: int = 4
+    bytes_in_flight: int = 48_000_000
+    max_unsettled: int = 256
+    senders: int = 2
+    patience: Patience = field(default_factory=Patience)
+    lease_seconds: int = 30
+    lease_renewal: float = 10.0
+    flush_every: float = 0.5
+    limits: Limits = field(default_factory=Limits)
+    tries: int = 4
+    backoff: float = 1.0
+    throttle_backoff: float = 30.0
+    send_timeout: float = 30.0
+    storage_silence: float = SILENCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """A (connection, source) pair: the unit of work, of state and of failure."""
+
+    connection: str
+    tenant_id: str
+    source: str
+
+    @property
+    def state_key(self) -> str:
+        """``<tenant id>/<source>``: renaming a connection loses nothing."""
+        return f"{self.tenant_id}/{self.source}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a run is made of.
+
+    Attributes:
+        api: builds the API client; given the run's ``Stop``.
+        sink: where events go.
+        pace: of the process, for that sink.
+        abandoned: of the process.
+        storage: the state account.
+        clock: learns the service's time.
+        on_progress: called now and then with the summary as it grows.
+    """
+
+    api: Callable[[Stop], ManagementApi]
+    sink: Sink
+    storage: Storage
+    clock: ServiceClock
+    pace: Pace = field(default_factory=Pace)
+    abandoned: Abandoned = field(default_factory=Abandoned)
+    on_progress: Callable[[RunSummary], None] = lambda _: None
+    version: str = ""

@@ -1,0 +1,64 @@
+"""Gap records: ranges of ``contentCreated`` that were never listed, written down before anything passes over them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+from shared.clock import ServiceClock, iso
+from shared.feed_ledger import FeedLedger
+from shared.ledger import GAP, Line
+from shared.runs import RunSummary
+from shared.windows import Window
+
+logger = logging.getLogger("m365.gaps")
+
+
+class Gaps:
+    """The gap records of one feed.
+
+    Args:
+        ledger: where they are written, a piece for each UTC day.
+        clock: the service's time.
+        summary: of the run, which counts their seconds.
+    """
+
+    def __init__(self, ledger: FeedLedger, clock: ServiceClock, summary: RunSummary) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._summary = summary
+
+    def record(self, gap: Window, reason: str) -> None:
+        """Write a range down that was never listed."""
+        self._ledger.write((day, self._line(piece, reason)) for day, piece in by_day(gap))
+        self._summary.gap_seconds += int((gap.end - gap.start).total_seconds())
+        logger.error(
+            "gap in %s/%s: nothing between %s and %s was listed (%s)",
+            self._summary.tenant_id,
+            self._summary.source,
+            iso(gap.start),
+            iso(gap.end),
+            reason,
+        )
+
+    def _line(self, gap: Window, reason: str) -> Line:
+        return Line(
+            id=f"gap:{iso(gap.start)}",
+            state=GAP,
+            created=iso(gap.start),
+            expires=iso(gap.end),
+            run=self._summary.run,
+            time=int(self._clock.now().timestamp()),
+            reason=reason,
+        )
+
+
+def by_day(window: Window) -> Iterable[tuple[date, Window]]:
+    """Cut a range at midnights (UTC)."""
+    start = window.start
+    while start < window.end:
+        midnight = datetime.combine(start.date() + timedelta(days=1), datetime.min.time(), UTC)
+        end = min(midnight, window.end)
+        yield start.date(), Window(start, end)
+        start = end

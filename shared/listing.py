@@ -1,0 +1,171 @@
+"""List what is due and write down what is new, before anything of it is fetched.
+
+Guarantees: the watermark moves over a range only when all of it was listed and written down; a range that left the
+horizon unlisted becomes a gap record before the watermark passes it; listing goes on past a window that cannot be
+listed, with the watermark staying before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from shared.checkpoint import HeldCheckpoint
+from shared.clock import ServiceClock
+from shared.errors import CollectorError, Permanent, Transient
+from shared.feed_ledger import FeedLedger
+from shared.gaps import Gaps
+from shared.ledger import Line, State
+from shared.sources.management_api import WINDOW_REFUSED, Content, ManagementApi
+from shared.stop import Stop
+from shared.windows import Window, plan
+
+logger = logging.getLogger("m365.listing")
+
+RELISTS = 3
+MAX_UNLISTED = 3
+LOST_THREAD = frozenset({"page-loop", "AF20031"})
+
+
+class Listing:
+    """The listing of one run.
+
+    Args:
+        source: the content type.
+        run: id of the run.
+        api: what lists.
+        ledger: what is known.
+        checkpoint: watermark and cursors.
+        gaps: records what was never listed.
+        clock: the service's time.
+        stop: the end of the run.
+        on_new: given the contents of a page that are new, once they are written down.
+
+    Attributes:
+        reached_now: whether everything up to now was listed.
+        problems: why windows could not be listed.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        run: str,
+        api: ManagementApi,
+        ledger: FeedLedger,
+        checkpoint: HeldCheckpoint,
+        gaps: Gaps,
+        clock: ServiceClock,
+        stop: Stop,
+        on_new: Callable[[list[Content]], None],
+    ) -> None:
+        self._source = source
+        self._run = run
+        self._api = api
+        self._ledger = ledger
+        self._checkpoint = checkpoint
+        self._gaps = gaps
+        self._clock = clock
+        self._stop = stop
+        self._on_new = on_new
+        self._unlisted = 0
+        self.reached_now = False
+        self.problems: list[CollectorError] = []
+
+    def list_all(self) -> None:
+        """List every window that is due, moving the checkpoint after each.
+
+        A window that cannot be listed does not keep the newer ones waiting, but the watermark stays before it.
+        """
+        known = self._checkpoint.value
+        todo = plan(
+            self._clock.now(), watermark=known.watermark, cursor=known.cursor, tail=known.tail
+        )
+        if todo.gap is not None:
+            self._gaps.record(todo.gap, "not listed for more than seven days")
+        for window in todo.recent:
+            if not self._try_window(window):
+                continue
+            # The overlap lies behind the watermark, which a stored value from the future must not survive.
+            mark = self._checkpoint.value.watermark
+            if not self._unlisted and (mark is None or not window.end <= mark <= todo.end):
+                self._checkpoint.move(watermark=window.end)
+        self.reached_now = not self._unlisted
+        if todo.last_call is None or self._try_window(todo.last_call):
+            self._checkpoint.move(tail=todo.tail)
+        if todo.slice is None or self._try_window(todo.slice):
+            self._checkpoint.move(cursor=todo.cursor)
+
+    def _try_window(self, window: Window) -> bool:
+        """List a window; False where it could not be, which is tried again by the next run."""
+        try:
+            self._list_window(window)
+        except (Transient, Permanent) as error:
+            self._unlisted += 1
+            self.problems.append(error)
+            logger.warning("window %s to %s is not listed: %s", window.start, window.end, error)
+            if self._unlisted >= MAX_UNLISTED or self._stop():
+                raise
+            return False
+        return True
+
+    def _list_window(self, window: Window) -> None:
+        """List a window to its end; again from its start where the service lost the thread."""
+        for attempt in range(RELISTS):
+            try:
+                self._list_pages(window)
+            except Transient as error:
+                if error.code not in LOST_THREAD or attempt == RELISTS - 1:
+                    raise
+                logger.info("%s", error)
+            except Permanent as error:
+                if error.code not in WINDOW_REFUSED or attempt:
+                    raise
+                shorter = self._clamp(window)
+                if shorter is None:
+                    return
+                window = shorter
+            else:
+                return
+
+    def _clamp(self, window: Window) -> Window | None:
+        """Cut off what left the horizon meanwhile, or lies in the service's future, and record what is lost by it."""
+        oldest, now = self._api.horizon(), self._clock.now().replace(microsecond=0)
+        never_listed = self._checkpoint.value.watermark or window.start
+        if window.start < oldest and never_listed < oldest:
+            start = max(window.start, never_listed)
+            if start < min(oldest, window.end):
+                self._gaps.record(
+                    Window(start, min(oldest, window.end)), "left the seven-day horizon unlisted"
+                )
+        start, end = max(window.start, oldest), min(window.end, now)
+        return Window(start, end) if start < end else None
+
+    def _list_pages(self, window: Window) -> None:
+        for page in self._api.pages(self._source, window):
+            self._stop.raise_if_set()
+            try:
+                fresh = self._write_down_new(page)
+            except CollectorError as error:
+                # Nothing may be fetched without the ledger, so there is no point in listing on.
+                self._stop.set(error)
+                raise
+            self._on_new(fresh)
+
+    def _write_down_new(self, page: list[Content]) -> list[Content]:
+        """Write ``listed`` for the contents of a page that the ledger does not know, and return these."""
+        known = [(c, self._ledger.entry(c.day, c.id)) for c in page]
+        fresh = {content.id: content for content, entry in known if entry is None}
+        self._ledger.write((c.day, self._listed_line(c)) for c in fresh.values())
+        return list(fresh.values())
+
+    def _listed_line(self, content: Content) -> Line:
+        return Line(
+            id=content.id,
+            state=State.LISTED.value,
+            created=content.created,
+            expires=content.expires,
+            uri="" if content.uri == self._api.content_uri(content.id) else content.uri,
+            run=self._run,
+            time=int(self._clock.now().timestamp()),
+        )
