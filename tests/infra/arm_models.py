@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
+import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +173,9 @@ def _problems(
             tried = [
                 _problems(models, each, shape, f"{place}.{key}") for each in model[known].models
             ]
-            found += min(tried, key=len) if tried else []
+            if tried:
+                fewest: list[str] = min(tried, key=len)
+                found += fewest
     # A resource itself also takes its parents' names, which here are no properties.
     for missing in sorted(each for each in model if model[each].required and each not in given):
         if name not in API_VERSIONS:
@@ -229,7 +234,27 @@ def _models(resource_type: str) -> Mapping[str, Model]:
 
 @functools.cache
 def _read(path: str) -> Mapping[str, Model]:
+    """The models of one module, kept from one run to the next."""
     wheel = next(WHEELS.glob("pulumi_azure_native-*.whl"))
+    own = sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    kept = WHEELS.parent / "models" / f"{wheel.stem}-{own}" / f"{path.replace('/', '-')}.json"
+    if not kept.exists():
+        models = {
+            name: {key: asdict(each) for key, each in model.items()}
+            for name, model in _parsed(wheel, path).items()
+        }
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        # Workers of one test run race for it, and each writes the same.
+        draft = kept.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(models))
+        draft.replace(kept)
+    return {
+        name: {key: Property(**each) for key, each in model.items()}
+        for name, model in json.loads(kept.read_text()).items()
+    }
+
+
+def _parsed(wheel: Path, path: str) -> dict[str, Model]:
     with zipfile.ZipFile(wheel) as archive:
         name = f"pulumi_azure_native/{path}"
         if name not in archive.namelist():
