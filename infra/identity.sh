@@ -154,7 +154,14 @@ if [ "$credential" != managed-identity ]; then
     say "no --identity-principal-id: run this again with it after the main part"
   fi
   if [ -n "$certificate" ]; then
-    change "add the certificate" az ad app credential reset --id "$client_id" --cert "@$certificate" --append --output none
+    # The directory knows a certificate by its fingerprint, which the CLI shows in one of two spellings.
+    hex=$(openssl x509 -in "$certificate" -noout -fingerprint -sha1 | sed 's/.*=//; s/://g')
+    base64=$(openssl x509 -in "$certificate" -outform DER | openssl dgst -sha1 -binary | openssl base64)
+    if az ad app credential list --id "$client_id" --cert --query "[].customKeyIdentifier" --output tsv | grep -qixF -e "$hex" -e "$base64"; then
+      say "there already: the certificate"
+    else
+      change "add the certificate" az ad app credential reset --id "$client_id" --cert "@$certificate" --append --output none
+    fi
   fi
 else
   holder=$principal

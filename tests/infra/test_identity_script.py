@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 SCRIPT = Path(__file__).resolve().parents[2] / "infra" / "identity.sh"
 IDENTITY = "55555555-5555-5555-5555-555555555555"
@@ -57,7 +58,12 @@ elif verb.startswith("ad app show"):
 elif verb.startswith("ad app permission add"):
     state["declared"].append(options["--api-permissions"].partition("=")[0])
     changed()
+elif verb.startswith("ad app credential list"):
+    print("\\n".join(state["certificates"]))
 elif verb.startswith("ad app credential reset"):
+    import hashlib, ssl
+    text = Path(options["--cert"].removeprefix("@")).read_text()
+    state["certificates"].append(hashlib.sha1(ssl.PEM_cert_to_DER_cert(text)).hexdigest().upper())
     changed()
 elif arguments[0] == "rest" and options["--method"] == "get":
     wanted = quoted(options["--query"])
@@ -94,6 +100,7 @@ def directory(tmp_path: Path) -> Directory:
         "subjects": [],
         "declared": [],
         "granted": [],
+        "certificates": [],
         "changes": [],
     }
     book.write_text(json.dumps(empty))
@@ -166,6 +173,19 @@ def test_without_grant_it_says_where_to_consent(directory: Directory) -> None:
     done = directory.run("--no-grant")
     assert directory.state["granted"] == []
     assert "adminconsent?client_id=client-id" in done.stderr
+
+
+def test_a_certificate_is_added_once_and_none_is_removed(
+    directory: Directory, tmp_path: Path
+) -> None:
+    for name in ("old", "new", "new"):
+        path = tmp_path / f"{name}.pem"
+        if not path.exists():
+            trustme.CA(organization_name=name).cert_pem.write_to_path(str(path))
+        done = directory.run("--credential", "certificate", "--certificate", str(path))
+        assert done.returncode == 0, done.stderr
+    assert len(directory.state["certificates"]) == 2
+    assert directory.state["subjects"] == []
 
 
 def test_a_managed_identity_holds_the_permissions_itself(directory: Directory) -> None:

@@ -5,7 +5,7 @@ variable "application_name" {
 }
 
 variable "identity_principal_id" {
-  description = "Object id of the function app's identity (output identity_principal_id of the main part). Empty: the app registration is made without a federated credential, which a second run adds."
+  description = "Object id of the function app's identity (output identity_principal_id of the main part). May be left out with federate = false: the app registration is then made without a federated credential, which a second run adds."
   type        = string
   default     = ""
 }
@@ -14,6 +14,11 @@ variable "federate" {
   description = "Let the app registration trust the function app's identity. Turn off while identity_principal_id is not known."
   type        = bool
   default     = true
+
+  validation {
+    condition     = !var.federate || var.credential != "federated" || var.identity_principal_id != ""
+    error_message = "Give identity_principal_id (an output of the main part), or federate = false and run this again later."
+  }
 }
 
 variable "identity_tenant_id" {
