@@ -208,6 +208,11 @@ class App:
             self._apis[connection.name] = build
             return build
 
+    @property
+    def hanging_sends(self) -> int:
+        """Sends of this process that were abandoned and have not come to an end."""
+        return self._abandoned.hanging
+
     def close(self) -> None:
         """Close what is kept between runs."""
         for sink in self._sinks.values():

@@ -169,8 +169,11 @@ class Budget:
             return self._take_alone(now)
         if granted == 0:
             return wait
-        self._left = granted - 1
         self._until = now + self._hold
+        if self._now() >= self._until:
+            # Storage took so long that the block is no longer ours to use.
+            return 0.01
+        self._left = granted - 1
         return 0.0
 
     def _take_block(self, now: float) -> tuple[int, float]:

@@ -35,6 +35,9 @@ from shared.subscription import SubscriptionKeeper
 
 logger = logging.getLogger("m365.collector")
 
+ORDERLY = frozenset({"deadline", "lease-lost"})
+"""Codes of what ends a run without anything being wrong; the next run, or another worker, goes on."""
+
 
 def run_feed(feed: Feed, parts: Parts, tuning: Tuning | None = None) -> RunSummary:
     """Run a feed once. Never raises for what can go wrong in a run: the summary says it.
@@ -95,7 +98,7 @@ class FeedRun:
             return
         self.summary.error = str(error)
         self.summary.error_code = error.code
-        orderly = isinstance(error, Throttled | RunStopped) or error.code == "deadline"
+        orderly = isinstance(error, Throttled | RunStopped) or error.code in ORDERLY
         self.summary.status = "incomplete" if orderly else "failed"
 
     def _run(self, runs: Runs) -> None:
@@ -198,6 +201,7 @@ class _Work:
             clock=parts.clock,
             stop=stop,
             on_new=self._take_up,
+            on_pending=self._submit_if_due,
         )
 
     def load(self) -> None:
@@ -266,10 +270,7 @@ class _Work:
 
     def _submit_pending(self) -> None:
         """Take up what earlier runs listed and did not finish, where it is due."""
-        now = self._clock.now()
         for day, entry in self._ledger.pending():
-            if entry.due(self._tuning.retry_base) > now:
-                continue
             content = Content(
                 id=entry.id,
                 uri=entry.uri or self._api.content_uri(entry.id),
@@ -277,6 +278,10 @@ class _Work:
                 expires=entry.expires,
                 day=day,
             )
+            self._submit_if_due(content, entry)
+
+    def _submit_if_due(self, content: Content, entry: Entry) -> None:
+        if entry.due(self._tuning.retry_base) <= self._clock.now():
             self._submit(content, entry)
 
     def _take_up(self, contents: list[Content]) -> None:
@@ -315,6 +320,13 @@ class _Work:
             logger.info("another worker has written this feed's state: %s", error)
         except CollectorError as error:
             self._problems.append(error)
+            return False
+        except Exception as error:
+            # Whatever went wrong here, what was acknowledged still has to be written down.
+            logger.exception("the run of %s could not end in order", self._feed.state_key)
+            self._problems.append(
+                Transient(f"internal error ({type(error).__name__})", code="internal")
+            )
             return False
         return True
 

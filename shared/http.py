@@ -135,6 +135,7 @@ class HttpClient:
         *,
         headers: Mapping[str, str],
         on_length: Callable[[int, bool], None] | None = None,
+        on_chunk: Callable[[], None] = lambda: None,
     ) -> Response:
         """Send one request and read the whole answer.
 
@@ -143,6 +144,7 @@ class HttpClient:
             url: an absolute URL of our origin.
             headers: sent as they are, with ``Accept-Encoding: gzip``.
             on_length: told the announced length (0: unknown) and whether it is compressed, before the body is read.
+            on_chunk: called after each piece of the body; may raise to end the reading.
 
         Raises:
             Permanent: a foreign URL or a redirect.
@@ -176,7 +178,7 @@ class HttpClient:
                 on_length(_length(answer.headers.get("Content-Length")), bool(encoding))
                 # Waiting for memory is our time, not the server's.
                 started = self._clock()
-            body = self._read(answer, started)
+            body = self._read(answer, started, on_chunk)
             if not body and answer.status_code != 200:
                 # Some servers label the missing body of a refusal; its status is what counts.
                 pass
@@ -195,7 +197,9 @@ class HttpClient:
         finally:
             answer.close()
 
-    def _read(self, answer: requests.Response, started: float) -> bytes:
+    def _read(
+        self, answer: requests.Response, started: float, on_chunk: Callable[[], None]
+    ) -> bytes:
         limits = self._limits
         chunks: list[bytes] = []
         size = 0
@@ -204,6 +208,7 @@ class HttpClient:
         try:
             # read1 hands over what has come; read would wait for a full chunk however slowly it drips.
             while chunk := answer.raw.read1(CHUNK, decode_content=False):
+                on_chunk()
                 chunks.append(chunk)
                 size += len(chunk)
                 now = self._clock()

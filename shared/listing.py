@@ -15,7 +15,7 @@ from shared.clock import ServiceClock
 from shared.errors import CollectorError, Permanent, Transient
 from shared.feed_ledger import FeedLedger
 from shared.gaps import Gaps
-from shared.ledger import Line, State
+from shared.ledger import Entry, Line, State
 from shared.sources.management_api import WINDOW_REFUSED, Content, ManagementApi
 from shared.stop import Stop
 from shared.windows import Window, plan
@@ -40,6 +40,7 @@ class Listing:
         clock: the service's time.
         stop: the end of the run.
         on_new: given the contents of a page that are new, once they are written down.
+        on_pending: given a content that is listed again and still pending, and what is known of it.
 
     Attributes:
         reached_now: whether everything up to now was listed.
@@ -58,6 +59,7 @@ class Listing:
         clock: ServiceClock,
         stop: Stop,
         on_new: Callable[[list[Content]], None],
+        on_pending: Callable[[Content, Entry], None],
     ) -> None:
         self._source = source
         self._run = run
@@ -68,6 +70,7 @@ class Listing:
         self._clock = clock
         self._stop = stop
         self._on_new = on_new
+        self._on_pending = on_pending
         self._unlisted = 0
         self.reached_now = False
         self.problems: list[CollectorError] = []
@@ -157,6 +160,9 @@ class Listing:
         known = [(c, self._ledger.entry(c.day, c.id)) for c in page]
         fresh = {content.id: content for content, entry in known if entry is None}
         self._ledger.write((c.day, self._listed_line(c)) for c in fresh.values())
+        for content, entry in known:
+            if entry is not None and not entry.terminal:
+                self._on_pending(content, entry)
         return list(fresh.values())
 
     def _listed_line(self, content: Content) -> Line:

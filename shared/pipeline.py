@@ -41,7 +41,7 @@ NOT_FOUND = frozenset({"AF20050", "http-404", "http-410"})
 EXPIRED = frozenset({"AF20051"})
 MALFORMED = frozenset({"AF20052"})
 NOT_RECORDS = "not-records"
-NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token"})
+NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token", "internal"})
 
 
 @dataclass(eq=False)

@@ -113,7 +113,7 @@ class Publisher(Generic[K]):
         abandoned: shared by the process.
         senders: connections used at the same time.
         patience: waits.
-        max_abandoned: hanging sends in the process beyond which the run ends.
+        max_abandoned: sends abandoned in this run, or hanging in the process, beyond which the run ends.
         on_failed: told the error for which the publisher gave up.
         clock: monotonic seconds.
     """
@@ -151,6 +151,7 @@ class Publisher(Generic[K]):
         self._stopped = False
         self.error: CollectorError | None = None
         self._cap = MAX_EVENTS
+        self.abandoned = 0
         self.batches = 0
         self.busy = 0
         self._slots: list[_Slot[K]] = []
@@ -431,6 +432,8 @@ class Publisher(Generic[K]):
         """Close a sender that failed, in a thread of its own since closing can hang."""
         sender, slot.sender = slot.sender, None
         if sender is not None:
+            if slot.abandoned:
+                sender.cut()
             threading.Thread(target=sender.close, name="closer", daemon=True).start()
 
     def _pause(self, seconds: float) -> None:
@@ -492,15 +495,17 @@ class Publisher(Generic[K]):
                 "Event Hubs did not answer a send in time", code="send-abandoned"
             )
             hanging = self._abandoned.add()
+            self.abandoned += 1
             if not self._stopped:
                 self._add_slot()
             self._lock.notify_all()
         logger.warning("a send of %d events hangs; it is abandoned and repeated", len(load))
         self._discard(slot)
-        if hanging > self._max_abandoned:
+        if max(hanging, self.abandoned) > self._max_abandoned:
             self._fail(
                 SinkError(
-                    f"{hanging} sends to Event Hubs hang in this process; the run ends",
+                    f"{self.abandoned} sends to Event Hubs hung in this run, {hanging} still hang in this process; "
+                    "the run ends",
                     code="send-abandoned",
                 )
             )

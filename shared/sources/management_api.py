@@ -28,6 +28,7 @@ from shared.errors import AuthError, Permanent, Throttled, Transient
 from shared.http import HttpClient, Response
 from shared.responses import error_code, error_for
 from shared.split import ErrorBody, split
+from shared.stop import RunStopped
 from shared.windows import Window, horizon
 
 logger = logging.getLogger("m365.management_api")
@@ -269,6 +270,7 @@ class ManagementApi:
             with_publisher(url, self._publisher),
             headers={"Authorization": f"Bearer {self._tokens.token()}"},
             on_length=reserve,
+            on_chunk=self._end_if_stopping,
         )
         self._clock.observe(answer.headers.get("Date"))
         if answer.status != 200:
@@ -277,6 +279,11 @@ class ManagementApi:
             # A 200 can carry an error object where an array was promised.
             raise error_for(answer.status, answer.headers, answer.body, self._clock.now())
         return answer
+
+    def _end_if_stopping(self) -> None:
+        if self._stopping():
+            # A body may drip for minutes; the next run asks for it again.
+            raise RunStopped("the run ended while a body was read", code="stopped")
 
 
 def with_publisher(url: str, publisher: str) -> str:

@@ -218,6 +218,9 @@ class MemorySender:
         assert isinstance(batch, MemoryBatch)
         self._sink.take(batch)
 
+    def cut(self) -> None:
+        pass
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -418,7 +421,7 @@ def test_more_hanging_sends_than_allowed_end_the_run_with_a_sink_error() -> None
         content = publisher.open("content")
         publisher.put(content, events("content", 3))
         publisher.end(content)
-        with pytest.raises(SinkError, match="4 sends to Event Hubs hang") as failure:
+        with pytest.raises(SinkError, match="4 sends to Event Hubs hung") as failure:
             publisher.close(10)
         assert failure.value.code == "send-abandoned"
         assert sink.sends <= 5

@@ -286,7 +286,7 @@ def test_more_hanging_sends_than_allowed_end_the_run_with_a_sink_error(rig: Rig)
         summary = run_in_time(rig, app, 12)
 
     assert (summary.status, summary.error_code) == ("failed", "send-abandoned")
-    assert "sends to Event Hubs hang" in summary.error
+    assert "sends to Event Hubs hung" in summary.error
     assert (summary.delivered, summary.pending) == (0, 20)
     assert (rig.delivered(), rig.events()) == (set(), [])
 
@@ -385,3 +385,17 @@ def eventually(holds: Callable[[], bool], *, seconds: float = 5.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_send_that_hangs_in_the_sdk_ends_once_its_connection_is_cut(rig: Rig) -> None:
+    rig.offer_many(4)
+    rig.hubs.faults.add(Fault(action="release"))
+
+    with collector(rig, senders=1, watchdog=1.5) as app:
+        summary = run_in_time(rig, app, 15)
+        deadline = time.monotonic() + 10
+        while app.hanging_sends and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+        assert (summary.status, app.hanging_sends) == ("succeeded", 0)
+    rig.assert_complete()

@@ -62,6 +62,7 @@ class Service:
         *,
         headers: dict[str, str],
         on_length: Callable[[int, bool], None] | None = None,
+        on_chunk: Callable[[], None] = lambda: None,
     ) -> Response:
         self.check(url)
         self.asked.append((method, url))
