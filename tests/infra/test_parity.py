@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from function_app import app
 from shared.settings import SETTINGS
 from tests.infra import bicep, terraform
 from tests.infra.conftest import VARIANTS
@@ -258,3 +259,14 @@ def test_both_languages_take_the_same_parameters_and_give_the_same_outputs(
     alone = PARAMETERS_OF_TERRAFORM - ({"cloud"} if folder == "main" else set())
     assert variables - alone == parameters - PARAMETERS_OF_BICEP
     assert outputs == {each.lower() for each in parsed["outputs"]}
+
+
+def test_every_setting_that_a_trigger_refers_to_is_set_by_both(planned: Plan) -> None:
+    """An unset ``%NAME%`` keeps the host from starting that trigger."""
+    bindings = [
+        binding for each in app.get_functions() for binding in each.get_bindings_dict()["bindings"]
+    ]
+    named = set(re.findall(r"%(\w+)%", str(bindings)))
+    assert len(named) >= 5
+    assert named <= set(bicep_settings())
+    assert named <= set(terraform_settings(planned("default")))

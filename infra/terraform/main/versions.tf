@@ -37,5 +37,15 @@ provider "azurerm" {
     "Microsoft.Web",
   ]
 
-  features {}
+  features {
+    resource_group {
+      # Azure puts rules of its own beside Application Insights, which would keep the group from being removed.
+      prevent_deletion_if_contains_resources = false
+    }
+
+    key_vault {
+      # Purge protection forbids it.
+      purge_soft_delete_on_destroy = false
+    }
+  }
 }
