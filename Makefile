@@ -28,7 +28,7 @@ test: lint node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)
 
-smoke: env  ## Check a deployment: make smoke ARGS="--resource-group rg-m365logs"
+smoke: env  ## Check a deployment: make smoke ARGS="--outputs outputs.json"
 	@$(PY) scripts/smoke.py $(ARGS)
 
 lint: env  ## Check style, format and types
