@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "infra" / "identity.sh"
 IDENTITY = "55555555-5555-5555-5555-555555555555"
 
 # Answers what the script asks, and writes down what it changes.
-AZ = """#!{python}
+AZ = """#!{python} -IS
 import json, re, sys
 from pathlib import Path
 book = Path({book!r})
