@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig test soak smoke lint settings clean env node iac
+.PHONY: help setup run rig bench test soak smoke lint settings clean env node iac
 
 PYTHON ?=
 ARGS ?=
@@ -21,6 +21,9 @@ run: node  ## Run the collector against a simulated tenant: make run ARGS="--con
 
 rig: node  ## Keep the local rig up and print the settings that reach it
 	@$(PY) -m local rig $(ARGS)
+
+bench: node  ## Measure how fast it is: make bench ARGS="--json"
+	@$(PY) -m local bench $(ARGS)
 
 test: lint node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 	@$(PY) -m pytest -q -n 2 --dist worksteal $(ARGS)

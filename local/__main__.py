@@ -1,4 +1,4 @@
-"""The command line of the local rig: `python -m local run` and `python -m local rig`."""
+"""The command line of the local rig: `python -m local run`, `python -m local rig` and `python -m local bench`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from local.azurite import NotInstalledError
+from local.bench.command import ABOUT, add_options, bench
+from local.bench.process import BenchError
 from local.host_process import HostError
 from local.profiles import PROFILES, Profile, read_profile
 from local.report import print_json, print_report
@@ -32,6 +34,7 @@ Run the collector on this machine, with no Azure.
   run   collect everything a simulated Microsoft 365 tenant has, show how it goes, and prove that it arrived;
         or, with a local settings file, collect from a real tenant
   rig   keep the simulated tenant, the Event Hubs stand-in and Azurite up, for `func start` or a debugger
+  bench measure how fast it is, beside the least that has to be done and what one would write first
 """
 
 
@@ -39,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = _parser().parse_args(argv)
     try:
-        return _run(options) if options.command == "run" else _rig(options)
+        return {"run": _run, "rig": _rig, "bench": bench}[options.command](options)
     except KeyboardInterrupt:
         print("\nInterrupted; everything that was started has ended.", file=sys.stderr)
         return INTERRUPTED
     except (ConfigError, ValueError) as error:
         print(f"{error}", file=sys.stderr)
         return USAGE
-    except (ChildError, HostError, NotInstalledError, CollectorError) as error:
+    except (ChildError, HostError, BenchError, NotInstalledError, CollectorError) as error:
         print(f"{error}", file=sys.stderr)
         return DIFFERS
 
@@ -145,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,rig}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,rig,bench}")
     profiles = "\n".join(f"  {name:8}{each.help}" for name, each in PROFILES.items())
     for name, words in (("run", "collect, show, prove"), ("rig", "keep the rig up")):
         command = commands.add_parser(
@@ -157,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         _add_tenant_options(command)
         (_add_run_options if name == "run" else _add_rig_options)(command)
+    add_options(commands.add_parser("bench", help="measure how fast it is", description=ABOUT))
     return parser
 
 

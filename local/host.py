@@ -1,15 +1,17 @@
 """The collector's process: takes the place of the Functions host around the real function app.
 
-`python -m local.host` imports `function_app`, as the platform does, and calls its timer functions for the sources that
-the settings in its environment enable. It is steered by JSON lines on standard input: `{"do": "round"}` calls them all
-once, at the same time; `{"do": "end"}` and the end of the input end the process. On standard output it answers with
-JSON lines whose `event` is `ready`, `progress` (a growing run summary), `summary` (a complete one), `failed` (a
-function raised), `round` (all functions have returned) or `ended`. Everything that is logged goes to standard error.
+`python -m local.host` lets Microsoft's own Functions runtime index `function_app` and run its timer functions for the
+sources that the settings in its environment enable. It is steered by JSON lines on standard input: `{"do": "round"}`
+runs them all once, at the same time; `{"do": "end"}` and the end of the input end the process. On standard output it
+answers with JSON lines whose `event` is `ready`, `progress` (a growing run summary), `summary` (a complete one),
+`failed` (a function raised), `round` (all functions have returned) or `ended`. Everything that is logged goes to
+standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import logging
 import os
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import shared.app
+from local import worker
 from shared.errors import ConfigError
 from shared.runs import RunSummary
 from shared.settings import SETTING_NAMES, SOURCES, Settings, load
@@ -32,7 +35,8 @@ from shared.sinks import FileSink
 
 PROGRESS_EVERY_S = 0.2
 
-Timer = Callable[[Any], None]
+Timer = Callable[[], None]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,15 +74,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def timer_functions(settings: Settings) -> dict[str, Timer]:
-    """The app's own timer functions, by name, for every source that a connection has switched on."""
+    """The app's timer functions, by name, for every source that a connection has switched on.
+
+    Where Microsoft's own runtime is installed (Python 3.13) it indexes the app and runs them, as in Azure; elsewhere
+    they are called as they are.
+    """
+    wanted = {SETTING_NAMES[each].lower() for each in SOURCES if settings.connections_for(each)}
+    found = _through_runtime() if worker.available() else _called_as_they_are()
+    return {name: call for name, call in found.items() if name in wanted}
+
+
+def _through_runtime() -> dict[str, Timer]:
+    runtime = worker.Worker(ROOT)
+    functions = runtime.load()
+    threading.Thread(target=runtime.loop.run_forever, name="runtime", daemon=True).start()
+
+    def timer(function: worker.Function) -> Timer:
+        def run() -> None:
+            asyncio.run_coroutine_threadsafe(runtime.invoke_timer(function), runtime.loop).result()
+
+        return run
+
+    return {function.name: timer(function) for function in functions}
+
+
+def _called_as_they_are() -> dict[str, Timer]:
+    from azure.functions.timer import TimerRequest
+
     import function_app
 
-    wanted = {SETTING_NAMES[each].lower() for each in SOURCES if settings.connections_for(each)}
-    found: dict[str, Timer] = {
-        str(function.get_function_name()): function.get_user_function()
+    def timer(call: Callable[[TimerRequest], None]) -> Timer:
+        return lambda: call(TimerRequest(past_due=False))
+
+    return {
+        str(function.get_function_name()): timer(function.get_user_function())
         for function in function_app.app.get_functions()
     }
-    return {name: call for name, call in found.items() if name in wanted}
 
 
 def peak_memory_mb() -> float:
@@ -147,11 +178,9 @@ class _Reporter:
 
 
 def _run_round(timers: dict[str, Timer], speak: _Speaker) -> None:
-    from azure.functions.timer import TimerRequest
-
     def call(name: str) -> None:
         try:
-            timers[name](TimerRequest(past_due=False))
+            timers[name]()
         except Exception as error:  # noqa: BLE001 - the platform, too, logs whatever a function raises and goes on
             speak("failed", function=name, error=f"{error}" or type(error).__name__)
 

@@ -1,0 +1,66 @@
+"""``python -m local bench``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from local.bench.figures import figures_of
+from local.bench.measure import run
+from local.bench.show import Steps, print_table, write_into
+from local.bench.sizes import DEFAULT, QUICK
+
+ABOUT = """\
+Measure the collector end to end on the local rig, beside the bare ceiling (fetch, split, send pre-encoded) and the
+obvious loop (json, EventData, no state), in one go and in turns. Takes about four minutes; best with nothing else
+running. Nothing passes or fails by its speed.\
+"""
+
+
+WIDTH = 110
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a parser."""
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke test with next to no data; no figures"
+    )
+    parser.add_argument("--repeats", type=_positive, metavar="N", help="measurements of each kind")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="put the table into a Markdown file, too"
+    )
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measure and print; returns the exit status.
+
+    Raises:
+        BenchError: a measurement gives no figure.
+        ChildError: a server of the rig did not come up.
+    """
+    sizes = QUICK if options.quick else DEFAULT
+    if options.repeats:
+        sizes = replace(sizes, repeats=options.repeats)
+    with Steps(Console(stderr=True)) as steps:
+        figures = figures_of(run(sizes, steps), sizes)
+    if options.json:
+        print(json.dumps(figures.as_json(), indent=2))
+    else:
+        # What is not a terminal has no width to keep to.
+        known = Console()
+        print_table(figures, known if known.is_terminal else Console(width=WIDTH))
+    if options.write is not None:
+        write_into(options.write, figures)
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
