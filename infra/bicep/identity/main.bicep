@@ -96,8 +96,9 @@ resource trust 'Microsoft.Graph/applications/federatedIdentityCredentials@v1.0' 
   audiences: ['api://AzureADTokenExchange']
 }
 
-// The APIs' own service principals in this tenant. Most tenants have them; one that has not gets them.
-resource api 'Microsoft.Graph/servicePrincipals@v1.0' = [for each in apisUsed: {
+// The APIs' own service principals in this tenant. They are Microsoft's and everybody's, so they are looked up and never
+// changed. A tenant that lacks one: az ad sp create --id <the API's id above>.
+resource api 'Microsoft.Graph/servicePrincipals@v1.0' existing = [for each in apisUsed: {
   appId: apis[each]
 }]
 

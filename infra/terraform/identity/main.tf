@@ -99,12 +99,12 @@ resource "azuread_application_certificate" "main" {
   }
 }
 
-# The APIs' own service principals in this tenant. Most tenants have them; one that has not gets them.
-resource "azuread_service_principal" "api" {
+# The APIs' own service principals in this tenant. They are Microsoft's and everybody's, so they are looked up and never
+# made: what Terraform makes it also removes. A tenant that lacks one: az ad sp create --id <the API's id above>.
+data "azuread_service_principal" "api" {
   for_each = local.apis_used
 
-  client_id    = local.apis[each.key]
-  use_existing = true
+  client_id = local.apis[each.key]
 }
 
 # Without it, message trace answers 401. It takes hours until Exchange knows of it.
@@ -120,7 +120,7 @@ resource "azuread_app_role_assignment" "main" {
 
   app_role_id         = each.value.id
   principal_object_id = local.principal_id
-  resource_object_id  = azuread_service_principal.api[each.value.api].object_id
+  resource_object_id  = data.azuread_service_principal.api[each.value.api].object_id
 }
 
 resource "azuread_directory_role" "global_reader" {
