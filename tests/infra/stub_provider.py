@@ -25,9 +25,9 @@ from tf.gen import tfplugin_pb2 as messages
 from tf.gen import tfplugin_pb2_grpc as services
 
 ADDRESSES = {
-    "azurerm": "registry.terraform.io/hashicorp/azurerm",
-    "azuread": "registry.terraform.io/hashicorp/azuread",
-    "azapi": "registry.terraform.io/azure/azapi",
+    "azurerm": "hashicorp/azurerm",
+    "azuread": "hashicorp/azuread",
+    "azapi": "azure/azapi",
 }
 UNKNOWN = msgpack.ExtType(0, b"\x00")
 PLACEHOLDER = "22222222-2222-2222-2222-222222222222"
