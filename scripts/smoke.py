@@ -224,6 +224,8 @@ def deployment_from(options: Mapping[str, str], outputs: Mapping[str, Any]) -> D
         LookupError: naming everything that was found nowhere.
     """
     values, missing = {}, []
+    # Azure Resource Manager gives the names of outputs back in a spelling of its own.
+    outputs = {name.lower(): each for name, each in outputs.items()}
     for name in Deployment.__dataclass_fields__:
         found = options.get(name) or outputs.get(name, {}).get("value")
         found = found or os.environ.get(name.upper()) or os.environ.get(f"AZURE_{name.upper()}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -145,9 +144,10 @@ def test_a_refusal_of_azure_is_shown_and_does_not_end_the_check(cloud: Cloud) ->
     assert [answer.ok for answer in answers] == [False, True, False]
 
 
-def test_it_reads_the_outputs_of_terraform(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spelt", [str.lower, str.upper], ids=["terraform", "bicep"])
+def test_it_reads_the_outputs_of_both_languages(spelt: Callable[[str], str]) -> None:
     names = set(Deployment.__dataclass_fields__) - {"subscription_id"}
-    outputs = {name: {"value": f"/subscriptions/{name}"} for name in names}
+    outputs = {spelt(name): {"value": f"/subscriptions/{name}"} for name in names}
     found = deployment_from({}, outputs)
     assert found.function_app_name == "/subscriptions/function_app_name"
     assert found.subscription_id == "workspace_id"
