@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig bench test soak lint settings clean env node
+.PHONY: help setup run rig bench test soak smoke lint settings clean env node iac
 
 PYTHON ?=
 ARGS ?=
@@ -14,7 +14,7 @@ CODE := $(wildcard function_app.py functions shared local scripts tests)
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: node  ## Make or refresh .venv and .cache (the other targets do it by themselves)
+setup: node iac  ## Make or refresh .venv and .cache (the other targets do it by themselves)
 
 run: node  ## Run the collector against a simulated tenant: make run ARGS="--contents 100"
 	@$(PY) -m local run $(ARGS)
@@ -25,11 +25,14 @@ rig: node  ## Keep the local rig up and print the settings that reach it
 bench: node  ## Measure how fast it is: make bench ARGS="--json"
 	@$(PY) -m local bench $(ARGS)
 
-test: lint node  ## Lint, type-check and test: make test ARGS="-k tether"
+test: lint node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 	@$(PY) -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)
+
+smoke: env  ## Check a deployment: make smoke ARGS="--outputs outputs.json"
+	@$(PY) scripts/smoke.py $(ARGS)
 
 lint: env  ## Check style, format and types
 	@$(PY) -m ruff check --quiet .
@@ -97,4 +100,16 @@ node: env
 	(cd .cache/node && PATH="$$wheel/bin:$$PATH" node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci \
 		--ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error >npm.log 2>&1) \
 		|| { cat .cache/node/npm.log >&2; exit 1; }; \
+	echo "$$wanted" >$$stamp
+
+# What the offline checks of infra/ read: schemas and models out of wheels, and the few packages that read them.
+iac: env
+	@set -eu; python=$(PY); $(take_turns); stamp=.cache/infra/ready; \
+	wanted="$$($(PY) -V) $$(cat tests/infra/requirements.txt tests/infra/wheels.txt | cksum)"; \
+	if [ "$$(cat $$stamp 2>/dev/null)" = "$$wanted" ]; then exit 0; fi; \
+	echo "Setting up the checks of infra/ (once, about twenty seconds) ..."; \
+	rm -rf .cache/infra; mkdir -p .cache/infra; \
+	pip="$(PY) -m pip --no-input --disable-pip-version-check --quiet --quiet"; \
+	$$pip install --no-deps --target .cache/infra/site -r tests/infra/requirements.txt; \
+	$$pip download --no-deps --dest .cache/infra/wheels -r tests/infra/wheels.txt; \
 	echo "$$wanted" >$$stamp

@@ -1,0 +1,129 @@
+# What holds when it is applied, with every cloud mocked: terraform test.
+
+mock_provider "azurerm" {
+  mock_data "azurerm_client_config" {
+    defaults = {
+      tenant_id = "22222222-2222-2222-2222-222222222222"
+    }
+  }
+
+  mock_resource "azurerm_eventhub_namespace" {
+    defaults = {
+      id = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg/providers/Microsoft.EventHub/namespaces/made"
+      identity = {
+        principal_id = "33333333-3333-3333-3333-333333333333"
+      }
+    }
+  }
+
+  mock_resource "azurerm_user_assigned_identity" {
+    defaults = {
+      client_id    = "44444444-4444-4444-4444-444444444444"
+      principal_id = "55555555-5555-5555-5555-555555555555"
+    }
+  }
+}
+
+mock_provider "azapi" {}
+
+mock_provider "azuread" {
+  mock_resource "azuread_application" {
+    defaults = {
+      client_id = "66666666-6666-6666-6666-666666666666"
+    }
+  }
+}
+
+variables {
+  subscription_id = "11111111-1111-1111-1111-111111111111"
+}
+
+run "default" {
+  assert {
+    condition     = output.client_id == ""
+    error_message = "Nothing is registered unless it is asked for."
+  }
+
+  assert {
+    condition     = local.settings["M365_IDENTITY_CLIENT_ID"] == "44444444-4444-4444-4444-444444444444"
+    error_message = "The app has to know its identity."
+  }
+
+  assert {
+    condition     = length(azurerm_key_vault.main) == 0 && length(azurerm_private_endpoint.main) == 0
+    error_message = "No vault and no private endpoint unless they are asked for."
+  }
+}
+
+run "everything_at_once" {
+  variables {
+    register_application = true
+  }
+
+  assert {
+    condition     = output.client_id == "66666666-6666-6666-6666-666666666666"
+    error_message = "The app registration's client id has to reach the output."
+  }
+
+  assert {
+    condition     = local.settings["M365_CLIENT_ID"] == "66666666-6666-6666-6666-666666666666"
+    error_message = "The app registration's client id has to reach the app."
+  }
+}
+
+run "private" {
+  variables {
+    private_network = true
+    credential      = "certificate"
+  }
+
+  assert {
+    condition     = length(azurerm_private_endpoint.main) == 7
+    error_message = "Storage, Event Hubs and the vault each need their private endpoints."
+  }
+
+  assert {
+    condition     = !azurerm_storage_account.state.public_network_access_enabled
+    error_message = "State must be closed to the Internet."
+  }
+}
+
+run "network_of_ones_own" {
+  variables {
+    private_network    = true
+    app_subnet_id      = "/subscriptions/s/resourceGroups/n/providers/Microsoft.Network/virtualNetworks/v/subnets/app"
+    endpoint_subnet_id = "/subscriptions/s/resourceGroups/n/providers/Microsoft.Network/virtualNetworks/v/subnets/endpoints"
+  }
+
+  assert {
+    condition     = length(azurerm_virtual_network.main) == 0 && length(azurerm_private_dns_zone.main) == 0
+    error_message = "Where there is a network, none is made."
+  }
+}
+
+run "existing_namespace" {
+  variables {
+    existing_eventhub_namespace_id = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/siem/providers/Microsoft.EventHub/namespaces/theirs"
+  }
+
+  assert {
+    condition     = output.eventhub_namespace == "theirs.servicebus.windows.net"
+    error_message = "The app has to send to the namespace that is given."
+  }
+
+  assert {
+    condition     = length(azurerm_eventhub_namespace.main) == 0
+    error_message = "No second namespace is made."
+  }
+}
+
+run "no_capture_into_somebody_elses_namespace" {
+  command = plan
+
+  variables {
+    capture                        = true
+    existing_eventhub_namespace_id = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/siem/providers/Microsoft.EventHub/namespaces/theirs"
+  }
+
+  expect_failures = [var.capture]
+}

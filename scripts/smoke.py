@@ -1,0 +1,279 @@
+"""The smoke check after a deployment: is it running, has it collected, has an event arrived?
+
+It asks Azure Resource Manager and the log, with the rights of whoever is signed in (``az login``; Reader on the
+resource group is enough, synchronising triggers needs Website Contributor). Each step waits until it is true or time is
+up, and then says what is missing and what to do about it. Exit code 0 only when everything is there.
+
+What to check comes from options, else from a file of outputs (``terraform output -json``), else from the environment,
+where azd puts the outputs of the template.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT = (5, 60)
+WEB = "2024-04-01"
+METRICS = "2023-10-01"
+
+RUNS = """AppTraces
+| where TimeGenerated > ago(2h) and Message startswith 'feed_run {'
+| extend run = parse_json(substring(Message, 9))
+| summarize arg_max(TimeGenerated, run) by source = tostring(run.source)
+| project source, status = tostring(run.status), delivered = tolong(run.delivered), error = tostring(run.error)"""
+FAILURES = """union AppExceptions, AppTraces
+| where TimeGenerated > ago(2h) and SeverityLevel >= 3
+| project TimeGenerated, text = coalesce(column_ifexists('OuterMessage', ''), Message)
+| top 3 by TimeGenerated desc"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """What is checked."""
+
+    subscription_id: str
+    resource_group_name: str
+    function_app_name: str
+    eventhub_namespace_id: str
+    audit_hub_name: str
+    workspace_id: str
+
+    @property
+    def app_id(self) -> str:
+        """Resource id of the function app."""
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group_name}"
+            f"/providers/Microsoft.Web/sites/{self.function_app_name}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a step found: whether it is true now, and in words."""
+
+    ok: bool
+    text: str
+
+
+class Azure:
+    """Azure's answers.
+
+    Args:
+        token: gives a bearer token for a scope.
+        management: root of Azure Resource Manager.
+        logs: root of the log query API.
+    """
+
+    def __init__(
+        self,
+        token: Callable[[str], str],
+        *,
+        management: str = "https://management.azure.com",
+        logs: str = "https://api.loganalytics.io",
+    ) -> None:
+        self._token = token
+        self._management = management
+        self._logs = logs
+        self._session = requests.Session()
+
+    def manage(self, method: str, path: str, **parameters: str) -> dict[str, Any]:
+        """Call Azure Resource Manager."""
+        return self._call(method, self._management, path, parameters, None)
+
+    def query(self, workspace_id: str, text: str) -> list[dict[str, Any]]:
+        """Ask the log; one row a mapping."""
+        answer = self._call("POST", self._logs, f"/v1{workspace_id}/query", {}, {"query": text})
+        table = answer["tables"][0]
+        names = [column["name"] for column in table["columns"]]
+        return [dict(zip(names, row, strict=True)) for row in table["rows"]]
+
+    def _call(
+        self, method: str, root: str, path: str, parameters: Mapping[str, str], body: object
+    ) -> dict[str, Any]:
+        answer = self._session.request(
+            method,
+            root + path,
+            params=parameters,
+            json=body,
+            headers={"Authorization": f"Bearer {self._token(f'{root}/.default')}"},
+            timeout=TIMEOUT,
+        )
+        if answer.status_code >= 400:
+            raise requests.HTTPError(
+                f"{method} {path}: HTTP {answer.status_code}: {answer.text[:300]}"
+            )
+        return dict(answer.json()) if answer.content else {}
+
+
+def triggers(azure: Azure, deployment: Deployment) -> Answer:
+    """Every timer is known to the platform, which then starts it on time."""
+    path = deployment.app_id
+    state = azure.manage("GET", path, **{"api-version": WEB})["properties"]["state"]
+    if state != "Running":
+        return Answer(
+            ok=False, text=f"the function app is {state}: start it (az functionapp start)"
+        )
+    azure.manage("POST", f"{path}/host/default/sync", **{"api-version": WEB})
+    listed = azure.manage("GET", f"{path}/functions", **{"api-version": WEB})["value"]
+    found = {each["name"].rpartition("/")[2] for each in listed}
+    missing = sorted(expected_functions() - found)
+    if missing:
+        what = "no function at all" if not found else f"not {', '.join(missing)}"
+        return Answer(
+            ok=False,
+            text=f"the platform knows {what}: the code is not deployed, or the app does not start. "
+            "Look at the deployment's log, and at the log stream for an error while importing",
+        )
+    return Answer(ok=True, text=f"{len(found)} functions")
+
+
+def first_run(azure: Azure, deployment: Deployment) -> Answer:
+    """At least one feed has run, and none failed."""
+    rows = azure.query(deployment.workspace_id, RUNS)
+    if not rows:
+        failures = azure.query(deployment.workspace_id, FAILURES)
+        last = f" Last error: {failures[0]['text'][:500]}" if failures else ""
+        return Answer(
+            ok=False,
+            text="no run yet; timers fire every ten minutes, and the log is up to five minutes behind."
+            + last,
+        )
+    failed = [f"{row['source']}: {row['error']}" for row in rows if row["status"] == "failed"]
+    if failed:
+        return Answer(ok=False, text="; ".join(failed))
+    return Answer(ok=True, text=", ".join(f"{row['source']} {row['status']}" for row in rows))
+
+
+def first_event(azure: Azure, deployment: Deployment) -> Answer:
+    """An event has arrived in the hub."""
+    now = datetime.now(UTC)
+    answer = azure.manage(
+        "GET",
+        f"{deployment.eventhub_namespace_id}/providers/Microsoft.Insights/metrics",
+        **{
+            "api-version": METRICS,
+            "metricnames": "IncomingMessages",
+            "aggregation": "Total",
+            "interval": "PT1H",
+            "timespan": f"{_text(now - timedelta(hours=6))}/{_text(now)}",
+            "$filter": f"EntityName eq '{deployment.audit_hub_name}'",
+        },
+    )
+    total = sum(
+        point.get("total") or 0
+        for metric in answer["value"]
+        for series in metric["timeseries"]
+        for point in series["data"]
+    )
+    if not total:
+        return Answer(
+            ok=False,
+            text=f"nothing in {deployment.audit_hub_name} yet. A subscription that was only just started delivers "
+            "within 12 hours; auditing has to be on in the tenant (docs/registration.md, step 8)",
+        )
+    return Answer(ok=True, text=f"{total:.0f} events in {deployment.audit_hub_name}")
+
+
+STEPS: tuple[tuple[str, Callable[[Azure, Deployment], Answer]], ...] = (
+    ("triggers are synchronised", triggers),
+    ("a first run is in the log", first_run),
+    ("a first event is in the hub", first_event),
+)
+
+
+def check(
+    azure: Azure, deployment: Deployment, *, wait: float, pause: float = 15
+) -> Iterator[tuple[str, Answer]]:
+    """Go through the steps, each until it is true or ``wait`` seconds in all have passed."""
+    end = time.monotonic() + wait
+    for name, step in STEPS:
+        while True:
+            try:
+                answer = step(azure, deployment)
+            except requests.RequestException as error:
+                answer = Answer(ok=False, text=f"Azure did not answer as expected: {error}")
+            if answer.ok or time.monotonic() + pause > end:
+                break
+            time.sleep(pause)
+        yield name, answer
+
+
+def expected_functions() -> set[str]:
+    """The timers, by the schedules in the sample file."""
+    sample = json.loads((ROOT / "local.settings.sample.json").read_text())
+    ending = "_SCHEDULE"
+    return {name.removesuffix(ending).lower() for name in sample["Values"] if name.endswith(ending)}
+
+
+def deployment_from(options: Mapping[str, str], outputs: Mapping[str, Any]) -> Deployment:
+    """Put together what is checked.
+
+    Raises:
+        LookupError: naming everything that was found nowhere.
+    """
+    values, missing = {}, []
+    # Azure Resource Manager gives the names of outputs back in a spelling of its own.
+    outputs = {name.lower(): each for name, each in outputs.items()}
+    for name in Deployment.__dataclass_fields__:
+        found = options.get(name) or outputs.get(name, {}).get("value")
+        found = found or os.environ.get(name.upper()) or os.environ.get(f"AZURE_{name.upper()}")
+        values[name] = str(found or "")
+    if not values["subscription_id"]:
+        values["subscription_id"] = (values["workspace_id"].split("/") + ["", "", ""])[2]
+    missing = [f"--{name.replace('_', '-')}" for name, value in values.items() if not value]
+    if missing:
+        raise LookupError(
+            f"not known: {', '.join(missing)}. Give them as options, or --outputs with the file that "
+            "'terraform output -json' wrote, or run it in an azd environment"
+        )
+    return Deployment(**values)
+
+
+def _text(when: datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the check from the command line."""
+    parser = argparse.ArgumentParser(description="Check a deployment.")
+    for name in Deployment.__dataclass_fields__:
+        parser.add_argument(f"--{name.replace('_', '-')}", default="")
+    parser.add_argument("--outputs", type=Path, help="what 'terraform output -json' printed")
+    parser.add_argument("--wait-minutes", type=float, default=20)
+    options = parser.parse_args(arguments)
+    outputs = json.loads(options.outputs.read_text()) if options.outputs else {}
+    try:
+        deployment = deployment_from(vars(options), outputs)
+    except LookupError as error:
+        print(error, file=sys.stderr)
+        return 2
+    from azure.identity import DefaultAzureCredential
+
+    credential = DefaultAzureCredential()
+    azure = Azure(lambda scope: credential.get_token(scope).token)
+    return report(check(azure, deployment, wait=options.wait_minutes * 60))
+
+
+def report(found: Iterator[tuple[str, Answer]]) -> int:
+    """Print each step as it ends; the exit code."""
+    all_ok = True
+    for name, answer in found:
+        print(f"{'ok     ' if answer.ok else 'MISSING'} {name}: {answer.text}", flush=True)
+        all_ok &= answer.ok
+    return 0 if all_ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

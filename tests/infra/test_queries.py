@@ -1,0 +1,125 @@
+"""Alerts and workbook ask for what the functions log: table, fields, words and codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.runs import RunSummary
+
+ROOT = Path(__file__).resolve().parents[2]
+ALERTS: list[dict[str, Any]] = json.loads((ROOT / "infra" / "alerts.json").read_text())
+WORKBOOK: dict[str, Any] = json.loads((ROOT / "infra" / "workbook.json").read_text())
+
+QUERIES = [
+    *(pytest.param("\n".join(each["query"]), id=each["name"]) for each in ALERTS),
+    *(
+        pytest.param(item["content"]["query"], id=f"workbook {item['name']}")
+        for item in WORKBOOK["items"]
+        if item["type"] == 3
+    ),
+]
+OF_RUNS = [each for each in QUERIES if "AppTraces" in str(each.values[0])]
+
+PREFIX = "feed_run "
+LOGGED = {each.name for each in fields(RunSummary)} - {"days"}
+STATUSES = {"running", "succeeded", "incomplete", "skipped", "failed"}
+
+
+def _code() -> str:
+    return "\n".join(path.read_text() for path in (ROOT / "shared").rglob("*.py"))
+
+
+@pytest.mark.parametrize("query", OF_RUNS)
+def test_a_query_reads_the_run_line_and_fields_that_are_in_it(query: str) -> None:
+    assert f"where Message startswith '{PREFIX}{{'" in query
+    assert f"parse_json(substring(Message, {len(PREFIX)}))" in query
+    assert set(re.findall(r"\brun\.(\w+)", query)) <= LOGGED
+
+
+@pytest.mark.parametrize("query", OF_RUNS)
+def test_a_query_knows_the_statuses_that_there_are(query: str) -> None:
+    compared = re.findall(r"\bstatus\)? (?:==|!=) '(\w+)'", query)
+    compared += [
+        word
+        for group in re.findall(r"\bstatus\)? in \(([^)]*)\)", query)
+        for word in re.findall(r"'(\w+)'", group)
+    ]
+    assert set(compared) <= STATUSES
+    assert all(f'"{status}"' in _code() for status in STATUSES)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_is_balanced(query: str) -> None:
+    bare = re.sub(r"'[^']*'", "''", query)
+    assert bare.count("(") == bare.count(")")
+    assert query.count("'") % 2 == 0
+
+
+def test_the_codes_that_alerts_look_for_are_raised_somewhere() -> None:
+    code = _code()
+    text = json.dumps(ALERTS)
+    for wanted in (
+        "sink-throttled",
+        "send-abandoned",
+        "no-acknowledgement",
+        "subscription-disabled",
+    ):
+        assert wanted in text
+        assert f'"{wanted}"' in code
+    assert 'code=f"AADSTS{code}"' in code
+
+
+def test_the_line_is_logged_as_the_queries_expect_it() -> None:
+    assert (
+        'logger.log(level, "feed_run %s", summary.log_line())'
+        in (ROOT / "shared" / "app.py").read_text()
+    )
+    summary = RunSummary(
+        connection="c",
+        tenant_id="t",
+        source="Audit.General",
+        run="r",
+        started="2026-01-01T00:00:00Z",
+    )
+    line = json.loads(summary.log_line())
+    assert set(line) == LOGGED
+
+
+def test_run_lines_are_never_sampled_away() -> None:
+    host = json.loads((ROOT / "host.json").read_text())
+    sampling = host["logging"]["applicationInsights"]["samplingSettings"]
+    assert "Trace" in sampling["excludedTypes"].split(";")
+    assert host["logging"]["logLevel"]["Function"] == "Information"
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda each: each["name"])
+def test_an_alert_says_what_to_do_and_gives_its_dimensions(alert: dict[str, Any]) -> None:
+    assert 0 <= alert["severity"] <= 4
+    assert len(alert["description"]) > 60
+    last = alert["query"][-1]
+    summarised = any("by connection, source" in line for line in alert["query"])
+    assert "source" in last or summarised
+    assert set(re.findall(r"\{(\w+)\}", json.dumps(alert))) <= {
+        "freshMinutes",
+        "lagMinutes",
+        "sources",
+    }
+
+
+def test_every_alert_that_is_promised_is_there() -> None:
+    assert [each["name"] for each in ALERTS] == [
+        "feed-silent",
+        "loss-or-gap",
+        "dead-letters",
+        "lag",
+        "throttled",
+        "hub-refusing",
+        "credential-refused",
+        "subscription-off",
+    ]

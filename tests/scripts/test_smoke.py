@@ -1,0 +1,160 @@
+"""The smoke check against a stand-in for Azure's two APIs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote_plus
+
+import pytest
+
+from scripts.smoke import (
+    Answer,
+    Azure,
+    Deployment,
+    check,
+    deployment_from,
+    expected_functions,
+    main,
+)
+
+DEPLOYMENT = Deployment(
+    subscription_id="s",
+    resource_group_name="rg",
+    function_app_name="func",
+    eventhub_namespace_id="/subscriptions/s/resourceGroups/rg/providers/Microsoft.EventHub/namespaces/ns",
+    audit_hub_name="m365-audit",
+    workspace_id="/subscriptions/s/resourceGroups/rg/providers/Microsoft.OperationalInsights/workspaces/log",
+)
+
+
+@dataclass
+class Cloud:
+    """What the stand-in answers, and what it was asked."""
+
+    root: str = ""
+    state: str = "Running"
+    functions: list[str] = field(default_factory=lambda: sorted(expected_functions()))
+    runs: list[list[Any]] = field(default_factory=lambda: [["Audit.General", "succeeded", 3, ""]])
+    failures: list[list[Any]] = field(default_factory=list)
+    events: float = 7
+    asked: list[str] = field(default_factory=list)
+
+    def check(self) -> list[Answer]:
+        azure = Azure(lambda scope: "token", management=self.root, logs=self.root)
+        return [answer for _, answer in check(azure, DEPLOYMENT, wait=0)]
+
+    def answer(self, path: str, body: str) -> Any:
+        if path.endswith("/sync"):
+            return None
+        if "/functions?" in path:
+            return {"value": [{"name": f"func/{name}"} for name in self.functions]}
+        if "/metrics?" in path:
+            return {"value": [{"timeseries": [{"data": [{"total": self.events}, {}]}]}]}
+        if path.endswith("/query"):
+            runs = "feed_run" in body
+            names = ["source", "status", "delivered", "error"] if runs else ["at", "text"]
+            rows = self.runs if runs else self.failures
+            return {"tables": [{"columns": [{"name": name} for name in names], "rows": rows}]}
+        return {"properties": {"state": self.state}}
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    cloud = Cloud()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            path = unquote_plus(self.path)
+            cloud.asked.append(f"{self.command} {path}")
+            answer = cloud.answer(path, body)
+            data = b"" if answer is None else json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_POST = do_GET
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    cloud.root = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield cloud
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_healthy_deployment_passes_every_step(cloud: Cloud) -> None:
+    assert [answer.ok for answer in cloud.check()] == [True, True, True]
+    assert any(each.startswith("POST") and "/host/default/sync" in each for each in cloud.asked)
+    assert any("EntityName eq 'm365-audit'" in each for each in cloud.asked)
+
+
+def test_it_names_a_function_that_is_not_there(cloud: Cloud) -> None:
+    cloud.functions = cloud.functions[1:]
+    first = cloud.check()[0]
+    assert not first.ok
+    assert sorted(expected_functions())[0] in first.text
+
+
+def test_it_says_that_the_app_is_stopped(cloud: Cloud) -> None:
+    cloud.state = "Stopped"
+    assert "az functionapp start" in cloud.check()[0].text
+
+
+def test_it_shows_the_last_error_where_nothing_has_run(cloud: Cloud) -> None:
+    cloud.runs = []
+    cloud.failures = [["now", "the configuration has 1 problem"]]
+    second = cloud.check()[1]
+    assert not second.ok
+    assert "the configuration has 1 problem" in second.text
+
+
+def test_it_shows_why_a_feed_failed(cloud: Cloud) -> None:
+    cloud.runs.append(["Audit.Exchange", "failed", 0, "the client secret has expired"])
+    second = cloud.check()[1]
+    assert not second.ok
+    assert second.text == "Audit.Exchange: the client secret has expired"
+
+
+def test_it_says_how_long_a_new_subscription_takes(cloud: Cloud) -> None:
+    cloud.events = 0
+    assert "12 hours" in cloud.check()[2].text
+
+
+def test_a_refusal_of_azure_is_shown_and_does_not_end_the_check(cloud: Cloud) -> None:
+    answers = [
+        answer
+        for _, answer in check(
+            Azure(lambda scope: "token", management=f"{cloud.root[:-1]}0", logs=cloud.root),
+            DEPLOYMENT,
+            wait=0,
+        )
+    ]
+    assert [answer.ok for answer in answers] == [False, True, False]
+
+
+@pytest.mark.parametrize("spelt", [str.lower, str.upper], ids=["terraform", "bicep"])
+def test_it_reads_the_outputs_of_both_languages(spelt: Callable[[str], str]) -> None:
+    names = set(Deployment.__dataclass_fields__) - {"subscription_id"}
+    outputs = {spelt(name): {"value": f"/subscriptions/{name}"} for name in names}
+    found = deployment_from({}, outputs)
+    assert found.function_app_name == "/subscriptions/function_app_name"
+    assert found.subscription_id == "workspace_id"
+
+
+def test_it_names_everything_that_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--resource-group-name", "rg"]) == 2
+    said = capsys.readouterr().err
+    assert "--function-app-name" in said
+    assert "--resource-group-name" not in said
