@@ -22,8 +22,6 @@ Plan = Callable[[str], dict[str, Any]]
 
 # Settings that both languages set already and shared/settings.py is going to have.
 ANNOUNCED = {
-    "M365_CREDENTIAL",
-    "M365_CERTIFICATE",
     "M365_OUTPUT_MESSAGE_TRACE",
     "MESSAGE_TRACE_SCHEDULE",
 }

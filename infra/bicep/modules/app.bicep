@@ -37,8 +37,11 @@ var settings = {
   M365_CREDENTIAL: credential
   M365_CLIENT_SECRET: credential == 'secret' ? credentialReference : ''
   M365_CERTIFICATE: credential == 'certificate' ? credentialReference : ''
+  M365_CERTIFICATE_PASSWORD: ''
+  M365_CREDENTIAL_EXPIRES: ''
   M365_IDENTITY_CLIENT_ID: identityClientId
   M365_CLOUD: cloud
+  M365_AZURE_CLOUD: environment().name == 'AzureUSGovernment' ? 'azure-us-government' : 'azure'
   M365_CONNECTION_NAME: connectionName
   M365_SOURCES: join(sources, ',')
   M365_PUBLISHER_ID: ''
@@ -57,9 +60,13 @@ var settings = {
   M365_OUTPUT_DLP_ALL: auditHubName
   M365_OUTPUT_MESSAGE_TRACE: messageTraceHubName
   M365_PARTITION_KEY: 'none'
+  M365_EVENTHUB_TRANSPORT: 'amqp'
+  M365_EVENTHUB_ENDPOINT: ''
 
   // Where state lives.
   M365_STORAGE_ACCOUNT: stateAccountName
+  M365_STORAGE_BLOB_ENDPOINT: ''
+  M365_STORAGE_TABLE_ENDPOINT: ''
 
   // How much at a time.
   M365_REQUESTS_PER_MINUTE: '1600'
@@ -67,6 +74,11 @@ var settings = {
   M365_RETRY_SECONDS: '600'
   M365_FETCH_THREADS: '4'
   M365_MEGABYTES_IN_FLIGHT: '48'
+
+  // How patient.
+  M365_CONNECT_SECONDS: '10'
+  M365_READ_SECONDS: '30'
+  M365_TOTAL_SECONDS: '300'
 
   // When.
   AUDIT_AZURE_ACTIVE_DIRECTORY_SCHEDULE: '0 0-59/10 * * * *'
