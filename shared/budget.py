@@ -209,7 +209,8 @@ class Budget:
         now = self._now()
         until = now + min(seconds, MAX_PAUSE)
         with self._lock:
-            self._left = 0
+            if seconds >= self._hold:
+                self._left = 0
             if until <= self._paused_until:
                 return
             self._paused_until = until

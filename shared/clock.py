@@ -11,6 +11,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+MAX_STEP = timedelta(minutes=5)
+MAX_OFFSET = timedelta(days=366)
+
 
 def utc_now() -> datetime:
     """Now, in UTC."""
@@ -20,6 +23,9 @@ def utc_now() -> datetime:
 class ServiceClock:
     """The wall clock plus the last known difference to the service's clock.
 
+    One answer with a wrong ``Date`` must not make contents expire or windows move: a step of more than five minutes
+    counts only once a second answer confirms it.
+
     Args:
         now: the local wall clock, UTC.
     """
@@ -27,6 +33,7 @@ class ServiceClock:
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
         self._now = now
         self._offset = timedelta()
+        self._step: timedelta | None = None
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
@@ -34,18 +41,31 @@ class ServiceClock:
         with self._lock:
             return self._now() + self._offset
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether the last answer told another time, which the next one has to confirm."""
+        with self._lock:
+            return self._step is not None
+
     def observe(self, date_header: str | None) -> None:
         """Learn from a ``Date`` header; whole seconds, so differences below two seconds are ignored."""
         if not date_header:
             return
         try:
             served = parsedate_to_datetime(date_header)
-        except ValueError:
+            if served.tzinfo is None:
+                served = served.replace(tzinfo=UTC)
+            offset = served - self._now()
+        except (ValueError, OverflowError):
             return
-        if served.tzinfo is None:
-            served = served.replace(tzinfo=UTC)
-        offset = served - self._now()
+        if abs(offset) > MAX_OFFSET:
+            return
         with self._lock:
+            confirmed = self._step is not None and abs(offset - self._step) <= MAX_STEP
+            if abs(offset - self._offset) > MAX_STEP and not confirmed:
+                self._step = offset
+                return
+            self._step = None
             self._offset = offset if abs(offset) >= timedelta(seconds=2) else timedelta()
 
 

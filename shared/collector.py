@@ -12,7 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from shared.checkpoint import CheckpointStore, HeldCheckpoint
 from shared.clock import iso, parse_wire
@@ -35,6 +35,7 @@ from shared.subscription import SubscriptionKeeper
 
 logger = logging.getLogger("m365.collector")
 
+SILENT_WORKER = timedelta(hours=1)
 DEADLINE, LEASE_LOST = "deadline", "lease-lost"
 ORDERLY = frozenset({DEADLINE, LEASE_LOST})
 """Codes of what ends a run without anything being wrong; the next run, or another worker, goes on."""
@@ -78,7 +79,7 @@ class FeedRun:
         runs: Runs | None = None
         try:
             runs = Runs(self._parts.storage, self._feed.tenant_id, self._feed.source)
-            runs.write(summary)
+            self._write_row(runs)
             self._run(runs)
         except CollectorError as error:
             self._note(error)
@@ -88,11 +89,15 @@ class FeedRun:
         summary.ended = iso(datetime.now(UTC))
         summary.seconds = round(time.monotonic() - self._began, 3)
         if runs is not None:
-            try:
-                runs.write(summary)
-            except CollectorError as error:
-                logger.warning("the run row could not be closed: %s", error)
+            self._write_row(runs)
         return summary
+
+    def _write_row(self, runs: Runs) -> None:
+        """Write the run's row; a report that cannot be written is no reason not to collect."""
+        try:
+            runs.write(self.summary)
+        except CollectorError as error:
+            logger.warning("the run's row could not be written: %s", error)
 
     def _note(self, error: CollectorError) -> None:
         """Let the first error decide how the run ended."""
@@ -117,9 +122,20 @@ class FeedRun:
         if not lease.acquire():
             self.summary.status = "skipped"
             logger.info("another worker has %s", self._feed.state_key)
+            self._check_the_other_worker(checkpoints.load().updated)
             return
         with lease:
             self._collect(checkpoints, lease, runs)
+
+    def _check_the_other_worker(self, updated: datetime | None) -> None:
+        """Say so when the worker that holds the lease has long done nothing: nobody collects this feed then."""
+        silent = self._clock.now() - updated if updated is not None else timedelta()
+        if silent > SILENT_WORKER:
+            raise Transient(
+                f"somebody has held this feed's lease and not moved its checkpoint for {silent}. A worker that crashed "
+                "loses its lease within a minute; break the lease on the checkpoint blob if this goes on",
+                code="lease-stuck",
+            )
 
     def _collect(self, checkpoints: CheckpointStore, lease: Lease, runs: Runs) -> None:
         stop = Stop(self._tuning.run_seconds)
@@ -188,6 +204,7 @@ class _Work:
             on_error=stop.set,
             flush_every=tuning.flush_every,
         )
+        self._dead_letters = DeadLetters(parts.storage.dead_letters, feed.state_key)
         gaps = Gaps(self._ledger, parts.clock, summary)
         self._subscription = SubscriptionKeeper(
             feed.source,
@@ -207,6 +224,7 @@ class _Work:
             stop=stop,
             on_new=self._take_up,
             on_pending=self._submit_if_due,
+            dead_letters=self._dead_letters,
         )
 
     def load(self) -> None:
@@ -220,7 +238,12 @@ class _Work:
 
     def collect(self) -> None:
         """Everything from the subscription to the last window."""
-        problem = self._subscription.ensure()
+        try:
+            problem = self._subscription.ensure()
+        except (Transient, Throttled) as error:
+            # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
+            self._problems.append(error)
+            problem = None
         self._pipeline = self._make_pipeline()
         # What was listed before can be fetched whatever became of the subscription.
         self._submit_pending()
@@ -245,7 +268,7 @@ class _Work:
             api=self._api,
             ledger=self._ledger,
             publisher=publisher,
-            dead_letters=DeadLetters(self._parts.storage.dead_letters, self._feed.state_key),
+            dead_letters=self._dead_letters,
             gate=Gate(self._tuning.bytes_in_flight, self._stop),
             stop=self._stop,
             clock=self._clock,
@@ -293,7 +316,8 @@ class _Work:
         """Collect what was just listed for the first time."""
         self._summary.listed += len(contents)
         for content in contents:
-            self._submit(content, None)
+            if not content.malformed:
+                self._submit(content, None)
         self._progress()
 
     def _submit(self, content: Content, entry: Entry | None) -> None:
@@ -377,7 +401,7 @@ class _Work:
             pipeline = self._pipeline
             summary.failed = len(pipeline.failures.lines)
             summary.lost = pipeline.lost
-            summary.dead_letters = pipeline.dead
+            summary.dead_letters = pipeline.dead + self._listing.dead
             summary.batches = self._publisher.batches
             summary.sink_busy = self._publisher.busy
         summary.caught_up = self._listing.reached_now and not pending

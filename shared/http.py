@@ -1,9 +1,9 @@
 """One HTTP client for every API we collect from: pinned to its host, bounded in time, honest about bodies.
 
 Guarantees: a request goes to the configured origin (scheme, host and port) or nowhere, and no redirect is followed,
-so a token cannot leave; every request has a connect, a read and a total limit and every body a minimum rate, so a
-server that drips or hangs cannot hold a run; a body that is cut short, or whose gzip checksum is wrong, is an error
-and never a short answer.
+so a token cannot leave; every request has a connect and a read limit and every body a total limit and a minimum rate,
+so a server that hangs or drips its body cannot hold a run (one that drips its headers holds one thread of it); a body
+that is cut short, or whose gzip checksum is wrong, is an error and never a short answer.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from shared.checkpoint import HeldCheckpoint
 from shared.clock import ServiceClock
+from shared.dead_letters import ENTRY, DeadLetters
 from shared.errors import CollectorError, Permanent, Transient
 from shared.feed_ledger import FeedLedger
 from shared.gaps import Gaps
@@ -24,6 +25,7 @@ logger = logging.getLogger("m365.listing")
 
 RELISTS = 3
 MAX_UNLISTED = 3
+MALFORMED = "a listing entry without a content id"
 LOST_THREAD = frozenset({"page-loop", "AF20031"})
 
 
@@ -41,10 +43,12 @@ class Listing:
         stop: the end of the run.
         on_new: given the contents of a page that are new, once they are written down.
         on_pending: given a content that is listed again and still pending, and what is known of it.
+        dead_letters: keep entries that cannot be understood.
 
     Attributes:
         reached_now: whether everything up to now was listed.
         problems: why windows could not be listed.
+        dead: entries that were dead-lettered.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Listing:
         stop: Stop,
         on_new: Callable[[list[Content]], None],
         on_pending: Callable[[Content, Entry], None],
+        dead_letters: DeadLetters,
     ) -> None:
         self._source = source
         self._run = run
@@ -71,6 +76,8 @@ class Listing:
         self._stop = stop
         self._on_new = on_new
         self._on_pending = on_pending
+        self._dead_letters = dead_letters
+        self.dead = 0
         self._unlisted = 0
         self.reached_now = False
         self.problems: list[CollectorError] = []
@@ -87,6 +94,9 @@ class Listing:
         if todo.gap is not None:
             self._gaps.record(todo.gap, "not listed for more than seven days")
         for window in todo.recent:
+            if self._unlisted >= MAX_UNLISTED and window not in todo.recent[-2:]:
+                # Enough failed to call it an outage; the newest (the last may be a second wide) are worth a try.
+                continue
             if not self._try_window(window):
                 continue
             # The overlap lies behind the watermark, which a stored value from the future must not survive.
@@ -94,6 +104,8 @@ class Listing:
             if not self._unlisted and (mark is None or not window.end <= mark <= todo.end):
                 self._checkpoint.move(watermark=window.end)
         self.reached_now = not self._unlisted
+        if self._unlisted >= MAX_UNLISTED:
+            return
         if todo.last_call is None or self._try_window(todo.last_call):
             self._checkpoint.move(tail=todo.tail)
         if todo.slice is None or self._try_window(todo.slice):
@@ -107,7 +119,7 @@ class Listing:
             self._unlisted += 1
             self.problems.append(error)
             logger.warning("window %s to %s is not listed: %s", window.start, window.end, error)
-            if self._unlisted >= MAX_UNLISTED or self._stop():
+            if self._stop():
                 raise
             return False
         return True
@@ -156,14 +168,47 @@ class Listing:
             self._on_new(fresh)
 
     def _write_down_new(self, page: list[Content]) -> list[Content]:
-        """Write ``listed`` for the contents of a page that the ledger does not know, and return these."""
-        known = [(c, self._ledger.entry(c.day, c.id)) for c in page]
-        fresh = {content.id: content for content, entry in known if entry is None}
-        self._ledger.write((c.day, self._listed_line(c)) for c in fresh.values())
-        for content, entry in known:
-            if entry is not None and not entry.terminal:
+        """Write ``listed`` for what the ledger does not know, or knows otherwise; return what is new."""
+        known = {
+            content.id: (content, self._ledger.entry(content.day, content.id)) for content in page
+        }
+        fresh = [content for content, entry in known.values() if entry is None]
+        pending = [
+            (content, entry)
+            for content, entry in known.values()
+            if entry is not None and not entry.terminal
+        ]
+        changed = [content for content, entry in pending if self._differs(content, entry)]
+        malformed = [content for content in (*fresh, *(c for c, _ in pending)) if content.malformed]
+        for content in malformed:
+            # Its bytes stand nowhere else, so they are safe before it is known.
+            self._dead_letters.put(
+                ENTRY, content.day, content.malformed, content_id=content.id, reason=MALFORMED
+            )
+        self._ledger.write(
+            [(c.day, self._listed_line(c)) for c in (*fresh, *changed)]
+            + [(c.day, self._dead_line(c)) for c in malformed]
+        )
+        self.dead += len(malformed)
+        for content, entry in pending:
+            if not content.malformed:
                 self._on_pending(content, entry)
-        return list(fresh.values())
+        return fresh
+
+    def _differs(self, content: Content, entry: Entry) -> bool:
+        """Whether the service now names another place or another end of a content that we still want."""
+        uri = entry.uri or self._api.content_uri(entry.id)
+        return content.uri != uri or bool(content.expires and content.expires != entry.expires)
+
+    def _dead_line(self, content: Content) -> Line:
+        return Line(
+            id=content.id,
+            state=State.DEAD_LETTERED.value,
+            run=self._run,
+            time=int(self._clock.now().timestamp()),
+            bytes=len(content.malformed),
+            reason=MALFORMED,
+        )
 
     def _listed_line(self, content: Content) -> Line:
         return Line(

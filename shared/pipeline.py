@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from shared.clock import ServiceClock
-from shared.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters
+from shared.dead_letters import CONTENT, RECORD, DeadLetters
 from shared.errors import (
     AuthError,
     CollectorError,
@@ -35,11 +36,16 @@ from shared.stop import RunStopped, Stop
 
 logger = logging.getLogger("m365.pipeline")
 
-NOT_FOUND_PATIENCE = timedelta(hours=24)
+DEFINITE_PATIENCE = timedelta(hours=24)
 EXPIRY_PATIENCE = timedelta(hours=24)
-NOT_FOUND = frozenset({"AF20050", "http-404", "http-410"})
-EXPIRED = frozenset({"AF20051"})
-MALFORMED = frozenset({"AF20052"})
+DEFINITE = {
+    "AF20050": "not-found",
+    "http-404": "not-found",
+    "http-410": "not-found",
+    "AF20051": "expired",
+    "AF20052": "malformed-id",
+}
+MAX_REFUSALS = 3
 NOT_RECORDS = "not-records"
 NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token", "internal"})
 
@@ -83,6 +89,7 @@ class Pipeline:
         properties: application properties of every event.
         threads: contents fetched at the same time.
         max_unsettled: contents between fetch and ledger.
+        patience: seconds to wait, once the run takes no new work, for what is being fetched.
     """
 
     def __init__(
@@ -99,6 +106,7 @@ class Pipeline:
         properties: dict[str, str],
         threads: int = 4,
         max_unsettled: int = 256,
+        patience: float = 30.0,
     ) -> None:
         self._api = api
         self._ledger = ledger
@@ -109,6 +117,8 @@ class Pipeline:
         self._clock = clock
         self._run = run
         self._properties = properties
+        self._patience = patience
+        self._refusals = 0
         self._slots = threading.Semaphore(max_unsettled)
         self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -133,8 +143,12 @@ class Pipeline:
         """Wait until every queued content was fetched, or the run takes no new work."""
         for _ in self._threads:
             self._queue.put(None)
+        while not self._stop() and any(thread.is_alive() for thread in self._threads):
+            self._stop.wait(0.05)
+        # A thread that still waits for an answer is left behind; what it brings comes too late to count.
+        end = time.monotonic() + self._patience
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
 
     def written(self, ids: list[str]) -> None:
         """Settling lines are stored: their places are free."""
@@ -180,9 +194,7 @@ class Pipeline:
             except RunStopped:
                 self._give_up(work)
             except (AuthError, ConfigError, SinkError, Throttled) as error:
-                # These concern every content alike: the run ends, and nobody's attempt is counted.
-                self._stop.set(error)
-                self._give_up(work)
+                self._refused(work, error)
             except CollectorError as error:
                 self._failed(work, error)
             except Exception as error:
@@ -190,6 +202,23 @@ class Pipeline:
                 self._failed(
                     work, Transient(f"internal error ({type(error).__name__})", code="internal")
                 )
+
+    def _refused(self, work: Work, error: CollectorError) -> None:
+        """Tell a refusal that concerns every content alike, which ends the run, from one content's own.
+
+        The hub, the token service and the shared budget concern all. What the API says of one content it may say of
+        that content alone; three different ones in a row without a success between are no accident.
+        """
+        own = error.status and not isinstance(error, SinkError)
+        with self._lock:
+            self._refusals += 1
+            several = self._refusals >= MAX_REFUSALS
+        if own:
+            self._failed(work, error)
+        else:
+            self._give_up(work)
+        if several or not own:
+            self._stop.set(error)
 
     def _acquire_slot(self) -> bool:
         """Wait for a place between fetch and ledger; False where the run takes no new work."""
@@ -205,9 +234,6 @@ class Pipeline:
 
     def _collect(self, work: Work) -> None:
         content = work.content
-        if content.malformed:
-            self._keep(work, ENTRY, content.malformed, "a listing entry without a content id")
-            return
         work.reservation = self._gate.reservation()
         records = self._fetch(work, work.reservation)
         if records is None:
@@ -215,11 +241,14 @@ class Pipeline:
         delivery = self._publisher.open(work)
         with self._lock:
             self.failures.fetched += 1
+            self._refusals = 0
         properties = {**self._properties, "content_id": content.id}
-        self._publisher.put(
-            delivery,
-            [Event(record, {**properties, "event_id": event_id(record)}) for record in records],
-        )
+        events = [Event(record, {**properties, "event_id": event_id(record)}) for record in records]
+        try:
+            self._publisher.put(delivery, events)
+        except CollectorError as error:
+            self._stop.set(error)
+            raise RunStopped("nothing can be published", code="stopped") from error
         self._publisher.end(delivery)
 
     def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
@@ -249,7 +278,14 @@ class Pipeline:
 
     def _keep(self, work: Work, kind: str, data: bytes, reason: str) -> None:
         content = work.content
-        name = self._dead_letters.put(kind, content.day, data, content_id=content.id, reason=reason)
+        try:
+            name = self._dead_letters.put(
+                kind, content.day, data, content_id=content.id, reason=reason
+            )
+        except CollectorError as error:
+            # Storage's trouble, not the content's: it must not count as an answer about it.
+            self._stop.set(error)
+            raise RunStopped("a dead letter could not be stored", code="stopped") from error
         logger.warning("a content is dead-lettered (%s): %s", reason, name)
         if work.reservation is not None:
             work.reservation.release()
@@ -277,14 +313,11 @@ class Pipeline:
         """The reason for which a content is given up, "" while there is hope."""
         now = self._clock.now()
         entry = self._entry(work)
-        if error.code in EXPIRED:
-            return "expired"
-        if error.code in MALFORMED:
-            return "malformed-id"
-        if error.code in NOT_FOUND:
+        if reason := DEFINITE.get(error.code):
+            # A definite answer, and still only one answer: it has to stand for a day.
             listed = entry.listed or int(now.timestamp())
-            if now.timestamp() - listed >= NOT_FOUND_PATIENCE.total_seconds():
-                return "not-found"
+            if now.timestamp() - listed >= DEFINITE_PATIENCE.total_seconds():
+                return reason
         expires = entry.expires_at()
         # Past its expiry a content gets a last try; silence is no answer to that, but only for a day.
         answered = error.code not in NO_ANSWER

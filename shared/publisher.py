@@ -169,6 +169,8 @@ class Publisher(Generic[K]):
         with self._lock:
             if self.error is not None:
                 raise self.error
+            if self._stopped:
+                raise SinkError("the run has ended; nothing more is published", code="closed")
             before = len(self._queue)
             self._queue.extend((delivery, event) for event in events)
             count = len(self._queue) - before

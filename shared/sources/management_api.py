@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -33,6 +33,8 @@ from shared.windows import Window, horizon
 
 logger = logging.getLogger("m365.management_api")
 
+MAX_THROTTLES = 6
+OLDEST, NEWEST = timedelta(days=8), timedelta(days=1)
 WINDOW_REFUSED = frozenset({"AF20030", "AF20055"})
 
 
@@ -116,7 +118,11 @@ class ManagementApi:
 
     def subscriptions(self) -> dict[str, Subscription]:
         """The tenant's subscriptions by content type."""
-        answer = self._call("GET", f"{self.feed_root}/subscriptions/list", check=_records)
+        url = f"{self.feed_root}/subscriptions/list"
+        answer = self._call("GET", url, check=_records)
+        if self._clock.doubtful:
+            # The first answer of a run told another time than ours; what is listed depends on which is right.
+            answer = self._call("GET", url, check=_records)
         found: dict[str, Subscription] = {}
         for entry in (_object(raw) for raw in _records(answer)):
             if isinstance(name := entry.get("contentType"), str):
@@ -161,18 +167,16 @@ class ManagementApi:
                 if error.code == "AF20031":
                     raise Transient(str(error), code=error.code, status=error.status) from error
                 raise
-            page = [self._content(raw, window) for raw in _records(answer)]
-            following = _next_page(answer.headers)
-            if following is not None:
-                self._http.check(following)
-                if following in seen:
-                    yield page
-                    raise Transient(
-                        "the service repeated a page token; the window is listed again",
-                        code="page-loop",
-                    )
-            yield page
-            url = following
+            # What a page holds is good, whatever becomes of its link.
+            yield [self._content(raw, window) for raw in _records(answer)]
+            url = _next_page(answer.headers)
+            if url is not None:
+                self._http.check(url)
+            if url in seen:
+                raise Transient(
+                    "the service repeated a page token; the window is listed again",
+                    code="page-loop",
+                )
 
     def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
         """Fetch a content's body, inflated and whole.
@@ -199,8 +203,12 @@ class ManagementApi:
             day = parse_wire(created).date() if isinstance(created, str) else None
         except ValueError:
             day = None
+        now = self._clock.now().date()
         if day is None or not isinstance(created, str):
             created, day = iso(window.start), window.start.date()
+        elif not now - OLDEST <= day <= now + NEWEST:
+            # The ledger keeps days for as long as their contents can be listed; an absurd one would not be kept.
+            day = window.start.date()
         if not isinstance(content_id, str) or not content_id:
             digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
             return Content(
@@ -231,7 +239,7 @@ class ManagementApi:
 
         ``check`` may refuse a successful answer with ``Transient``; it is then asked for again.
         """
-        refused = failures = 0
+        refused = failures = throttles = 0
         while True:
             self._budget.take(self._stopping)
             try:
@@ -247,7 +255,8 @@ class ManagementApi:
             except Throttled as error:
                 with self._count_lock:
                     self.throttled += 1
-                if method == "POST" or self._stopping():
+                throttles += 1
+                if method == "POST" or self._stopping() or throttles >= MAX_THROTTLES:
                     # A start that comes too soon says so with the same status; waiting here would not help.
                     raise
                 seconds = error.retry_after
@@ -272,7 +281,9 @@ class ManagementApi:
             on_length=reserve,
             on_chunk=self._end_if_stopping,
         )
-        self._clock.observe(answer.headers.get("Date"))
+        if answer.status < 500:
+            # What fails in front of the service may not have its clock.
+            self._clock.observe(answer.headers.get("Date"))
         if answer.status != 200:
             raise error_for(answer.status, answer.headers, answer.body, self._clock.now())
         if answer.body.lstrip()[:1] in (b"{", b"'") and error_code(answer.body):

@@ -24,6 +24,8 @@ def test_for_every_day_listed_is_delivered_and_lost_and_pending(rig: Rig) -> Non
 
     rig.run()
     rig.tenant.advance(timedelta(minutes=11))
+    rig.run()
+    rig.tenant.advance(timedelta(hours=25))
     summary = rig.run()
 
     rows = {row["RowKey"]: row for row in rig.day_rows()}
@@ -101,6 +103,8 @@ def test_what_was_lost_and_dead_lettered_is_not_asked_for_again(rig: Rig) -> Non
         Fault(on="content", action="status", content_id=gone.content_id, code="AF20051", times=-1)
     )
     rig.run()
+    rig.tenant.advance(timedelta(hours=25))
+    assert rig.run().lost == 1
     asked = len(rig.tenant.books.requests("content"))
 
     summary = rig.run()

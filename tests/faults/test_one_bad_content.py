@@ -1,0 +1,194 @@
+"""One content, one answer or one window that is wrong stays one: the rest of the feed goes on."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.storage.blob import BlobLeaseClient
+
+from local.tenant import Fault
+from shared.ledger import State
+from tests.harness import EXCHANGE, Rig
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"action": "status", "status": 401}, id="unauthorised"),
+        pytest.param({"action": "status", "code": "AF10001"}, id="no-permission"),
+        pytest.param({"action": "status", "code": "AF20020"}, id="unknown-type"),
+        pytest.param({"action": "throttle", "status": 429, "retry_after": 0}, id="throttled"),
+    ],
+)
+def test_a_content_that_is_refused_for_ever_does_not_hold_up_its_siblings(
+    rig: Rig, fault: dict[str, object]
+) -> None:
+    contents = rig.offer_many(30)
+    bad = contents[0].content_id
+    rig.tenant.faults.add(Fault(on="content", content_id=bad, times=-1, **fault))  # type: ignore[arg-type]
+
+    first = rig.run()
+
+    assert (first.delivered, first.pending) == (29, 1)
+    assert rig.ledger()[bad].state == State.ATTEMPT
+    rig.offer_many(10, hours_ago=0.5)
+    assert rig.run().delivered == 10
+
+    rig.tenant.faults.clear()
+    rig.tenant.advance(timedelta(minutes=11))
+    assert rig.run().status == "succeeded"
+    rig.assert_complete()
+
+
+def test_a_permission_that_is_gone_ends_the_run_and_counts_no_attempt(rig: Rig) -> None:
+    rig.offer_many(30)
+    rig.tenant.faults.add(Fault(on="content", action="status", code="AF10001", times=-1))
+
+    summary = rig.run()
+
+    assert (summary.status, summary.error_code) == ("failed", "AF10001")
+    assert len(rig.tenant.books.requests("content")) < 12
+    assert all(not entry.attempts for entry in rig.ledger().values())
+    rig.tenant.faults.clear()
+    assert rig.run().status == "succeeded"
+    rig.assert_complete()
+
+
+@pytest.mark.parametrize("code", ["AF20050", "AF20051", "AF20052"])
+def test_one_definite_answer_loses_nothing_and_only_a_day_of_them_does(rig: Rig, code: str) -> None:
+    contents = rig.offer_many(3)
+    bad = contents[1].content_id
+    rig.tenant.faults.add(Fault(on="content", action="status", content_id=bad, code=code, times=1))
+    assert rig.run().pending == 1
+    rig.tenant.advance(timedelta(minutes=11))
+    assert rig.run().status == "succeeded"
+    rig.assert_complete()
+
+    gone = rig.offer(hours_ago=0.5)
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", content_id=gone.content_id, code=code, times=-1)
+    )
+    assert (rig.run().pending, rig.ledger()[gone.content_id].state) == (1, State.ATTEMPT)
+    rig.tenant.advance(timedelta(hours=25))
+    assert (rig.run().lost, rig.ledger()[gone.content_id].state) == (1, State.LOST)
+
+
+def test_one_answer_with_a_wrong_date_makes_nothing_expire(rig: Rig) -> None:
+    content = rig.offer()
+    far = (datetime.now(UTC) + timedelta(days=9)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    rig.tenant.faults.add(
+        Fault(
+            on="content",
+            action="status",
+            content_id=content.content_id,
+            status=500,
+            headers={"Date": far},
+            times=4,
+        ),
+        Fault(on="subscriptions", action="status", status=503, headers={"Date": far}, times=1),
+    )
+
+    first = rig.run()
+
+    assert (first.lost, first.gap_seconds) == (0, 0)
+    rig.tenant.advance(timedelta(minutes=11))
+    rig.run()
+    rig.assert_complete()
+
+
+def test_a_page_whose_next_link_is_foreign_is_still_good(rig: Rig) -> None:
+    rig.offer_many(4)
+    rig.tenant.faults.add(
+        Fault(on="list", action="foreign_next_page", host="evil.example", times=-1)
+    )
+
+    summary = rig.run()
+
+    assert (summary.status, summary.error_code) == ("failed", "foreign-url")
+    assert rig.checkpoint().watermark is None
+    rig.assert_complete()
+
+
+def test_a_corrected_address_is_used(rig: Rig) -> None:
+    contents = rig.offer_many(3)
+    right = contents[0]
+    wrong = json.dumps(
+        [
+            {
+                "contentType": EXCHANGE,
+                "contentId": right.content_id,
+                "contentUri": "https://other.example/x",
+                "contentCreated": right.created.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            }
+        ]
+    )
+    rig.tenant.faults.add(Fault(on="list", action="status", status=200, body=wrong, times=-1))
+    assert rig.run().pending == 1
+    assert rig.ledger()[right.content_id].reason == "foreign-url"
+
+    rig.tenant.faults.clear()
+    for _ in range(3):
+        rig.tenant.advance(timedelta(minutes=45))
+        rig.run()
+
+    rig.assert_complete()
+
+
+def test_windows_that_cannot_be_listed_do_not_keep_the_newest_waiting(rig: Rig) -> None:
+    rig.run()
+    rig.tenant.advance(timedelta(hours=30))
+    rig.offer_many(3, hours_ago=1)
+    before = rig.checkpoint().watermark
+    rig.tenant.faults.add(Fault(on="list", action="status", status=500, times=3))
+
+    summary = rig.run(tries=1)
+
+    assert (summary.status, summary.delivered, summary.caught_up) == ("failed", 3, False)
+    assert rig.checkpoint().watermark == before
+    assert rig.run().caught_up
+
+
+def test_not_knowing_the_subscriptions_keeps_nothing_waiting(rig: Rig) -> None:
+    rig.run()
+    rig.offer_many(3)
+    rig.tenant.faults.add(Fault(on="subscriptions", action="status", status=500, times=-1))
+
+    summary = rig.run(tries=1)
+
+    assert (summary.status, summary.error_code) == ("failed", "http-500")
+    rig.assert_complete()
+
+
+def test_a_lease_that_somebody_holds_for_ever_is_reported(rig: Rig) -> None:
+    rig.run()
+    blob = rig.storage.state.get_blob_client(rig.checkpoint_name())
+    stored = json.loads(blob.download_blob().readall())
+    stored["updated"] = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+    blob.upload_blob(json.dumps(stored), overwrite=True)
+    lease = BlobLeaseClient(blob)
+    lease.acquire(lease_duration=-1)
+
+    summary = rig.run()
+
+    assert (summary.status, summary.error_code) == ("failed", "lease-stuck")
+    lease.release()
+    assert rig.run().status == "succeeded"
+
+
+def test_an_entry_without_an_id_is_kept_before_it_is_known(rig: Rig) -> None:
+    rig.offer_many(2)
+    created = (rig.tenant.now() - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    body = json.dumps([{"contentType": EXCHANGE, "contentCreated": created}])
+    rig.tenant.faults.add(
+        Fault(on="list", action="status", status=200, body=body, after=40, times=1)
+    )
+
+    summary = rig.run()
+
+    assert (summary.status, summary.dead_letters) == ("succeeded", 1)
+    (kept,) = rig.dead_letters().values()
+    assert json.loads(kept) == json.loads(body)[0]
+    rig.run()
+    rig.assert_complete()
