@@ -218,13 +218,18 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"a local settings file of Azure Functions; ./{SETTINGS_FILE} where there is one",
     )
-    real.add_argument("--sink", type=Path, metavar="FILE", help="append events here, not to a hub")
+    real.add_argument(
+        "--sink",
+        type=Path,
+        metavar="FILE",
+        help="append events here, not to a hub, and keep state on this machine whatever the settings name",
+    )
     real.add_argument(
         "--state",
         type=Path,
         default=STATE,
         metavar="FOLDER",
-        help="where state is kept if the file names no storage account (.local/state)",
+        help="where state is kept with --sink, or if the file names no storage account (.local/state)",
     )
     real.add_argument(
         "--simulated", action="store_true", help=f"leave ./{SETTINGS_FILE} alone: simulated tenant"

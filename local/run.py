@@ -32,6 +32,17 @@ from shared.storage import Storage
 
 STATE = ROOT / ".local" / "state"
 
+FILE_STATE = "file"
+"""Folder in it of runs into a file, since what a file got must not count as delivered to a hub."""
+
+_HUB = ("M365_EVENTHUB_NAMESPACE", "M365_EVENTHUB_CONNECTION_STRING")
+_STORAGE = (
+    "M365_STORAGE_ACCOUNT",
+    "M365_STORAGE_CONNECTION_STRING",
+    "M365_STORAGE_BLOB_ENDPOINT",
+    "M365_STORAGE_TABLE_ENDPOINT",
+)
+
 TIMER_S = 600.0
 """What the clock is moved by where nothing else says: one interval of the timers."""
 
@@ -105,7 +116,8 @@ def run_real(
 
     Args:
         path: the local settings file.
-        sink: a file to append events to, in the place of a hub.
+        sink: a file to append events to, in the place of a hub. What it got is noted in a local storage account of
+            its own, whatever the settings name: no hub has got it.
         state: the folder of a local storage account, used where the file names none.
         verbose: show the collector's log.
 
@@ -114,27 +126,27 @@ def run_real(
         HostError: the collector's process ended.
     """
     values = read_values(path)
+    where = "the storage account that they name"
+    why = "since they name no storage account"
     if sink is not None:
-        values = _without_hub(values, sink)
-    elif not _names(values, "M365_EVENTHUB_NAMESPACE", "M365_EVENTHUB_CONNECTION_STRING"):
-        raise ConfigError(
-            f"{path}: names no event hub. Set M365_EVENTHUB_NAMESPACE in it, or write the events into a file with "
-            "--sink FILE"
-        )
-    else:
-        require_emulator(path, values.get("M365_EVENTHUB_CONNECTION_STRING", ""))
+        values, state = _into_file(values, sink), state / FILE_STATE
+        why = "whatever storage account they name, since no event hub gets these events"
+    on_this_machine = not _names_storage(values)
+    if on_this_machine:
+        values["M365_STORAGE_CONNECTION_STRING"] = "UseDevelopmentStorage=true"
+        where = f"{state}, {why}"
+    # Everything is checked before anything is started.
+    _load(path, values)
+    require_emulator(path, values.get("M365_EVENTHUB_CONNECTION_STRING", ""))
     with ExitStack() as stack:
-        if not _names_storage(values):
-            # Everything else is checked before it is started.
-            values["M365_STORAGE_CONNECTION_STRING"] = "UseDevelopmentStorage=true"
-            _load(path, values)
+        if on_this_machine:
             stack.enter_context(_alone(state))
             azurite = stack.enter_context(Azurite(location=state))
             values["M365_STORAGE_CONNECTION_STRING"] = azurite.connection_string
         settings = _load(path, values)
         feeds = [f"{each.name}/{name}" for each in settings.connections for name in each.sources]
         display = stack.enter_context(make_display(dict.fromkeys(feeds)))
-        display.say(f"Collecting with the settings of {path} ...")
+        display.say(f"Collecting with the settings of {path}; state is in {where} ...")
         app = App(settings)
         host = stack.enter_context(HostProcess(values, sink=sink, verbose=verbose))
         return _outcome(_catch_up(host, display, lambda: read_feeds(app.storage, settings, None)))
@@ -242,7 +254,12 @@ def _load(path: Path, values: Mapping[str, str]) -> Settings:
     try:
         return load(values)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}", code=error.code) from error
+        text = f"{path}: {error}"
+        if not _names(values, *_HUB):
+            text += (
+                "\nTo try it without an event hub, write the events into a file with --sink FILE."
+            )
+        raise ConfigError(text, code=error.code) from error
 
 
 @contextmanager
@@ -270,13 +287,12 @@ def _names_storage(values: Mapping[str, str]) -> bool:
     return bool(text) or _names(values, "M365_STORAGE_ACCOUNT")
 
 
-def _without_hub(values: Mapping[str, str], sink: Path) -> dict[str, str]:
-    """The settings of a run that writes into a file, which a configuration without a hub is."""
+def _into_file(values: Mapping[str, str], sink: Path) -> dict[str, str]:
+    """The settings of a run that writes into a file: without a hub, and without the storage that belongs to it."""
     try:
         sink.open("ab").close()
     except OSError as error:
         raise ConfigError(f"--sink {sink}: {error.strerror}") from error
-    hub = ("M365_EVENTHUB_NAMESPACE", "M365_EVENTHUB_CONNECTION_STRING")
-    kept = {name: value for name, value in values.items() if name not in hub}
+    kept = {name: value for name, value in values.items() if name not in (*_HUB, *_STORAGE)}
     # Some hub has to be named; with a sink in its place nobody ever looks for it.
     return {**kept, "M365_EVENTHUB_NAMESPACE": "file.invalid"}

@@ -39,6 +39,23 @@ _PLAIN = {
     "certificate_setting": "M365_CERTIFICATE",
     "certificate_password_setting": "M365_CERTIFICATE_PASSWORD",
 }
+_OF_ONE_TENANT = (
+    "M365_TENANT_ID",
+    "M365_CLIENT_ID",
+    "M365_CREDENTIAL",
+    "M365_CLIENT_SECRET",
+    "M365_CERTIFICATE",
+    "M365_CERTIFICATE_PASSWORD",
+    "M365_CREDENTIAL_EXPIRES",
+    "M365_CONNECTION_NAME",
+    "M365_SOURCES",
+    "M365_PUBLISHER_ID",
+    "M365_LOGIN_ENDPOINT",
+    "M365_MANAGEMENT_ENDPOINT",
+    "M365_MANAGEMENT_SCOPE",
+)
+"""Every setting that M365_CONNECTIONS takes the place of; M365_CLOUD is none, it also says where the app runs."""
+
 _KEYS = {
     "name",
     "tenant_id",
@@ -134,13 +151,7 @@ def read_connections(read: Reader, azure: AzureCloud, identity: str) -> tuple[Co
             "management_scope": read.text("M365_MANAGEMENT_SCOPE"),
         }
         return (_OneConnection(read, plain, None, azure, identity).read(),)
-    for name in ("M365_TENANT_ID", "M365_CLIENT_ID"):
-        if read.text(name):
-            read.problem(
-                setting(name),
-                "set together with M365_CONNECTIONS",
-                "one of the two: plain settings for one tenant, or M365_CONNECTIONS for many",
-            )
+    _refuse_plain(read, text)
     return _many(read, text, azure, identity)
 
 
@@ -176,6 +187,23 @@ def _many(read: Reader, text: str, azure: AzureCloud, identity: str) -> tuple[Co
     ]
     _unique(read, keys, "tenant id and source (they key the state)", where)
     return found
+
+
+def _refuse_plain(read: Reader, connections: str) -> None:
+    """Report each setting of one tenant that says something which M365_CONNECTIONS would silently overrule."""
+    for name in _OF_ONE_TENANT:
+        # A connection may name one of them as the place of its own secret.
+        if not read.differs(name) or f'"{name}"' in connections:
+            continue
+        # Templates say so always, and saying nothing means the same.
+        if name == "M365_CREDENTIAL" and read.text(name).lower() == FEDERATED:
+            continue
+        read.problem(
+            setting(name),
+            "set together with M365_CONNECTIONS",
+            "one of the two: plain settings for one tenant, or M365_CONNECTIONS for many (empty the plain one, and "
+            "say it in each connection)",
+        )
 
 
 def _unique(read: Reader, keys: list[str], what: str, where: str) -> None:

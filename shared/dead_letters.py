@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import ContentSettings
 
-from shared.storage import storage_errors
+from shared.errors import Transient
+from shared.storage import Conflict, code_of, storage_errors
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 CONTENT = "content"
 RECORD = "record"
 ENTRY = "entry"
+
+MAX_METADATA = 1024
 
 
 class DeadLetters:
@@ -46,6 +49,9 @@ class DeadLetters:
 
         Returns:
             The blob's name.
+
+        Raises:
+            CollectorError: they are not known to be stored.
         """
         digest = hashlib.blake2b(data + content_id.encode(), digest_size=16).hexdigest()
         name = f"{self._prefix}/{day.isoformat()}/{digest}.{kind}"
@@ -54,26 +60,33 @@ class DeadLetters:
             "reason": _ascii(reason),
             "kind": kind,
         }
-        with storage_errors(f"write dead letter {name}"):
-            try:
-                self._container.upload_blob(
-                    name,
-                    data,
-                    length=len(data),
-                    overwrite=False,
-                    metadata=metadata,
-                    content_settings=ContentSettings(content_type="application/octet-stream"),
-                )
-            except ResourceExistsError:
-                return name
+        try:
+            with storage_errors(f"write dead letter {name}"):
+                self._upload(name, data, metadata)
+        except Conflict as error:
+            # Nobody competes for a dead letter, so what is in its way is not the same bytes.
+            raise Transient(str(error), code=error.code, status=error.status) from error
         return name
+
+    def _upload(self, name: str, data: bytes, metadata: dict[str, str]) -> None:
+        try:
+            self._container.upload_blob(
+                name,
+                data,
+                length=len(data),
+                overwrite=False,
+                metadata=metadata,
+                content_settings=ContentSettings(content_type="application/octet-stream"),
+            )
+        except ResourceExistsError as error:
+            # The SDK calls every HTTP 409 so, that of a container which is being deleted too.
+            if code_of(error) != "BlobAlreadyExists":
+                raise
 
 
 def _ascii(text: str) -> str:
-    """Blob metadata travels in HTTP headers."""
-    return (
-        text.encode("ascii", "backslashreplace")
-        .decode()[:1024]
-        .replace("\n", " ")
-        .replace("\r", " ")
-    )
+    """Blob metadata travels in HTTP headers, which hold printable ASCII alone."""
+    return "".join(
+        each if " " <= each <= "~" else each.encode("unicode_escape").decode()
+        for each in text[:MAX_METADATA]
+    )[:MAX_METADATA]

@@ -10,8 +10,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
+from shared.clock import utc_now
 from shared.errors import CollectorError, Transient
 from shared.ledger import Counts, Day, Entry, Line, encode
 from shared.storage import MAX_APPEND_BYTES, LedgerStore, Segments
@@ -29,6 +30,7 @@ class FeedLedger:
         on_written: called with the ids whose settling lines are stored.
         on_error: called once with the first failure to write.
         flush_every: seconds between appends of settling lines.
+        wall: this machine's own clock, UTC.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class FeedLedger:
         on_written: Callable[[list[str]], None] = lambda _: None,
         on_error: Callable[[CollectorError], None] = lambda _: None,
         flush_every: float = 0.5,
+        wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._on_written = on_written
         self._on_error = on_error
         self._flush_every = flush_every
+        self._wall = wall
         self._days: dict[date, Day] = {}
         self._stored: dict[date, Segments] = {}
         self._buffer: list[tuple[date, Line]] = []
@@ -210,7 +214,12 @@ class FeedLedger:
         return found
 
     def drop_old(self, today: date, closed: dict[date, int]) -> None:
-        """Remove days older than nine days of which everything is terminal."""
+        """Remove days older than nine days of which everything is terminal.
+
+        They have to be that old by the service's ``today`` and by this machine's clock: one wrong ``Date`` of a
+        service must not remove what keeps contents from being delivered again.
+        """
+        today = min(today, self._wall().date())
         for day in [day for day in closed if today - day > KEEP]:
             self._store.delete(day, self._stored.get(day, Segments()))
             self._days.pop(day, None)

@@ -11,7 +11,11 @@ from uuid import UUID
 
 from shared.http import origin
 
-_KEYED = re.compile(r"(key|sig|signature|secret|password)\s*=|-----BEGIN", re.IGNORECASE)
+_KEYED = re.compile(
+    r"(key|sig|signature|secret|password)\s*=|-----BEGIN|://[^/\s]*@", re.IGNORECASE
+)
+_PIECE = re.compile(r"[A-Za-z0-9+=_~.-]{20,}")
+_MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])|[A-Za-z0-9]{32}")
 
 
 class Reader:
@@ -34,6 +38,10 @@ class Reader:
         """A setting's value without surrounding blanks, or its default."""
         return (self.values.get(name) or "").strip() or self._defaults[name]
 
+    def differs(self, name: str) -> bool:
+        """Whether a setting is set to anything but its default."""
+        return self.text(name) != self._defaults[name]
+
     def problem(self, where: str, found: str, expected: str) -> None:
         """Note a problem."""
         self.problems.append(f"{where}: {found}; expected {expected}")
@@ -46,7 +54,8 @@ class Reader:
         try:
             return str(UUID(text))
         except ValueError:
-            self.problem(where, f"found {shown(text)}", expected)
+            # Nothing of it: a secret that was pasted into the wrong place looks like anything.
+            self.problem(where, f"found {len(text)} characters that are no GUID", expected)
             return ""
 
     def number(self, name: str, low: float, high: float) -> float:
@@ -101,7 +110,11 @@ def setting(name: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A value as it may be shown."""
-    if _KEYED.search(text):
+    """A value as it may be shown.
+
+    Keys and secrets without a name beside them are known by their length and their mixture, which the names, hosts
+    and numbers of settings hardly have.
+    """
+    if _KEYED.search(text) or any(map(_MIXED.search, _PIECE.findall(text))):
         return "what looks like a secret (not shown)"
     return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -305,12 +305,15 @@ class FileSink:
     """A JSON-lines file: the records alone, one a line. For trying out; a line is acknowledged once it is on disk.
 
     Args:
-        path: the file; lines are appended.
+        path: the file; lines are appended, after a last one that somebody left torn.
     """
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
+        torn = _ends_torn(path)
         self._file: BinaryIO = path.open("ab")
+        if torn:
+            self._file.write(b"\n")
         self._lock = threading.Lock()
 
     def borrow(self) -> Sender:
@@ -323,6 +326,15 @@ class FileSink:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _ends_torn(path: Path) -> bool:
+    """Whether a file's last line has no end; a device or a pipe has no last line."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 class _FileBatch:

@@ -13,11 +13,14 @@ One place for every storage call, so that each has a timeout, bounded retries an
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -26,6 +29,7 @@ from azure.core.exceptions import (
     HttpResponseError,
     ResourceExistsError,
     ResourceNotFoundError,
+    ServiceRequestError,
 )
 from azure.data.tables import EdmType, EntityProperty, TableServiceClient, UpdateMode
 from azure.storage.blob import BlobServiceClient, ContainerClient
@@ -35,6 +39,7 @@ from shared.network import Network, reason_of
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.core.pipeline import PipelineResponse
 
 STATE_CONTAINER = "m365-state"
 DEAD_LETTER_CONTAINER = "m365-dead-letters"
@@ -44,6 +49,9 @@ DAYS_TABLE = "m365days"
 MAX_APPENDS = 40_000
 SILENCE = 10.0
 MAX_APPEND_BYTES = 1 << 20
+
+_SEGMENT = re.compile(r"[0-9]+\.jsonl")
+_BEING_DELETED = ("ContainerBeingDeleted", "TableBeingDeleted")
 
 
 class Conflict(CollectorError):
@@ -77,7 +85,7 @@ def storage_errors(what: str) -> Iterator[None]:
         yield
     except ResourceNotFoundError as error:
         raise Transient(
-            f"storage: {what}: not found ({_code(error)})", code=_code(error), status=404
+            f"storage: {what}: not found ({code_of(error)})", code=code_of(error), status=404
         ) from error
     except ClientAuthenticationError as error:
         # A credential that cannot reach Entra raises the same as an account that refuses it.
@@ -88,13 +96,13 @@ def storage_errors(what: str) -> Iterator[None]:
         status = error.status_code or 0
         if status in (401, 403):
             raise _refused(what, error) from error
-        if status in (409, 412):
+        if status in (409, 412) and code_of(error) not in _BEING_DELETED:
             raise Conflict(
-                f"storage: {what}: {_code(error)}", code=_code(error), status=status
+                f"storage: {what}: {code_of(error)}", code=code_of(error), status=status
             ) from error
         raise Transient(
-            f"storage: {what}: {_code(error) or type(error).__name__} (HTTP {status})",
-            code=_code(error),
+            f"storage: {what}: {code_of(error) or type(error).__name__} (HTTP {status})",
+            code=code_of(error),
             status=status,
         ) from error
     except AzureError as error:
@@ -104,28 +112,31 @@ def storage_errors(what: str) -> Iterator[None]:
 
 def _refused(what: str, error: HttpResponseError) -> ConfigError:
     return ConfigError(
-        f"storage: {what}: access refused ({_code(error) or error.status_code}). The function app's identity needs "
+        f"storage: {what}: access refused ({code_of(error) or error.status_code}). The function app's identity needs "
         "the roles 'Storage Blob Data Contributor' and 'Storage Table Data Contributor' on the state account, and "
         "the account's network rules must admit the app.",
-        code=_code(error),
+        code=code_of(error),
         status=error.status_code or 0,
     )
 
 
-def _code(error: Exception) -> str:
-    return str(getattr(error, "error_code", "") or "")
+def code_of(error: Exception) -> str:
+    """The service's word for an error, "" where it said none."""
+    code = getattr(error, "error_code", None) or ""
+    # The SDKs give an enumeration for the codes that they know, and a text for others.
+    return str(getattr(code, "value", code))
 
 
 class Storage:
-    """Clients of one storage account.
+    """Clients of one storage account; containers and tables are made when they are missing.
 
     Args:
-        blobs: the account's blob service.
+        blobs: makes a client of the account's blob service, given more options.
         tables: the account's table service.
     """
 
-    def __init__(self, blobs: BlobServiceClient, tables: TableServiceClient) -> None:
-        self._blobs = blobs
+    def __init__(self, blobs: Callable[..., BlobServiceClient], tables: TableServiceClient) -> None:
+        self._blobs = blobs(raw_response_hook=self._make_again)
         self._tables = tables
         self._ready: set[str] = set()
 
@@ -134,7 +145,7 @@ class Storage:
         """Connect by a connection string (Azurite, or an account whose shared keys are on)."""
         options = {**transport_options(), **options}
         return cls(
-            BlobServiceClient.from_connection_string(text, **options),
+            functools.partial(BlobServiceClient.from_connection_string, text, **options),
             TableServiceClient.from_connection_string(text, **options),
         )
 
@@ -145,7 +156,7 @@ class Storage:
         """Connect by the function app's identity."""
         options = {**transport_options(), **options}
         return cls(
-            BlobServiceClient(blob_endpoint, credential=credential, **options),
+            functools.partial(BlobServiceClient, blob_endpoint, credential=credential, **options),
             TableServiceClient(table_endpoint, credential=credential, **options),
         )
 
@@ -160,22 +171,52 @@ class Storage:
         return self._container(DEAD_LETTER_CONTAINER)
 
     def _container(self, name: str) -> ContainerClient:
-        client = self._blobs.get_container_client(name)
         if name not in self._ready:
-            with storage_errors(f"make container {name}"), contextlib.suppress(ResourceExistsError):
-                client.create_container()
-            self._ready.add(name)
-        return client
+            self._make(name)
+        return self._blobs.get_container_client(name)
+
+    def _make(self, name: str) -> None:
+        with storage_errors(f"make container {name}"):
+            try:
+                # Without the hook, which would call this again.
+                self._blobs.create_container(name, raw_response_hook=lambda _: None)
+            except ResourceExistsError as error:
+                # The SDK calls every HTTP 409 so, that of a container which is being deleted too.
+                if code_of(error) != "ContainerAlreadyExists":
+                    raise
+        self._ready.add(name)
+
+    def _make_again(self, response: PipelineResponse[Any, Any]) -> None:
+        """Make a container that was deleted while this process lives, and have the SDK ask once more.
+
+        The SDK shows every answer of the blob service to this hook, inside its own retries, so no call needs to know.
+        """
+        answer = response.http_response
+        if answer.headers.get("x-ms-error-code") != "ContainerNotFound":
+            return
+        asked = urlsplit(response.http_request.url).path + "/"
+        for name in (STATE_CONTAINER, DEAD_LETTER_CONTAINER):
+            if asked.startswith(urlsplit(self._blobs.get_container_client(name).url).path + "/"):
+                self._ready.discard(name)
+                self._make(name)
+                raise ServiceRequestError(f"container {name} was deleted; it is made again")
 
     def upsert(self, table: str, entity: dict[str, Any]) -> None:
         """Insert or replace one table row."""
+        row = {name: _property(value) for name, value in entity.items()}
         with storage_errors(f"write table {table}"):
-            if table not in self._ready:
-                self._tables.create_table_if_not_exists(table)
-                self._ready.add(table)
-            self._tables.get_table_client(table).upsert_entity(
-                {name: _property(value) for name, value in entity.items()}, mode=UpdateMode.REPLACE
-            )
+            try:
+                self._upsert(table, row)
+            except ResourceNotFoundError:
+                # The table was deleted while this process lives.
+                self._ready.discard(table)
+                self._upsert(table, row)
+
+    def _upsert(self, table: str, row: dict[str, Any]) -> None:
+        if table not in self._ready:
+            self._tables.create_table_if_not_exists(table)
+            self._ready.add(table)
+        self._tables.get_table_client(table).upsert_entity(row, mode=UpdateMode.REPLACE)
 
     def rows(self, table: str, partition: str) -> list[dict[str, Any]]:
         """Every row of one partition, in row key order."""
@@ -304,7 +345,10 @@ class LedgerStore:
         self._current: dict[date, int] = {}
 
     def days(self) -> dict[date, Segments]:
-        """Every stored day with the sizes of its segments."""
+        """Every stored day with the sizes of its segments.
+
+        An account with a hierarchical namespace lists folders among them, which are neither.
+        """
         found: dict[date, Segments] = {}
         with storage_errors(f"list {self._prefix}"):
             for blob in self._container.list_blobs(name_starts_with=self._prefix + "/"):
@@ -312,6 +356,8 @@ class LedgerStore:
                 try:
                     day = date.fromisoformat(day_text)
                 except ValueError:
+                    continue
+                if not _SEGMENT.fullmatch(segment):
                     continue
                 found.setdefault(day, Segments()).sizes[segment] = int(blob.size or 0)
         return found

@@ -184,6 +184,23 @@ def test_a_settings_file_collects_into_a_file_and_goes_on_where_it_stopped(
     assert sorted(sink.read_bytes().splitlines()) == sorted([*RECORDS, *later.records])
 
 
+def test_what_went_into_a_file_still_goes_to_the_hub(
+    rig: Rig, local_command: Callable[..., Running], tmp_path: Path
+) -> None:
+    rig.offer_many(3)
+    file, sink = settings_file(tmp_path / "my.json", rig.values()), tmp_path / "out.jsonl"
+    state = tmp_path / "state"
+    command = ["run", "--json", "--settings", file, "--state", str(state), "--sink", str(sink)]
+
+    status, _, said = local_command(*command).finish()
+
+    assert (status, len(sink.read_bytes().splitlines())) == (0, 9)
+    assert f"state is in {state}" in said
+    assert rig.ledger() == {}
+    assert rig.run().delivered == 3
+    rig.assert_complete()
+
+
 GOOD = {
     "M365_TENANT_ID": "6b0bcd53-13ac-4f0e-9a4c-0c94b1f4a9c5",
     "M365_CLIENT_ID": "d0c12a0a-6a77-4fc3-8f1c-0a0a5ad3b9a2",
@@ -196,9 +213,19 @@ GOOD = {
     ("values", "words"),
     [
         pytest.param(
-            {**GOOD, "M365_TENANT_ID": "contoso"}, ["M365_TENANT_ID", "'contoso'"], id="value"
+            {**GOOD, "M365_TENANT_ID": "contoso"}, ["M365_TENANT_ID", "7 characters"], id="value"
         ),
-        pytest.param({}, ["names no event hub", "--sink"], id="no-hub"),
+        pytest.param(
+            {"M365_CLOUD": "moon", "M365_CLIENT_ID": "x"},
+            [
+                "M365_EVENTHUB_NAMESPACE: not set",
+                "M365_TENANT_ID",
+                "M365_CLIENT_ID",
+                "moon",
+                "--sink",
+            ],
+            id="no-hub-among-other-problems",
+        ),
         pytest.param(
             {"M365_EVENTHUB_NAMESPACE": GOOD["M365_EVENTHUB_NAMESPACE"]},
             ["M365_TENANT_ID: not set", "M365_CLIENT_ID: not set"],

@@ -254,6 +254,35 @@ def test_one_problem_is_named(changes: dict[str, str], expected: str) -> None:
     assert expected in line
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        pytest.param("abc8Q~verysecretvalue.of-an-app_registration", id="client-secret"),
+        pytest.param("dGhpcyBpcyBub3QgYSBzdG9yYWdlIGtleSBhdCBhbGwgMDEyMzQ1Njc4OQ==", id="key"),
+        pytest.param("0c94b1f4a9c56b0bcd5313ac4f0e9a4c0c94b1f4", id="hexadecimal"),
+        pytest.param("https://user:hunter2@example.test/", id="password-in-an-address"),
+    ],
+)
+@pytest.mark.parametrize("name", [each.name for each in SETTINGS])
+def test_a_secret_in_the_place_of_another_setting_is_not_shown(name: str, secret: str) -> None:
+    try:
+        load({**GOOD, name: secret})
+    except ConfigError as error:
+        assert secret not in str(error)  # noqa: PT017
+        assert "hunter2" not in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["M365_TENANT_ID", "M365_CLIENT_ID", "M365_PUBLISHER_ID", "M365_IDENTITY_CLIENT_ID"],
+)
+def test_of_what_should_be_a_guid_only_the_length_is_shown(name: str) -> None:
+    (line,) = problems({**GOOD, name: "hunter2"})
+
+    assert line.startswith(f"app setting {name}: found 7 characters that are no GUID; expected ")
+    assert "hunter2" not in line
+
+
 @given(
     st.dictionaries(
         st.sampled_from([each.name for each in SETTINGS]), st.text(max_size=30), max_size=12
@@ -494,13 +523,56 @@ def test_a_missing_tenant_id_is_not_called_a_duplicate() -> None:
     ]
 
 
-def test_plain_settings_beside_many_connections_are_refused() -> None:
-    found = problems(many(connection(), M365_TENANT_ID=TENANT, M365_CLIENT_ID=CLIENT))
+@pytest.mark.parametrize(
+    "connections",
+    [
+        pytest.param([connection()], id="good-connections"),
+        pytest.param("torn", id="torn-connections"),
+    ],
+)
+def test_each_plain_setting_that_many_connections_would_overrule_is_refused(
+    connections: object,
+) -> None:
+    plain = {
+        "M365_TENANT_ID": TENANT,
+        "M365_CLIENT_ID": CLIENT,
+        "M365_CREDENTIAL": "secret",
+        "M365_CLIENT_SECRET": SECRET,
+        "M365_CERTIFICATE": SECRET,
+        "M365_CERTIFICATE_PASSWORD": SECRET,
+        "M365_CREDENTIAL_EXPIRES": "2027-01-31",
+        "M365_CONNECTION_NAME": "contoso",
+        "M365_SOURCES": "Audit.Exchange",
+        "M365_PUBLISHER_ID": TENANT,
+        "M365_LOGIN_ENDPOINT": "https://login.example",
+        "M365_MANAGEMENT_ENDPOINT": "https://manage.example",
+        "M365_MANAGEMENT_SCOPE": "https://manage.example/.default",
+    }
+    text = connections if isinstance(connections, str) else json.dumps(connections)
 
-    assert [line.split(";")[0] for line in found] == [
-        "app setting M365_TENANT_ID: set together with M365_CONNECTIONS",
-        "app setting M365_CLIENT_ID: set together with M365_CONNECTIONS",
+    found = problems(many(**plain, M365_CONNECTIONS=text))
+
+    assert [line.split(";")[0] for line in found if "not JSON" not in line] == [
+        f"app setting {name}: set together with M365_CONNECTIONS" for name in plain
     ]
+
+
+def test_plain_settings_that_say_nothing_of_their_own_may_stand_beside_many_connections() -> None:
+    said = {each.name: each.default for each in SETTINGS if each.name != "M365_CONNECTIONS"}
+    named = connection(client_secret_setting="M365_CLIENT_SECRET")
+
+    found = load(
+        {
+            **said,
+            **many(named),
+            "M365_TENANT_ID": " ",
+            "M365_CREDENTIAL": "federated",
+            "M365_CLIENT_SECRET": SECRET,
+        }
+    )
+
+    (one,) = found.connections
+    assert (one.credential.kind, one.credential.secret) == ("secret", SECRET)
 
 
 # -- credentials

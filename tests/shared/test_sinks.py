@@ -129,6 +129,30 @@ def test_a_file_holds_each_record_on_one_line_and_keeps_what_was_there(tmp_path:
     assert settled == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(b"", b'{"Id":"1"}\n', id="empty"),
+        pytest.param(b'{"Id":"0"}\n', b'{"Id":"0"}\n{"Id":"1"}\n', id="whole"),
+        pytest.param(b'{"Id":"0"}\n{"torn', b'{"Id":"0"}\n{"torn\n{"Id":"1"}\n', id="torn"),
+    ],
+)
+def test_a_record_begins_a_line_of_its_own_after_one_that_was_torn(
+    tmp_path: Path, before: bytes, after: bytes
+) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(before)
+    sink = FileSink(path)
+    sender = sink.borrow()
+    batch = sender.new_batch()
+    batch.add(Event(b'{"Id":"1"}', {}))
+
+    sender.send(batch)
+    sink.close()
+
+    assert path.read_bytes() == after
+
+
 def test_a_batch_of_the_file_is_as_large_as_one_of_the_hub_and_holds_any_one_event(
     tmp_path: Path,
 ) -> None:

@@ -1,0 +1,48 @@
+"""The ledger of a feed: what is kept, and until when."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from local.azurite import Azurite
+from shared.feed_ledger import FeedLedger
+from shared.ledger import Line, State
+from shared.storage import LedgerStore, Storage
+
+DAY = date(2026, 3, 1)
+
+
+@pytest.fixture
+def store(azurite: Azurite) -> Iterator[LedgerStore]:
+    storage = Storage.from_connection_string(azurite.connection_string)
+    yield LedgerStore(storage.state, f"ledger/{uuid.uuid4()}/Audit.Exchange")
+    storage.close()
+
+
+@pytest.mark.parametrize(
+    ("service", "wall", "kept"),
+    [
+        pytest.param(9, 9, True, id="young"),
+        pytest.param(10, 10, False, id="old"),
+        pytest.param(12, 1, True, id="service-ahead"),
+        pytest.param(1, 12, True, id="machine-ahead"),
+    ],
+)
+def test_a_day_is_dropped_only_when_it_is_old_by_both_clocks(
+    store: LedgerStore, service: int, wall: int, kept: bool
+) -> None:
+    here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=wall)
+    ledger = FeedLedger(store, wall=lambda: here)
+    ledger.open({})
+    ledger.write([(DAY, Line(id="a", state=State.DELIVERED.value))])
+    closed = ledger.settled_days({})
+
+    ledger.drop_old(DAY + timedelta(days=service), closed)
+    ledger.close()
+
+    assert list(closed) == [DAY]
+    assert (DAY in store.days()) is kept
