@@ -1,9 +1,10 @@
 """The last value of a feed: up to where it listed, and what makes the next run cheap.
 
-A checkpoint is a hint. The ledger holds the truth, so deleting a checkpoint is always safe: the next run lists the
-whole horizon and the ledger knows what was delivered. One that cannot be read, or that a newer version wrote, stops
-the feed with a clear error instead of being taken for a first run. It is written with ``If-Match`` and under the
-feed's lease, so a stale worker cannot move it back.
+A checkpoint is a hint. The ledger holds the truth, so where one is deleted nothing is delivered twice and nothing that
+can still be listed is missed: the next run lists the whole horizon. What it costs is the watermark: time not listed for
+over seven days is then only known from the gap records that were already written. One that cannot be read, or that a
+newer version wrote, stops the feed with a clear error instead of being taken for a first run. It is written with
+``If-Match`` and under the feed's lease, so a stale worker cannot move it back.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class SubscriptionNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=
     Attributes:
         enabled: when it was last seen enabled.
         attempt: when a start was last asked for (Microsoft allows one in 15 minutes).
-        disabled: when it was first seen disabled after it had been enabled.
+        disabled: from when on it was off, as far as that is not on record to the end of a day: while an administrator
+            keeps it off, it moves along with midnight. Set before a start, so that a lost answer hides no gap.
     """
 
     enabled: datetime | None = None
@@ -78,8 +80,9 @@ def decode(data: bytes, name: str) -> Checkpoint:
         StateError: it cannot be read or comes from a newer version.
     """
     mend = (
-        f"Deleting the blob '{name}' is safe: the ledger knows what was delivered, and the next run lists the last "
-        "seven days again."
+        f"Deleting the blob '{name}' repeats nothing: the ledger knows what was delivered, and the next run lists the "
+        "last seven days again. It costs this: time not listed for over seven days is then only known from gap "
+        "records already written."
     )
     try:
         schema = msgspec.json.decode(data, type=_Schema).schema
@@ -180,6 +183,10 @@ class HeldCheckpoint:
         run: id of the run.
         hub: where its events go.
         now: the service's time.
+
+    Attributes:
+        value: the checkpoint as it stands.
+        found: the checkpoint as the run found it.
     """
 
     def __init__(
@@ -196,7 +203,7 @@ class HeldCheckpoint:
         self._run = run
         self._hub = hub
         self._now = now
-        self.value = Checkpoint()
+        self.value = self.found = Checkpoint()
 
     def load(self) -> None:
         """Read the checkpoint.
@@ -204,7 +211,7 @@ class HeldCheckpoint:
         Raises:
             StateError: it cannot be read or comes from a newer version.
         """
-        self.value = self._store.load()
+        self.value = self.found = self._store.load()
 
     def move(self, **changes: datetime | SubscriptionNote | dict[date, int]) -> None:
         """Change fields of the checkpoint and write it.

@@ -27,7 +27,7 @@ from shared.listing import Listing
 from shared.memory import Gate
 from shared.pipeline import Pipeline, Work
 from shared.publisher import Publisher
-from shared.runs import Runs, RunSummary
+from shared.runs import Runs, RunSummary, ended_days
 from shared.sources.management_api import Content
 from shared.stop import RunStopped, Stop
 from shared.storage import Conflict, LedgerStore
@@ -381,8 +381,11 @@ class _Work:
         self._ledger.drop_old(self._clock.now().date(), dict(self._checkpoint.value.closed))
 
     def _write_days(self, runs: Runs) -> None:
-        now = self._clock.now()
-        runs.write_days(self._ledger.counts(), now)
+        now, watermark = self._clock.now(), self._checkpoint.value.watermark
+        for day in ended_days(self._checkpoint.found.watermark, watermark):
+            # It may be complete now, although nothing of it was listed again.
+            self._ledger.day(day)
+        runs.write_days(self._ledger.counts(), now, watermark)
         if self._last_run is None or self._last_run.date() < now.date():
             runs.drop_old(now)
 
@@ -396,6 +399,9 @@ class _Work:
         summary.lag_seconds = _age(oldest, now)
         if self._checkpoint.value.watermark is not None:
             summary.watermark = iso(self._checkpoint.value.watermark)
+            if not self._listing.reached_now:
+                # What was not listed is waiting as well, and nobody can say how much of it there is.
+                summary.lag_seconds = max(summary.lag_seconds, _age(summary.watermark, now))
         self._progress()
         if self._pipeline is not None and self._publisher is not None:
             pipeline = self._pipeline

@@ -1,4 +1,8 @@
-"""Gap records: ranges of ``contentCreated`` that were never listed, written down before anything passes over them."""
+"""Gap records: ranges of ``contentCreated`` that were never listed, written down before anything passes over them.
+
+A record is known by its start, and the longest of the same start counts, so writing one again, or a longer one, is
+harmless. None reaches into the future.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from shared.clock import ServiceClock, iso
 from shared.feed_ledger import FeedLedger
 from shared.ledger import GAP, Line
 from shared.runs import RunSummary
-from shared.windows import Window
+from shared.windows import Window, whole_second
 
 logger = logging.getLogger("m365.gaps")
 
@@ -21,7 +25,7 @@ class Gaps:
     Args:
         ledger: where they are written, a piece for each UTC day.
         clock: the service's time.
-        summary: of the run, which counts their seconds.
+        summary: of the run, which counts the seconds that no record had covered before.
     """
 
     def __init__(self, ledger: FeedLedger, clock: ServiceClock, summary: RunSummary) -> None:
@@ -30,17 +34,27 @@ class Gaps:
         self._summary = summary
 
     def record(self, gap: Window, reason: str) -> None:
-        """Write a range down that was never listed."""
-        self._ledger.write((day, self._line(piece, reason)) for day, piece in by_day(gap))
-        self._summary.gap_seconds += int((gap.end - gap.start).total_seconds())
+        """Write a range down that was never listed, up to now."""
+        end = min(gap.end, whole_second(self._clock.now()))
+        if end <= gap.start:
+            return
+        pieces = list(by_day(Window(gap.start, end)))
+        before = self._covered(pieces)
+        self._ledger.write((day, self._line(piece, reason)) for day, piece in pieces)
+        if not (added := self._covered(pieces) - before):
+            return
+        self._summary.gap_seconds += added
         logger.error(
             "gap in %s/%s: nothing between %s and %s was listed (%s)",
             self._summary.tenant_id,
             self._summary.source,
             iso(gap.start),
-            iso(gap.end),
+            iso(end),
             reason,
         )
+
+    def _covered(self, pieces: Iterable[tuple[date, Window]]) -> int:
+        return sum(self._ledger.day(day).gap_seconds for day, _ in pieces)
 
     def _line(self, gap: Window, reason: str) -> Line:
         return Line(

@@ -76,6 +76,8 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
 
     Attributes:
         listed: when it was first known, by its earliest line that does not settle it; 0 where there is none.
+        listed_last: time of the ``listed`` line that says where it is: the latest, since a service that lists a content
+            again may correct itself; ``created``, ``expires`` and ``uri`` are that line's. 0 where there is none.
         attempts: ids of the runs that tried and failed, so that a line that was stored twice counts once.
     """
 
@@ -85,6 +87,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     expires: str = ""
     uri: str = ""
     listed: int = 0
+    listed_last: int = 0
     last_attempt: int = 0
     attempts: frozenset[str] = frozenset()
     time: int = 0
@@ -98,9 +101,15 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
         """Whether nothing more will be done for it."""
         return _RANK.get(self.state, 0) >= _TERMINAL
 
-    def due(self, retry_base: timedelta) -> datetime:
-        """When it may be fetched next: at once, or after the base doubling per failed run up to six hours."""
-        if not self.attempts:
+    def due(self, retry_base: timedelta, now: datetime | None = None) -> datetime:
+        """When it may be fetched next: at once, or after the base doubling per failed run up to six hours.
+
+        Args:
+            retry_base: the wait after the first failed run.
+            now: the service's time; an attempt dated later was dated by a wrong clock and keeps nothing waiting.
+        """
+        ahead = now is not None and self.last_attempt > now.timestamp()
+        if not self.attempts or ahead:
             return datetime.fromtimestamp(0, UTC)
         # Doubling past 2**20 would only overflow; the limit is reached long before.
         delay = min(retry_base * float(1 << min(len(self.attempts) - 1, 20)), RETRY_LIMIT)
@@ -127,6 +136,7 @@ def entry_of(line: Line) -> Entry:
         expires=line.expires,
         uri=line.uri,
         listed=0 if terminal else line.time,
+        listed_last=0 if rank else line.time,
         last_attempt=line.time if line.state == State.ATTEMPT else 0,
         attempts=frozenset((line.run,)) if line.state == State.ATTEMPT else frozenset(),
         time=line.time if terminal else 0,
@@ -148,17 +158,23 @@ def _strength(entry: Entry) -> tuple[int, int, int, int, int, str]:
     )
 
 
+def _place(entry: Entry) -> tuple[int, str, str, str]:
+    return (entry.listed_last, entry.created, entry.expires, entry.uri)
+
+
 def merge(a: Entry, b: Entry) -> Entry:
     """Merge what two lines (or two merges) say of one content; order and repetition do not matter."""
     strong = a if _strength(a) >= _strength(b) else b
+    place = a if _place(a) >= _place(b) else b
     listed = min(a.listed, b.listed) if a.listed and b.listed else a.listed or b.listed
     return Entry(
         id=a.id,
         state=strong.state,
-        created=max(a.created, b.created),
-        expires=max(a.expires, b.expires),
-        uri=max(a.uri, b.uri),
+        created=place.created,
+        expires=place.expires,
+        uri=place.uri,
         listed=listed,
+        listed_last=place.listed_last,
         last_attempt=max(a.last_attempt, b.last_attempt),
         attempts=a.attempts | b.attempts,
         time=strong.time,
@@ -223,8 +239,8 @@ class Counts:
     gap_seconds: int = 0
 
     @property
-    def complete(self) -> bool:
-        """Whether all that was listed was delivered and the whole day was listed."""
+    def flawless(self) -> bool:
+        """Whether all that was listed was delivered and no gap is known; not whether the day was listed to its end."""
         return not (self.pending or self.lost or self.gap_seconds or self.dead_records)
 
     def add(self, other: Counts) -> None:
@@ -284,6 +300,11 @@ class Day:
         )
 
     @property
+    def gap_seconds(self) -> int:
+        """Seconds of the day that gap records cover."""
+        return _covered_seconds(self.gaps.values())
+
+    @property
     def settled(self) -> bool:
         """Whether every content of the day is terminal."""
         return all(entry.terminal for entry in self.entries.values())
@@ -304,7 +325,7 @@ class Day:
                 counts.lost[reason] = counts.lost.get(reason, 0) + 1
             else:
                 counts.pending += 1
-        counts.gap_seconds = _covered_seconds(self.gaps.values())
+        counts.gap_seconds = self.gap_seconds
         return counts
 
 

@@ -1,17 +1,21 @@
 """The rows people and alerts look at: one per run, one per feed and day.
 
 A run's row is written when it starts and again when it ends, so a row that stays open tells of a crash. A day's row is
-recomputed from the ledger, never counted up: listed = delivered + lost + pending.
+recomputed from the ledger, never counted up: listed = delivered + lost + pending. It is complete only when the day was
+listed to its end, so never before it is over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import msgspec
 
 from shared.clock import iso
+from shared.feed_ledger import KEEP
 from shared.ledger import Counts
 from shared.storage import DAYS_TABLE, RUNS_TABLE, Storage
 
@@ -32,8 +36,9 @@ class RunSummary:
         failed: contents that could not be fetched and stay pending.
         pending: contents of the feed that are neither delivered nor lost when the run ends.
         lost: contents given up in this run.
-        gap_seconds: length of the ranges that this run had to record as never listed.
-        lag_seconds: age of the oldest pending content, 0 where none is pending.
+        gap_seconds: length of the ranges that this run was the first to record as never listed.
+        lag_seconds: age of the oldest pending content, or of the watermark where the run did not list up to now,
+            whichever is more; 0 where the feed is caught up.
         caught_up: whether the run listed up to now and left nothing pending.
         credential_expires: when the connection's secret or certificate ends, "" where that is not known.
     """
@@ -99,27 +104,41 @@ class Runs:
             {"PartitionKey": self._partition, "RowKey": key, **summary.fields()},
         )
 
-    def write_days(self, days: dict[date, Counts], now: datetime) -> None:
-        """Replace the rows of these days."""
+    def write_days(
+        self, days: dict[date, Counts], now: datetime, watermark: datetime | None
+    ) -> None:
+        """Replace the rows of these days; where a day's ledger was dropped, only its gaps are added to its row.
+
+        Args:
+            days: what the ledger says of each.
+            now: the service's time.
+            watermark: up to where was listed.
+        """
+        old = [day for day in days if now.date() - day > KEEP]
+        known = self._known(old)
         for day, counts in days.items():
-            self._storage.upsert(
-                DAYS_TABLE,
-                {
-                    "PartitionKey": self._partition,
-                    "RowKey": day.isoformat(),
-                    "listed": counts.listed,
-                    "delivered": counts.delivered,
-                    "pending": counts.pending,
-                    "lost": sum(counts.lost.values()),
-                    "lost_by_reason": msgspec.json.encode(counts.lost).decode(),
-                    "records": counts.records,
-                    "bytes": str(counts.bytes),
-                    "dead_records": counts.dead_records,
-                    "gap_seconds": counts.gap_seconds,
-                    "complete": counts.complete,
-                    "updated": iso(now),
-                },
-            )
+            row = {
+                "PartitionKey": self._partition,
+                "RowKey": day.isoformat(),
+                "listed": counts.listed,
+                "delivered": counts.delivered,
+                "pending": counts.pending,
+                "lost": sum(counts.lost.values()),
+                "lost_by_reason": msgspec.json.encode(counts.lost).decode(),
+                "records": counts.records,
+                "bytes": str(counts.bytes),
+                "dead_records": counts.dead_records,
+                "gap_seconds": counts.gap_seconds,
+                "complete": counts.flawless and watermark is not None and _end(day) <= watermark,
+                "updated": iso(now),
+            }
+            self._storage.upsert(DAYS_TABLE, _merged(row, known.get(day)))
+
+    def _known(self, days: Iterable[date]) -> dict[date, dict[str, Any]]:
+        """The stored rows of these days; the table is read only where there are any."""
+        wanted = {day.isoformat(): day for day in days}
+        rows = self._storage.rows(DAYS_TABLE, self._partition) if wanted else []
+        return {wanted[row["RowKey"]]: row for row in rows if row["RowKey"] in wanted}
 
     def drop_old(self, now: datetime) -> None:
         """Remove runs older than 90 days and days older than 13 months."""
@@ -129,6 +148,32 @@ class Runs:
         self._storage.delete_rows(
             DAYS_TABLE, self._partition, after=None, before=(now - KEEP_DAYS).date().isoformat()
         )
+
+
+def ended_days(since: datetime | None, until: datetime | None) -> list[date]:
+    """The UTC days, of the last seven at most, that ended while the watermark moved; none where it was not known."""
+    if since is None or until is None:
+        return []
+    first = max(since, until - timedelta(days=7)).date()
+    return [first + timedelta(days=n) for n in range((until.date() - first).days)]
+
+
+def _end(day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), time(), UTC)
+
+
+def _merged(row: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:
+    """A day's row without what the ledger has forgotten.
+
+    A ledger only grows until it is dropped, so a stored row that counts more was made from one that is gone.
+    """
+    if known is None:
+        return row
+    gap_seconds = max(row["gap_seconds"], known.get("gap_seconds", 0))
+    if known.get("listed", 0) > row["listed"]:
+        row = {**known, "updated": row["updated"]}
+    complete = bool(row.get("complete")) and not gap_seconds
+    return {**row, "gap_seconds": gap_seconds, "complete": complete}
 
 
 def _newest_first(started: datetime) -> str:

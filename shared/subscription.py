@@ -2,13 +2,15 @@
 
 Microsoft offers content only while a subscription is on, allows one start in 15 minutes, and takes a start with an
 empty body for the removal of somebody's webhook (API reference, "Start a subscription"). So a start is asked for only
-where there is nothing to lose, and the attempt is remembered before it is made.
+where there is nothing to lose, and the attempt is remembered before it is made, together with since when the
+subscription has been off: whichever run finds it on again writes the gap. While an administrator keeps it off, every
+run extends the gap record, so that it does not depend on the checkpoint.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import msgspec
 
@@ -17,11 +19,13 @@ from shared.clock import ServiceClock
 from shared.errors import CollectorError, ConfigError, Throttled
 from shared.gaps import Gaps
 from shared.sources.management_api import ManagementApi
-from shared.windows import Window
+from shared.windows import Window, whole_second
 
 logger = logging.getLogger("m365.subscription")
 
 START_COOL_DOWN = timedelta(minutes=15)
+LONGEST_GAP = timedelta(days=30)
+"""How far back a note is believed; more was written by a wrong clock, or is known from the watermark."""
 
 
 class SubscriptionKeeper:
@@ -52,44 +56,70 @@ class SubscriptionKeeper:
 
     def ensure(self) -> CollectorError | None:
         """Make sure that the content type is subscribed; returns why listing makes no sense yet."""
-        note = self._checkpoint.value.subscription
         found = self._api.subscriptions().get(self._source)
-        now = self._clock.now().replace(microsecond=0)
+        now = whole_second(self._clock.now())
+        note = self._note(now)
         if found is None:
             return self._start(note, now)
         if found.status != "disabled":
             # An entry without a status is unknown, not off; listing will tell.
-            if note.disabled is not None and note.disabled < now:
-                self._gaps.record(Window(note.disabled, now), "the subscription was off")
-            self._checkpoint.move(
-                subscription=msgspec.structs.replace(note, enabled=now, disabled=None)
-            )
+            self._found_on(note, now)
             return None
         if note.enabled is None:
             return self._start(note, now)
         # It was on and somebody turned it off: that is an administrator's word, so it is reported, not undone.
-        since = note.disabled or note.enabled
-        self._checkpoint.move(subscription=msgspec.structs.replace(note, disabled=since))
+        self._found_off(note, note.disabled or note.enabled, now)
         return ConfigError(
             f"the subscription for {self._source} was disabled in the tenant after it had been on. If that was "
-            "not intended, start it again (POST .../subscriptions/start) or delete this feed's checkpoint; nothing "
-            "new is collected until then",
+            "not intended, start it again (POST .../subscriptions/start), or delete this feed's checkpoint, upon "
+            "which the next run starts it. Nothing new is collected until then, and that time is on record as a gap",
             code="subscription-disabled",
         )
 
+    def _note(self, now: datetime) -> SubscriptionNote:
+        """What is remembered; a clock that ran ahead is not believed when something was, only that it was.
+
+        What it dated is then taken to be as old as the watermark: until then the subscription was on.
+        """
+        known = self._checkpoint.value
+        note, listed = known.subscription, min(known.watermark or now, now)
+        return msgspec.structs.replace(
+            note,
+            enabled=listed if note.enabled is not None and note.enabled > now else note.enabled,
+            disabled=listed if note.disabled is not None and note.disabled > now else note.disabled,
+        )
+
+    def _found_on(self, note: SubscriptionNote, now: datetime) -> None:
+        if note.disabled is not None:
+            self._record_gap(note.disabled, now)
+        self._checkpoint.move(
+            subscription=msgspec.structs.replace(note, enabled=now, disabled=None)
+        )
+
+    def _found_off(self, note: SubscriptionNote, since: datetime, now: datetime) -> None:
+        self._record_gap(since, now)
+        # The days before today are on record to their end; today's record is extended by the next run.
+        today = datetime.combine(now.date(), time(), UTC)
+        self._checkpoint.move(
+            subscription=msgspec.structs.replace(note, disabled=max(since, today))
+        )
+
+    def _record_gap(self, since: datetime, now: datetime) -> None:
+        start = max(since, now - LONGEST_GAP)
+        if start < now:
+            self._gaps.record(Window(start, now), "the subscription was off")
+
     def _start(self, note: SubscriptionNote, now: datetime) -> CollectorError | None:
         """Start what is missing, once in 15 minutes at most; the attempt is remembered before it is made."""
-        if note.attempt is not None and now - note.attempt < START_COOL_DOWN:
+        # In both directions: an attempt further in the future was dated by a wrong clock and would keep the feed off.
+        if note.attempt is not None and abs(now - note.attempt) < START_COOL_DOWN:
             return Throttled(
                 f"the subscription for {self._source} was started less than 15 minutes ago and is not on yet",
                 code="subscription-pending",
             )
-        self._checkpoint.move(subscription=msgspec.structs.replace(note, attempt=now))
+        note = msgspec.structs.replace(note, attempt=now, disabled=note.disabled or note.enabled)
+        self._checkpoint.move(subscription=note)
         self._api.start(self._source)
         logger.info("started the subscription for %s", self._source)
-        if note.enabled is not None and note.enabled < now:
-            self._gaps.record(Window(note.enabled, now), "the subscription was missing")
-        self._checkpoint.move(
-            subscription=msgspec.structs.replace(note, attempt=now, enabled=now, disabled=None)
-        )
+        self._found_on(note, now)
         return None

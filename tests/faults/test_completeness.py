@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+
+import pytest
 
 from local.tenant import Fault
 from shared.clock import parse_wire
+from shared.ledger import Counts
 from shared.runs import Runs
 from shared.storage import DAYS_TABLE, RUNS_TABLE
 from tests.harness import EXCHANGE, Rig
@@ -111,3 +114,105 @@ def test_what_was_lost_and_dead_lettered_is_not_asked_for_again(rig: Rig) -> Non
 
     assert len(rig.tenant.books.requests("content")) == asked
     assert (summary.status, summary.pending) == ("succeeded", 0)
+
+
+def complete_days(rig: Rig) -> set[str]:
+    """The days that their rows call complete."""
+    return {row["RowKey"] for row in rig.day_rows() if row["complete"]}
+
+
+def test_a_day_that_was_listed_in_part_is_not_complete(rig: Rig) -> None:
+    (content, *_) = rig.offer_many(3, hours_ago=100)
+    # Listing fails after the window that holds the contents, in windows of four hours.
+    rig.tenant.faults.add(
+        Fault(on="list", action="status", status=500, after=(168 - 100) // 4 + 2, times=-1)
+    )
+
+    rig.run(tries=1)
+    watermark = rig.checkpoint().watermark
+    assert watermark is not None
+    assert content.created < watermark
+    assert all(day < watermark.date().isoformat() for day in complete_days(rig))
+
+    rig.tenant.faults.clear()
+    rig.run()
+    assert content.created.date().isoformat() in complete_days(rig)
+
+
+def test_today_is_complete_when_it_is_over_although_nothing_more_of_it_is_listed(rig: Rig) -> None:
+    noon = datetime.combine(rig.tenant.now().date() + timedelta(days=1), time(12), UTC)
+    rig.tenant.advance(noon - rig.tenant.now())
+    rig.offer_many(2, hours_ago=1)
+    assert rig.run().status == "succeeded"
+    assert noon.date().isoformat() not in complete_days(rig)
+
+    # More than two hours past midnight, so that nothing of the day is listed but by a slice of old days.
+    rig.tenant.advance(timedelta(hours=15))
+    asked = len(rig.tenant.books.requests("content"))
+    rig.run()
+
+    assert noon.date().isoformat() in complete_days(rig)
+    assert rig.tenant.now().date().isoformat() not in complete_days(rig)
+    assert len(rig.tenant.books.requests("content")) == asked
+
+
+def test_a_gap_found_after_a_ledger_was_dropped_leaves_the_numbers_of_its_day(rig: Rig) -> None:
+    app = rig.app()
+    rig.offer_many(3, hours_ago=1)
+    rig.run(app=app)
+    before = {row["RowKey"]: (row["listed"], row["delivered"]) for row in rig.day_rows()}
+    rig.tenant.subscriptions.set(EXCHANGE, None)
+    rig.tenant.faults.add(Fault(on="start", action="status", status=503, times=-1))
+    for _ in range(4):
+        rig.tenant.advance(timedelta(days=3))
+        rig.run(app=app, tries=1)
+    rig.tenant.faults.clear()
+    rig.tenant.advance(timedelta(minutes=16))
+
+    rig.run(app=app)
+    app.close()
+
+    after = {row["RowKey"]: row for row in rig.day_rows()}
+    for day, numbers in before.items():
+        assert (after[day]["listed"], after[day]["delivered"]) == numbers
+    assert any(after[day]["gap_seconds"] for day in before)
+    assert not any(after[day]["complete"] for day in before if after[day]["gap_seconds"])
+
+
+@pytest.mark.parametrize(
+    ("counts", "row"),
+    [
+        pytest.param(Counts(gap_seconds=60), (3, 3, 60, False), id="a-ledger-that-was-dropped"),
+        pytest.param(Counts(), (3, 3, 0, True), id="nothing-new"),
+        pytest.param(
+            Counts(listed=4, delivered=3, pending=1), (4, 3, 0, False), id="a-ledger-that-was-kept"
+        ),
+    ],
+)
+def test_the_row_of_an_old_day_never_says_less_than_it_did(
+    rig: Rig, counts: Counts, row: tuple[int, int, int, bool]
+) -> None:
+    runs = Runs(rig.storage, rig.tenant.spec.tenant_id, EXCHANGE)
+    now = rig.tenant.now()
+    day = now.date() - timedelta(days=12)
+    runs.write_days({day: Counts(listed=3, delivered=3)}, now, now)
+
+    runs.write_days({day: counts}, now, now)
+
+    (found,) = rig.day_rows()
+    names = ("listed", "delivered", "gap_seconds", "complete")
+    assert tuple(found[name] for name in names) == row
+
+
+def test_a_feed_that_cannot_list_lags_by_what_it_has_not_listed_and_not_once_it_has(
+    rig: Rig,
+) -> None:
+    rig.run()
+    rig.tenant.advance(timedelta(hours=30))
+    rig.tenant.faults.add(Fault(on="list", action="status", status=500, times=-1))
+    assert abs(rig.run(tries=1).lag_seconds - timedelta(hours=30).total_seconds()) < 60
+
+    rig.tenant.faults.clear()
+    summary = rig.run()
+
+    assert (summary.caught_up, summary.lag_seconds) == (True, 0)

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from local.tenant import Fault
+from shared.storage import read_blob
 from tests.harness import EXCHANGE, Rig
+
+
+def gap_seconds(rig: Rig) -> int:
+    """What the table of days says was never listed."""
+    return sum(row["gap_seconds"] for row in rig.day_rows())
+
+
+def change_note(rig: Rig, **times: datetime | None) -> None:
+    """Change what the stored checkpoint remembers of the subscription."""
+    stored = read_blob(rig.storage.state, rig.checkpoint_name())
+    assert stored is not None
+    found = json.loads(stored.data)
+    for name, value in times.items():
+        found["subscription"][name] = value and value.isoformat()
+    rig.storage.state.upload_blob(rig.checkpoint_name(), json.dumps(found), overwrite=True)
 
 
 def test_a_missing_subscription_is_started_once_and_what_exists_is_delivered(rig: Rig) -> None:
@@ -78,7 +95,9 @@ def test_a_subscription_that_an_administrator_disabled_is_reported_and_not_undon
     rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     on = rig.run()
     # From when it was last seen on: nobody can say when within that time it was turned off.
-    assert abs(on.gap_seconds - timedelta(hours=5).total_seconds()) < 60
+    assert abs(off.gap_seconds - timedelta(hours=3).total_seconds()) < 60
+    assert abs(on.gap_seconds - timedelta(hours=2).total_seconds()) < 60
+    assert abs(gap_seconds(rig) - timedelta(hours=5).total_seconds()) < 60
     assert rig.run().gap_seconds == 0
 
 
@@ -95,3 +114,90 @@ def test_what_was_listed_before_is_fetched_although_the_subscription_is_off(rig:
     rig.run()
 
     rig.assert_complete()
+
+
+def test_a_start_whose_answer_is_lost_hides_no_gap(rig: Rig) -> None:
+    rig.offer_many(1)
+    rig.run()
+    rig.tenant.subscriptions.set(EXCHANGE, None)
+    rig.tenant.advance(timedelta(hours=10))
+    rig.tenant.faults.add(Fault(on="start", action="reset", times=1))
+    rig.run(tries=1)
+    assert gap_seconds(rig) == 0
+
+    # The start was carried out all the same.
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
+    rig.tenant.advance(timedelta(minutes=10))
+    summary = rig.run()
+
+    expected = timedelta(hours=10, minutes=10).total_seconds()
+    assert abs(summary.gap_seconds - expected) < 60
+    assert gap_seconds(rig) == summary.gap_seconds
+    assert rig.run().gap_seconds == 0
+
+
+def test_a_gap_outlives_the_checkpoint_of_a_feed_whose_subscription_is_off(rig: Rig) -> None:
+    rig.offer_many(1)
+    rig.run()
+    rig.tenant.subscriptions.set(EXCHANGE, "disabled")
+    for _ in range(2):
+        rig.tenant.advance(timedelta(hours=5))
+        assert "delete this feed's checkpoint" in rig.run().error
+
+    rig.storage.state.delete_blob(rig.checkpoint_name())
+    summary = rig.run()
+
+    assert summary.status == "succeeded"
+    assert abs(gap_seconds(rig) - timedelta(hours=10).total_seconds()) < 60
+    assert all(not row["complete"] for row in rig.day_rows() if row["gap_seconds"])
+    assert rig.repeats() == 0
+
+
+def test_a_subscription_that_stays_off_is_one_gap_that_each_run_extends(rig: Rig) -> None:
+    rig.run()
+    off = rig.checkpoint().subscription.enabled
+    assert off is not None
+    rig.tenant.subscriptions.set(EXCHANGE, "disabled")
+
+    counted = 0
+    for _ in range(6):
+        rig.tenant.advance(timedelta(hours=13))
+        counted += rig.run().gap_seconds
+
+    assert abs(counted - timedelta(hours=78).total_seconds()) < 60
+    assert gap_seconds(rig) == counted
+    days: set[date] = {off.date() + timedelta(days=n) for n in range(5)}
+    written = [rig.ledger_day(day) for day in sorted(days) if day <= rig.tenant.now().date()]
+    assert [len(day.gaps) for day in written] == [1] * len(written)
+
+
+def test_a_start_dated_in_the_future_does_not_keep_the_subscription_off(rig: Rig) -> None:
+    rig.offer_many(1)
+    rig.tenant.faults.add(Fault(on="start", action="status", status=503, times=1))
+    rig.run(tries=1)
+    change_note(rig, attempt=rig.tenant.now() + timedelta(days=3))
+
+    assert rig.run().status == "succeeded"
+    rig.assert_complete()
+
+
+def test_a_date_in_the_future_makes_no_gap_that_is_none_and_hides_none_that_is(rig: Rig) -> None:
+    rig.run()
+    ahead = rig.tenant.now() + timedelta(days=3)
+    change_note(rig, enabled=ahead, disabled=ahead)
+    assert rig.run().gap_seconds < 60
+
+    change_note(rig, enabled=ahead)
+    rig.tenant.advance(timedelta(hours=4))
+    rig.tenant.subscriptions.set(EXCHANGE, "disabled")
+    summary = rig.run()
+
+    assert summary.error_code == "subscription-disabled"
+    assert abs(summary.gap_seconds - timedelta(hours=4).total_seconds()) < 60
+
+
+def test_a_date_long_ago_makes_a_gap_of_thirty_days_at_most(rig: Rig) -> None:
+    rig.run()
+    change_note(rig, disabled=datetime(2001, 1, 1, tzinfo=UTC))
+
+    assert rig.run().gap_seconds == timedelta(days=30).total_seconds()

@@ -134,6 +134,25 @@ def test_where_a_content_is_known_by_its_settling_line_alone_its_place_is_kept()
     assert day.settled
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["in-order", "in-reverse"])
+def test_where_a_content_is_listed_again_the_latest_line_says_where_it_is(reverse: bool) -> None:
+    wrong = _line(State.LISTED, created=CREATED, expires="2026-03-09", uri="https://z.test/x")
+    right = _line(State.LISTED, created=CREATED, expires="2026-03-08", time=NOW + 60)
+    found = [wrong, _line(State.ATTEMPT, run="run1", time=NOW + 90), right]
+    entry = _day(*(reversed(found) if reverse else found)).entries["a"]
+
+    assert (entry.created, entry.expires, entry.uri) == (CREATED, "2026-03-08", "")
+    assert (entry.listed, entry.attempts) == (NOW, {"run1"})
+
+
+def test_listed_twice_in_one_second_is_merged_to_one_of_both_and_never_mixed() -> None:
+    one = _line(State.LISTED, expires="2026-03-09", uri="https://a.test/x")
+    two = _line(State.LISTED, expires="2026-03-08", uri="https://z.test/x")
+    entries = [_day(one, two).entries["a"], _day(two, one).entries["a"]]
+
+    assert {(e.expires, e.uri) for e in entries} == {("2026-03-09", "https://a.test/x")}
+
+
 # -- when to try again, and when to stop
 
 
@@ -157,6 +176,15 @@ def test_waits_double_up_to_six_hours(runs: int, minutes: int) -> None:
 
 def test_what_was_never_tried_is_due_at_once() -> None:
     assert entry_of(_line(State.LISTED)).due(BASE) <= datetime.fromtimestamp(NOW, UTC)
+
+
+def test_an_attempt_dated_in_the_future_keeps_nothing_waiting() -> None:
+    now = datetime.fromtimestamp(NOW, UTC)
+    ahead = _line(State.ATTEMPT, run="run1", time=NOW + 6 * 86_400)
+    entry = _day(_line(State.LISTED), ahead).entries["a"]
+
+    assert entry.due(BASE, now) <= now
+    assert entry.due(BASE, now + timedelta(days=6)) == now + timedelta(days=6) + BASE
 
 
 @pytest.mark.parametrize(
@@ -294,7 +322,7 @@ def test_lost_is_told_apart_by_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "complete"),
+    ("found", "flawless"),
     [
         pytest.param([], True, id="nothing-listed"),
         pytest.param([_line(State.DELIVERED)], True, id="delivered"),
@@ -305,10 +333,10 @@ def test_lost_is_told_apart_by_reason() -> None:
         pytest.param([_gap("2026-03-01T01:00:00Z", "2026-03-01T02:00:00Z")], False, id="gap"),
     ],
 )
-def test_a_day_is_complete_only_when_all_of_it_was_listed_and_delivered(
-    found: list[Line], complete: bool
+def test_a_day_is_flawless_only_when_all_that_was_listed_was_delivered_and_no_gap_is_known(
+    found: list[Line], flawless: bool
 ) -> None:
-    assert _day(*found).counts().complete is complete
+    assert _day(*found).counts().flawless is flawless
 
 
 @pytest.mark.parametrize(
