@@ -142,7 +142,7 @@ def test_where_a_content_is_listed_again_the_latest_line_says_where_it_is(revers
     entry = _day(*(reversed(found) if reverse else found)).entries["a"]
 
     assert (entry.created, entry.expires, entry.uri) == (CREATED, "2026-03-08", "")
-    assert (entry.listed, entry.attempts) == (NOW, {"run1"})
+    assert (entry.listed, entry.attempts) == (NOW, frozenset({"run1"}))
 
 
 def test_listed_twice_in_one_second_is_merged_to_one_of_both_and_never_mixed() -> None:
