@@ -309,7 +309,8 @@ class _Work:
             self._submit_if_due(content, entry)
 
     def _submit_if_due(self, content: Content, entry: Entry) -> None:
-        if entry.due(self._tuning.retry_base) <= self._clock.now():
+        now = self._clock.now()
+        if entry.due(self._tuning.retry_base, now) <= now:
             self._submit(content, entry)
 
     def _take_up(self, contents: list[Content]) -> None:
