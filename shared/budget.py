@@ -237,6 +237,6 @@ class Budget:
 def _decode(data: bytes) -> BudgetState:
     try:
         return msgspec.json.decode(data, type=BudgetState)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         # Unlike a checkpoint this guards nothing that could be lost: start counting anew.
         return BudgetState()

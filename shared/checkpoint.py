@@ -86,7 +86,7 @@ def decode(data: bytes, name: str) -> Checkpoint:
     )
     try:
         schema = msgspec.json.decode(data, type=_Schema).schema
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StateError(
             f"checkpoint '{name}' cannot be read ({error}). The feed is stopped. {mend}",
             code="checkpoint-unreadable",
@@ -99,7 +99,7 @@ def decode(data: bytes, name: str) -> Checkpoint:
         )
     try:
         found = msgspec.json.decode(data, type=Checkpoint)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StateError(
             f"checkpoint '{name}' cannot be read ({error}). The feed is stopped. {mend}",
             code="checkpoint-unreadable",

@@ -56,7 +56,7 @@ def error_text(body: bytes) -> str:
     """The service's message, cut to 200 characters; "" where the body is not the documented shape."""
     try:
         found = msgspec.json.decode(body[:65536])
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return ""
     error = found.get("error") if isinstance(found, dict) else None
     text = error.get("message") if isinstance(error, dict) else None

@@ -323,6 +323,6 @@ def _records(answer: Response) -> list[bytes]:
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return {}
     return value if isinstance(value, dict) else {}
