@@ -38,10 +38,17 @@ ACTIONS: dict[str, frozenset[str]] = {
     "repeat_page_token": frozenset(),
     "empty_page_with_next": frozenset(),
     "foreign_next_page": frozenset({"host"}),
+    "refuse_page_token": frozenset(),
 }
 # These change the answer to a listing, not its bytes.
 PAGE_ACTIONS = frozenset(
-    {"page_header_name", "repeat_page_token", "empty_page_with_next", "foreign_next_page"}
+    {
+        "page_header_name",
+        "repeat_page_token",
+        "empty_page_with_next",
+        "foreign_next_page",
+        "refuse_page_token",
+    }
 )
 # The client gets all the right bytes, in the end.
 HARMLESS = PAGE_ACTIONS | {"slow", "drip", "bom", "expire_tokens"}
@@ -57,6 +64,8 @@ class Fault:
     ``retry_after`` is in seconds, sent as an HTTP date with ``retry_after_date``. ``by`` is how
     much the announced length differs from the real one. ``hang`` ends the connection without an
     answer after ``delay_s``, ``slow`` answers then; ``drip`` waits that long before each piece.
+    ``host`` may have a scheme before it, https otherwise. ``refuse_page_token`` refuses every page
+    but the first of a chain.
     """
 
     on: str
