@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from shared.checkpoint import CheckpointStore, HeldCheckpoint
 from shared.clock import iso, parse_wire
 from shared.dead_letters import DeadLetters
-from shared.errors import CollectorError, Throttled, Transient
+from shared.errors import CollectorError, NoToken, Throttled, Transient
 from shared.feed import Feed, Parts, Tuning
 from shared.feed_ledger import FeedLedger
 from shared.gaps import Gaps
@@ -98,6 +98,9 @@ class FeedRun:
             runs.write(self.summary)
         except CollectorError as error:
             logger.warning("the run's row could not be written: %s", error)
+        except Exception:
+            # Raised through, it would end the runs of other feeds with this one.
+            logger.exception("the run's row could not be written")
 
     def _note(self, error: CollectorError) -> None:
         """Let the first error decide how the run ended."""
@@ -240,6 +243,8 @@ class _Work:
         """Everything from the subscription to the last window."""
         try:
             problem = self._subscription.ensure()
+        except NoToken:
+            raise
         except (Transient, Throttled) as error:
             # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
             self._problems.append(error)

@@ -20,6 +20,7 @@ from shared.errors import (
     AuthError,
     CollectorError,
     ConfigError,
+    NoToken,
     Permanent,
     SinkError,
     Throttled,
@@ -193,7 +194,7 @@ class Pipeline:
                 self._collect(work)
             except RunStopped:
                 self._give_up(work)
-            except (AuthError, ConfigError, SinkError, Throttled) as error:
+            except (AuthError, ConfigError, NoToken, SinkError, Throttled) as error:
                 self._refused(work, error)
             except CollectorError as error:
                 self._failed(work, error)

@@ -24,7 +24,7 @@ import msgspec
 from shared.budget import Budget
 from shared.clock import ServiceClock, format_wire, iso, parse_wire
 from shared.credentials import TokenSource
-from shared.errors import AuthError, Permanent, Throttled, Transient
+from shared.errors import AuthError, NoToken, Permanent, Throttled, Transient
 from shared.http import HttpClient, Response
 from shared.responses import error_code, error_for
 from shared.split import ErrorBody, split
@@ -264,6 +264,9 @@ class ManagementApi:
                     seconds = self._throttle_backoff * random.uniform(0.5, 1.5)  # noqa: S311
                 logger.info("throttled by the service: everybody pauses for %.0f s", seconds)
                 self._budget.pause(seconds)
+            except NoToken:
+                # The credential has asked several times, and would again for every content and every window.
+                raise
             except Transient:
                 failures += 1
                 if failures >= self._tries or self._stopping():
@@ -277,7 +280,7 @@ class ManagementApi:
         answer = self._http.request(
             method,
             with_publisher(url, self._publisher),
-            headers={"Authorization": f"Bearer {self._tokens.token()}"},
+            headers={"Authorization": f"Bearer {self._token()}"},
             on_length=reserve,
             on_chunk=self._end_if_stopping,
         )
@@ -290,6 +293,12 @@ class ManagementApi:
             # A 200 can carry an error object where an array was promised.
             raise error_for(answer.status, answer.headers, answer.body, self._clock.now())
         return answer
+
+    def _token(self) -> str:
+        try:
+            return self._tokens.token()
+        except Transient as error:
+            raise NoToken(str(error), code=error.code, status=error.status) from error
 
     def _end_if_stopping(self) -> None:
         if self._stopping():
