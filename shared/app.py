@@ -26,6 +26,7 @@ from shared.feed import Feed, Parts, Tuning
 from shared.http import HttpClient, Limits
 from shared.pace import Pace
 from shared.publisher import Abandoned
+from shared.replay import ReplaySummary, replay_feed
 from shared.runs import RunSummary
 from shared.settings import Connection, Settings, load
 from shared.sinks import EventHubSink, Sink
@@ -85,9 +86,29 @@ class App:
             return list(pool.map(lambda each: self._run_one(each, source, end), connections))
 
     def _run_one(self, connection: Connection, source: str, end: float) -> RunSummary:
-        feed = Feed(connection=connection.name, tenant_id=connection.tenant_id, source=source)
+        feed, parts = self._feed(connection, source), self._parts(connection, source)
+        # A feed that had to wait for its turn has that much less time.
+        seconds = max(1.0, end - time.monotonic())
+        summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
+        self._on_progress(summary)
+        _warn_of_expiry(connection)
+        level = logging.ERROR if summary.status == "failed" else logging.INFO
+        logger.log(level, "feed_run %s", summary.log_line())
+        return summary
+
+    def replay(self, source: str) -> list[ReplaySummary]:
+        """Deliver the dead letters of every feed of a source; see ``shared.replay``."""
+        return [
+            replay_feed(self._feed(each, source), self._parts(each, source), self._tuning)
+            for each in self.settings.connections_for(source)
+        ]
+
+    def _feed(self, connection: Connection, source: str) -> Feed:
+        return Feed(connection=connection.name, tenant_id=connection.tenant_id, source=source)
+
+    def _parts(self, connection: Connection, source: str) -> Parts:
         hub = self.settings.hubs[source]
-        parts = Parts(
+        return Parts(
             api=self._api(connection),
             sink=self._sink(hub, connection.tenant_id),
             storage=self.storage,
@@ -98,14 +119,6 @@ class App:
             credential_expires=connection.credential.expires,
             version=VERSION,
         )
-        # A feed that had to wait for its turn has that much less time.
-        seconds = max(1.0, end - time.monotonic())
-        summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
-        self._on_progress(summary)
-        _warn_of_expiry(connection)
-        level = logging.ERROR if summary.status == "failed" else logging.INFO
-        logger.log(level, "feed_run %s", summary.log_line())
-        return summary
 
     def _oldest_first(self, source: str) -> list[Connection]:
         connections = list(self.settings.connections_for(source))

@@ -278,11 +278,7 @@ class _Work:
             stop=self._stop,
             clock=self._clock,
             run=self._summary.run,
-            properties={
-                "connection": self._feed.connection,
-                "tenant_id": self._feed.tenant_id,
-                "source": self._feed.source,
-            },
+            properties=self._feed.properties,
             threads=self._tuning.fetch_threads,
             max_unsettled=self._tuning.max_unsettled,
         )
@@ -384,7 +380,12 @@ class _Work:
             self._checkpoint.move(closed=closed)
 
     def _drop_old(self) -> None:
-        self._ledger.drop_old(self._clock.now().date(), dict(self._checkpoint.value.closed))
+        self._ledger.drop_old(
+            self._clock.now().date(),
+            dict(self._checkpoint.value.closed),
+            # A replay has to find what is known of them.
+            lambda: {letter.day for letter in self._dead_letters.all()},
+        )
 
     def _write_days(self, runs: Runs) -> None:
         now, watermark = self._clock.now(), self._checkpoint.value.watermark

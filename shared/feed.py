@@ -73,6 +73,15 @@ class Feed:
         """``<tenant id>/<source>``: renaming a connection loses nothing."""
         return f"{self.tenant_id}/{self.source}"
 
+    @property
+    def properties(self) -> dict[str, str]:
+        """What every event of the feed says of where it comes from."""
+        return {
+            "connection": self.connection,
+            "tenant_id": self.tenant_id,
+            "source": self.source,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:

@@ -75,6 +75,12 @@ class Failures:
         return total > 1 and unanswered * 2 > total
 
 
+def events_of(records: list[bytes], properties: dict[str, str], content_id: str) -> list[Event]:
+    """The events that records become: their own bytes, with where they come from and what they are known by."""
+    known = {**properties, "content_id": content_id}
+    return [Event(record, {**known, "event_id": event_id(record)}) for record in records]
+
+
 class Pipeline:
     """The parallel part of one feed's run.
 
@@ -243,8 +249,7 @@ class Pipeline:
         with self._lock:
             self.failures.fetched += 1
             self._refusals = 0
-        properties = {**self._properties, "content_id": content.id}
-        events = [Event(record, {**properties, "event_id": event_id(record)}) for record in records]
+        events = events_of(records, self._properties, content.id)
         try:
             self._publisher.put(delivery, events)
         except CollectorError as error:

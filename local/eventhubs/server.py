@@ -129,6 +129,10 @@ class EventHubs:
         """A snapshot of the counts."""
         return self._namespace.snapshot()
 
+    def take_up_to(self, max_message_bytes: int) -> None:
+        """Take publications of another size from now on, as a hub of another tier; new links are told so."""
+        self._namespace.max_message_bytes = max_message_bytes
+
     def connection_string(self, hub: str | None = None) -> str:
         """Return a connection string, for the namespace or for one hub."""
         if self._tls is None:

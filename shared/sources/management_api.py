@@ -168,7 +168,7 @@ class ManagementApi:
                     raise Transient(str(error), code=error.code, status=error.status) from error
                 raise
             # What a page holds is good, whatever becomes of its link.
-            yield [self._content(raw, window) for raw in _records(answer)]
+            yield [self.read_entry(raw, window.start) for raw in _records(answer)]
             url = _next_page(answer.headers)
             if url is not None:
                 self._http.check(url)
@@ -195,7 +195,13 @@ class ManagementApi:
         """The oldest start that may be asked for now."""
         return horizon(self._clock.now())
 
-    def _content(self, raw: bytes, window: Window) -> Content:
+    def read_entry(self, raw: bytes, start: datetime) -> Content:
+        """Understand one entry of a listing.
+
+        Args:
+            raw: its bytes.
+            start: the start of the window it was listed in, whose day it belongs to where it names no good one.
+        """
         fields = _object(raw)
         content_id, uri = fields.get("contentId"), fields.get("contentUri")
         created, expires = fields.get("contentCreated"), fields.get("contentExpiration")
@@ -205,10 +211,10 @@ class ManagementApi:
             day = None
         now = self._clock.now().date()
         if day is None or not isinstance(created, str):
-            created, day = iso(window.start), window.start.date()
+            created, day = iso(start), start.date()
         elif not now - OLDEST <= day <= now + NEWEST:
             # The ledger keeps days for as long as their contents can be listed; an absurd one would not be kept.
-            day = window.start.date()
+            day = start.date()
         if not isinstance(content_id, str) or not content_id:
             digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
             return Content(
