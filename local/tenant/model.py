@@ -19,6 +19,7 @@ from typing import Any
 from local.tenant.books import Books
 from local.tenant.content import Content, Event
 from local.tenant.faults import Faults
+from local.tenant.messages import Answer, Request
 from local.tenant.shelf import Shelf
 from local.tenant.spec import TenantSpec
 from local.tenant.subscriptions import Subscriptions
@@ -40,6 +41,8 @@ class Tenant:
         self.subscriptions = Subscriptions(spec.subscribed)
         self.tokens = Tokens(spec, self.now)
         self.quota = Quota(spec.requests_per_minute, self.now)
+        # Changes a right answer to the Management API before it is compressed and sent.
+        self.mangle: Callable[[Request, Answer], None] | None = None
 
     def now(self) -> datetime:
         """The tenant's time, in UTC; the ``Date`` header and every rule go by it."""

@@ -54,7 +54,11 @@ class Site:
         if request.kind == "token":
             return self._login.token(request)
         if request.kind in API_KINDS:
-            return self._api.answer(request, fault)
+            answer = self._api.answer(request, fault)
+            if self.tenant.mangle is not None:
+                answer.body, answer.cache_key = answer.whole(), None
+                self.tenant.mangle(request, answer)
+            return answer
         return Answer(status=404, body=b"{}", headers={"Content-Type": JSON_TYPE})
 
     def _played(self, request: Request, fault: Fault) -> Answer | None:
