@@ -68,10 +68,17 @@ class TraceApi(Protocol):
         throttled: how many of them the service throttled.
     """
 
-    max_width: timedelta
-    horizon: timedelta
-    requests: int
-    throttled: int
+    @property
+    def max_width(self) -> timedelta: ...  # noqa: D102
+
+    @property
+    def horizon(self) -> timedelta: ...  # noqa: D102
+
+    @property
+    def requests(self) -> int: ...  # noqa: D102
+
+    @property
+    def throttled(self) -> int: ...  # noqa: D102
 
     def pages(self, window: Window) -> Iterator[list[Row]]:
         """List the rows received in a window, both ends included, newest first, page by page.
