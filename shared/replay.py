@@ -27,6 +27,7 @@ from shared.pipeline import events_of
 from shared.publisher import Delivery, Publisher
 from shared.runs import Runs
 from shared.sinks import Event
+from shared.sources.management_api import ManagementApi
 from shared.split import ErrorBody, split
 from shared.stop import Stop
 from shared.storage import LedgerStore
@@ -83,15 +84,18 @@ class _Job:
     settled: bool = False
 
 
-def replay_feed(feed: Feed, parts: Parts, tuning: Tuning | None = None) -> ReplaySummary:
+def replay_feed(
+    feed: Feed, parts: Parts, api: ManagementApi, tuning: Tuning | None = None
+) -> ReplaySummary:
     """Deliver the dead letters of a feed. Never raises for what can go wrong on the way: the summary says it.
 
     Args:
         feed: whose.
         parts: what a run is made of.
+        api: understands listing entries; it is not asked for anything.
         tuning: what it may use; a replay has no deadline.
     """
-    replay = _Replay(feed, parts, tuning or Tuning())
+    replay = _Replay(feed, parts, api, tuning or Tuning())
     summary = replay.summary
     try:
         replay.run()
@@ -112,9 +116,10 @@ def replay_feed(feed: Feed, parts: Parts, tuning: Tuning | None = None) -> Repla
 
 
 class _Replay:
-    def __init__(self, feed: Feed, parts: Parts, tuning: Tuning) -> None:
+    def __init__(self, feed: Feed, parts: Parts, api: ManagementApi, tuning: Tuning) -> None:
         self._feed = feed
         self._parts = parts
+        self._api = api
         self._tuning = tuning
         self._clock = parts.clock
         self._stop = Stop(float("inf"))
@@ -183,8 +188,8 @@ class _Replay:
         ):
             self._keep(letters, NOT_STORED_SO)
             return None
-        known = self._ledger.entry(first.day, content_id)
-        job = _Job(content_id, first.day, letters, known)
+        day, known = self._ledger.find(first.day, content_id) or (first.day, None)
+        job = _Job(content_id, day, letters, known)
         delivered = known is not None and known.state == State.DELIVERED
         if first.kind == ENTRY:
             return self._entry_job(job, bodies[0])
@@ -206,21 +211,20 @@ class _Replay:
 
     def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, list[Event]] | None:
         """A listing entry is delivered once the content that it names is."""
-        api = self._parts.api(self._stop)
-        content = api.read_entry(raw, datetime.combine(job.day, time(), UTC))
+        content = self._api.read_entry(raw, datetime.combine(job.day, time(), UTC))
         if content.malformed:
             self._keep(job.letters, NOT_UNDERSTOOD)
             return None
-        known = self._ledger.entry(content.day, content.id)
-        if known is not None and known.state == State.DELIVERED:
+        found = self._ledger.find(content.day, content.id, everywhere=not content.dated)
+        if found is not None and found[1].state == State.DELIVERED:
             return job, []
-        if known is None:
+        if found is None:
             line = Line(
                 id=content.id,
                 state=State.LISTED.value,
                 created=content.created,
                 expires=content.expires,
-                uri="" if content.uri == api.content_uri(content.id) else content.uri,
+                uri="" if content.uri == self._api.content_uri(content.id) else content.uri,
                 run=self.summary.run,
                 time=int(self._clock.now().timestamp()),
             )

@@ -17,6 +17,7 @@ from shared.budget import Budget
 from shared.clock import ServiceClock
 from shared.errors import CollectorError, Transient
 from shared.http import HttpClient, Response
+from shared.sources.asking import Asker
 from shared.sources.management_api import ManagementApi
 from shared.windows import Window
 
@@ -98,11 +99,13 @@ def api_over(chain: Chain) -> ManagementApi:
         tenant_id=TENANT,
         publisher_id=TENANT,
         root=ROOT,
-        http=cast(HttpClient, chain),
-        tokens=Tokens(),
-        budget=Budget(None, "budget", limit=100_000, now=lambda: now[0], sleep=sleep),
-        clock=ServiceClock(lambda: NOON),
-        sleep=sleep,
+        asker=Asker(
+            http=cast(HttpClient, chain),
+            tokens=Tokens(),
+            budget=Budget(None, "budget", limit=100_000, now=lambda: now[0], sleep=sleep),
+            clock=ServiceClock(lambda: NOON),
+            sleep=sleep,
+        ),
     )
 
 
