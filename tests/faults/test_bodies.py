@@ -22,6 +22,10 @@ QUICK = Limits(connect=2, read=2, total=0.6, min_rate=20_000, grace=0.3)
 
 DAMAGES = [
     pytest.param({"action": "error_object"}, id="an-error-object"),
+    pytest.param(
+        {"action": "status", "status": 200, "body": '{"Message":"An error has occurred."}'},
+        id="an-object-without-a-code",
+    ),
     pytest.param({"action": "status", "status": 200, "body": '"a text"'}, id="no-array"),
     pytest.param({"action": "status", "status": 200, "body": ""}, id="an-empty-body"),
     pytest.param(
