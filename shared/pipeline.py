@@ -262,8 +262,8 @@ class Pipeline:
     def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
         """The records of a content; None where its bytes went to the dead letters.
 
-        Bytes that cannot be split may have been spoilt on their way, so they are asked for once more at once, and
-        again by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up.
+        What came in place of records may have been spoilt on its way, so it is asked for once more at once, and again
+        by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up.
         """
         for last in (False, True):
             body = self._api.fetch(work.content, reservation.announce)
@@ -271,6 +271,8 @@ class Pipeline:
             try:
                 return split(body)
             except ErrorBody as error:
+                if not last:
+                    continue
                 raise Transient(
                     "an object came in place of records", code="error-object"
                 ) from error

@@ -19,7 +19,7 @@ from tests.harness import EXCHANGE, FAST, Rig
 from tests.proxy import APPEND, CHECKPOINT_WRITE, Proxy
 
 OLDEST = 166.0
-GENERAL, SHAREPOINT = "Audit.General", "Audit.SharePoint"
+GENERAL = "Audit.General"
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,13 @@ def test_a_token_in_hand_outlasts_an_outage_of_the_token_endpoint(rig: Rig) -> N
     "fault",
     [
         pytest.param({"on": "list", "action": "status", "status": 500}, id="listing"),
-        pytest.param({"on": "content", "action": "status", "code": "AF50000"}, id="fetching"),
         pytest.param({"on": "start", "action": "status", "code": "AF20020"}, id="subscribing"),
     ],
 )
 def test_a_content_type_that_fails_for_ever_leaves_the_others_alone(
     rig: Rig, fault: dict[str, Any]
 ) -> None:
-    sources = (EXCHANGE, GENERAL, SHAREPOINT)
+    sources = (EXCHANGE, GENERAL)
     for source in sources:
         rig.offer_many(3, source)
     rig.tenant.faults.add(Fault(source=GENERAL, times=-1, **fault))
@@ -133,9 +132,8 @@ def test_a_content_type_that_fails_for_ever_leaves_the_others_alone(
 
     app.close()
     assert not summaries[GENERAL].caught_up
-    for source in (EXCHANGE, SHAREPOINT):
-        assert (summaries[source].status, summaries[source].delivered) == ("succeeded", 3)
-        rig.assert_complete(source)
+    assert (summaries[EXCHANGE].status, summaries[EXCHANGE].delivered) == ("succeeded", 3)
+    rig.assert_complete(EXCHANGE)
     assert rig.events(GENERAL) == []
 
     rig.tenant.faults.clear()
@@ -144,17 +142,14 @@ def test_a_content_type_that_fails_for_ever_leaves_the_others_alone(
     rig.assert_complete()
 
 
-@pytest.mark.parametrize("kind", ["subscriptions", "list"])
-def test_a_tenant_that_hangs_leaves_the_others_alone(
-    make_rig: Callable[..., Rig], kind: str
-) -> None:
+def test_a_tenant_that_hangs_leaves_the_others_alone(make_rig: Callable[..., Rig]) -> None:
     good, bad = make_rig(), make_rig()
     good.offer_many(3)
     bad.offer_many(3)
-    bad.tenant.faults.add(Fault(on=kind, action="hang", delay_s=60, times=-1))
+    bad.tenant.faults.add(Fault(on="list", action="hang", delay_s=60, times=-1))
     app = App(
         load(both(good, bad)),
-        tuning=replace(FAST, limits=replace(FAST.limits, read=1.0), tries=1),
+        tuning=replace(FAST, limits=replace(FAST.limits, read=0.6), tries=1),
     )
 
     summaries = {each.connection: each for each in app.run(EXCHANGE)}

@@ -28,9 +28,9 @@ from tests.proxy import APPEND, Proxy
 OVER_THE_LIMIT = 1 << 20
 
 
-def replay(rig: Rig) -> ReplaySummary:
+def replay(rig: Rig, **changes: Any) -> ReplaySummary:
     """Replay the dead letters of the rig's feed, in a process of its own as it were."""
-    app = rig.app()
+    app = rig.app(replace(FAST, **changes))
     try:
         (summary,) = app.replay(EXCHANGE)
         return summary
@@ -147,7 +147,7 @@ def test_a_replay_that_dies_half_way_removes_nothing_too_early_and_is_simply_rep
     kept = rig.dead_letters()
     proxy.refuse(pattern)
     through = azurite.connection_string.replace(azurite.blob_endpoint, proxy.endpoint)
-    app = rig.app(replace(FAST, close_seconds=1.5), M365_STORAGE_CONNECTION_STRING=through)
+    app = rig.app(replace(FAST, close_seconds=0.5), M365_STORAGE_CONNECTION_STRING=through)
 
     (died,) = app.replay(EXCHANGE)
     app.close()
@@ -173,7 +173,7 @@ def test_a_hub_that_takes_nothing_ends_a_replay_and_every_letter_stays(
         HubFault(on="attach", action="refuse", condition="amqp:unauthorized-access", times=-1)
     )
 
-    summary = replay(rig)
+    summary = replay(rig, patience=replace(FAST.patience, no_acknowledgement=1.0))
 
     assert summary.error
     assert (summary.delivered, sum(summary.kept.values())) == (0, 2)
