@@ -1,4 +1,4 @@
-"""The parameters of a deployment from GitHub: repository variables in, a parameters file for Azure Resource Manager out.
+"""The parameters of a deployment from GitHub: repository variables in, a parameters file for Azure out.
 
 ``M365_PARAMETERS`` is a JSON object of parameters by name, as docs/deploying.md lists them; ``M365_CLIENT_ID`` is the
 client id. None of them is a secret. It needs Python alone, so that a workflow can run it without setting anything up.
@@ -25,11 +25,11 @@ def parameters(environment: Mapping[str, str]) -> dict[str, Any]:
         ValueError: the variable is no JSON object, or names a parameter that there is not.
     """
     try:
-        given = json.loads(environment.get("M365_PARAMETERS") or "{}")
-    except ValueError as error:
-        raise ValueError(f"M365_PARAMETERS is not JSON: {error}") from error
-    if not isinstance(given, dict):
-        raise ValueError('M365_PARAMETERS has to be a JSON object: {"privateNetwork": true}')
+        given = dict(json.loads(environment.get("M365_PARAMETERS") or "{}").items())
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f'M365_PARAMETERS has to be a JSON object, such as {{"privateNetwork": true}}: {error}'
+        ) from error
     known = set(re.findall(r"^param (\w+) ", TEMPLATE.read_text(), re.M))
     unknown = sorted(set(given) - known)
     if unknown:

@@ -253,12 +253,9 @@ def read_outputs(path: Path) -> dict[str, Any]:
         LookupError: it is not there, or is none.
     """
     try:
-        outputs = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise LookupError(f"--outputs: {path} cannot be read as JSON: {error}") from error
-    if not isinstance(outputs, dict):
-        raise LookupError(f"--outputs: {path} holds no outputs, but a {type(outputs).__name__}")
-    return outputs
+        return dict(json.loads(path.read_text()).items())
+    except (OSError, ValueError, AttributeError) as error:
+        raise LookupError(f"--outputs: {path} is no JSON object of outputs: {error}") from error
 
 
 def signed_in(subscription_id: str) -> Callable[[str], str]:
@@ -284,7 +281,9 @@ def signed_in(subscription_id: str) -> Callable[[str], str]:
         except ClientAuthenticationError as error:
             tried = [line for line in str(error).splitlines() if line.startswith("\t")]
             raise SignInError(
-                "\n".join(["nobody is signed in to this subscription: az login, then again.", *tried])
+                "\n".join(
+                    ["nobody is signed in to this subscription: az login, then again.", *tried]
+                )
             ) from error
 
     return token

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.infra import terraform
+from tests.infra.azure_cli import Directory
 from tests.infra.terraform import Module, Providers
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
@@ -68,3 +70,9 @@ def planned(
         return Module(folder, "main", providers).plan({**variables, **VARIANTS[variant]})
 
     return plan
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Directory:
+    """An empty directory and subscription behind a stand-in for the Azure CLI."""
+    return Directory.empty(tmp_path)
