@@ -38,7 +38,7 @@ def test_links_within_the_guide_lead_somewhere() -> None:
 def test_files_that_the_guides_name_exist(name: str) -> None:
     for path in re.findall(r"\b(?:infra|docs|\.github)/[\w./-]*\w", (ROOT / name).read_text()):
         # Written by a command in the guide.
-        if not path.endswith("outputs.json"):
+        if not path.endswith(".tfvars"):
             assert (ROOT / path).exists(), path
 
 
