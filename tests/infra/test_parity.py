@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from function_app import app
-from shared.settings import SETTINGS
+from shared.settings import SETTINGS, load
 from tests.infra import bicep, terraform
 from tests.infra.conftest import VARIANTS
 
@@ -132,6 +132,38 @@ def test_defaults_are_the_apps_own(planned: Plan) -> None:
     for setting in SETTINGS:
         if setting.default and setting.name not in BY_KEY:
             assert by_terraform[setting.name] == setting.default, setting.name
+
+
+GUID = "44444444-4444-4444-4444-444444444444"
+
+
+def _as_deployed(plan: dict[str, Any], **extra: str) -> dict[str, str]:
+    """The app settings of a plan, with a GUID where an apply would tell."""
+    return {
+        name: GUID if value is None else value
+        for name, value in {**terraform_settings(plan), **extra}.items()
+    }
+
+
+@pytest.mark.parametrize("variant", ["default", "existing-namespace"])
+def test_the_app_accepts_the_settings_that_it_is_deployed_with(variant: str, planned: Plan) -> None:
+    settings = load(_as_deployed(planned(variant), M365_TENANT_ID=GUID))
+    (connection,) = settings.connections
+    assert connection.tenant_id == GUID
+
+
+def test_the_app_accepts_many_tenants_as_the_guide_says(planned: Plan) -> None:
+    connections = [
+        {"name": name, "tenant_id": f"{number}" + GUID[1:], "client_id": GUID}
+        for number, name in enumerate(("contoso", "fabrikam"))
+    ]
+    extra = {
+        "M365_CONNECTIONS": json.dumps(connections),
+        "M365_TENANT_ID": "",
+        "M365_CLIENT_ID": "",
+    }
+    found = load(_as_deployed(planned("default"), **extra)).connections
+    assert [each.name for each in found] == ["contoso", "fabrikam"]
 
 
 def test_both_languages_make_the_same_kinds_of_resources() -> None:
