@@ -66,7 +66,6 @@ ARM_TYPES = {
 # Parts of a resource in the one language, resources of their own in the other.
 PARTS = {
     "azurerm_subnet",
-    "azuread_application_certificate",
     "Microsoft.Storage/storageAccounts/blobServices",
     "Microsoft.Storage/storageAccounts/tableServices",
     "Microsoft.Network/privateEndpoints/privateDnsZoneGroups",
