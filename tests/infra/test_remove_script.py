@@ -40,6 +40,9 @@ def test_one_command_removes_everything_that_was_made(deployed: Directory) -> No
     # What is in the group goes with it.
     assert deployed.state["assignments"] == [INSIDE]
     assert 'docs/deploying.md, "Removal"' in done.stderr
+    # The group knows everything else, so whatever interrupts it before can be done again.
+    order = [each.split()[:2] for each in deployed.state["changes"]]
+    assert order == [["role", "assignment"], ["ad", "app"], ["group", "delete"]]
 
 
 def test_a_second_run_finds_nothing_to_remove(deployed: Directory) -> None:
@@ -105,7 +108,6 @@ def test_without_entra_rights_it_removes_the_rest_and_says_who_does_the_last(
 
 
 def test_an_interrupted_removal_goes_on(deployed: Directory) -> None:
-    """The group is last, because it knows everything else."""
     deployed.put(apps={"another": "another-id"}, assignments=[INSIDE])
     done = deployed.run("remove.sh", "--yes")
     assert done.returncode == 0, done.stderr
