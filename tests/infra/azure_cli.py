@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 IDENTITY = "55555555-5555-5555-5555-555555555555"
 
-# Answers what a script asks, and writes down what it changes. It is started dozens of times and imports next to nothing.
+# Answers what a script asks, and writes down what it changes. Started dozens of times, it imports next to nothing.
 AZ = """#!{python} -IS
 import sys
 book = {book!r}
