@@ -54,6 +54,16 @@ class TenantControl:
         rows = (json.loads(line) for line in lines if line)
         return {(row["content_id"], row["event_id"], row["digest"]) for row in rows}
 
+    def trace_books(self) -> dict[str, Any]:
+        """How much of the message trace was offered, visible, served and refused."""
+        return dict(self._get("/trace").json())
+
+    def trace_rows(self, kind: str = "expected") -> set[tuple[str, str | None, str]]:
+        """(id, recipient, status) of the message trace; kind is one of `local.tenant.trace.books.KINDS`."""
+        lines = self._get(f"/trace/rows?kind={kind}").iter_lines()
+        rows = (json.loads(line) for line in lines if line)
+        return {(row["id"], row["recipient"], row["status"]) for row in rows}
+
     def advance(self, seconds: float) -> datetime:
         """Move the tenant's clock; returns the time it then shows."""
         answer = self._post("/advance", {"seconds": seconds})

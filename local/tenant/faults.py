@@ -252,6 +252,7 @@ def _mixture(share: float) -> tuple[Fault, ...]:
             Fault(on=kind, action=action, times=-1, rate=share / len(chosen), **fields)
             for action, fields in chosen
         ]
+    faults += _trace_mixture(share)
     tokens: list[tuple[str, dict[str, Any]]] = [
         ("status", {"code": "AADSTS90033"}),
         ("reset", {}),
@@ -261,6 +262,32 @@ def _mixture(share: float) -> tuple[Fault, ...]:
         for action, fields in tokens
     ]
     return tuple(faults)
+
+
+def _trace_mixture(share: float) -> list[Fault]:
+    """The same for the message trace in Graph."""
+    anything: list[tuple[str, dict[str, Any]]] = [
+        ("status", {"code": "internal"}),
+        ("status", {"code": "unavailable", "retry_after": 1}),
+        ("reset", {}),
+        ("throttle", {}),
+        ("throttle", {"retry_after": 1}),
+        ("hang", {"delay_s": 1.0}),
+        ("reset_mid_body", {}),
+        ("truncate_gzip", {}),
+        ("truncate_json", {}),
+    ]
+    pages = [*anything, ("break_page_token", {}), ("empty_page_with_next", {})]
+    kinds = {
+        "trace": pages,
+        "trace_page": [*pages, ("status", {"code": "page-token"})],
+        "details": [*anything, ("status", {"code": "no-details"})],
+    }
+    return [
+        Fault(on=kind, action=action, times=-1, rate=share / len(chosen), **fields)
+        for kind, chosen in kinds.items()
+        for action, fields in chosen
+    ]
 
 
 PROFILES: dict[str, tuple[Fault, ...]] = {

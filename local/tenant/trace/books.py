@@ -61,10 +61,10 @@ class TraceBooks:
         """What the trace showed at any time that the tenant's clock went through.
 
         What stood there only in a time that ``advance`` jumped over was seen by nobody and is not
-        among it.
+        among it. What was served is, even if it changed within the same instant.
         """
         spans = [(millis(since), millis(until)) for since, until in self._lived()]
-        return {
+        return self.served(start, end) | {
             row.triple(phase)
             for row in self._trace.rows(start, end)
             for phase in range(len(row.phases))

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from local.tenant.faults import PAGE_ACTIONS, Fault
+from local.tenant.faults import Fault
 from local.tenant.messages import Answer, Request
 from local.tenant.model import Tenant
 from local.tenant.trace.errors import GRAPH_ERRORS, Refused, graph_error
@@ -106,21 +106,23 @@ class GraphTrace:
         if token is not None:
             low, high, before, top = self._tokens.read(about, token)
             query = Query(low, high, query.tests)
-        action = fault.action if fault is not None and fault.action in PAGE_ACTIONS else None
         page, more = self._rows(query, min(top, self._trace.spec.max_page), before)
-        last = page[-1][0] if more else None
-        following = None if last is None else self._tokens.make(about, query, top, last)
-        if action == "break_page_token" and following is not None:
-            following = self._tokens.make(about, query, top, last, broken=True)
-        elif action is not None and action != "break_page_token":
-            here = token or self._tokens.make(about, query, top, None)
-            if action == "empty_page_with_next":
-                page, following = [], here
-            elif action == "repeat_page_token":
-                following = here
-            else:
-                following = following or here
-        host = None if fault is None or action != "foreign_next_page" else fault.host
+        following: str | None = None
+        if more:
+            last = page[-1][0]
+            broken = fault is not None and fault.action == "break_page_token"
+            following = self._tokens.make(
+                about, query, top, last.key, recipient=last.recipient, broken=broken
+            )
+        host = None
+        match None if fault is None else fault.action:
+            case "empty_page_with_next":
+                page, following = [], self._tokens.make(about, query, top, before)
+            case "repeat_page_token":
+                following = token or self._tokens.make(about, query, top, None)
+            case "foreign_next_page":
+                following = following or self._tokens.make(about, query, top, before)
+                host = None if fault is None else fault.host
         return self._listing(request, page, following, host)
 
     def _rows(

@@ -7,6 +7,7 @@ The grammar is what the service takes: clauses joined by ``and``; ``or`` is take
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -109,19 +110,30 @@ class TraceTokens:
     def __init__(self, key: bytes, *, strict: bool) -> None:
         self._key = key
         self._strict = strict
+        self._numbers = itertools.count(1)
 
     def make(
-        self, about: str, query: Query, top: int, last: Row | None, *, broken: bool = False
+        self,
+        about: str,
+        query: Query,
+        top: int,
+        position: tuple[int, int] | None,
+        *,
+        recipient: str | None = None,
+        broken: bool = False,
     ) -> str:
-        """A token that goes on behind ``last``, or at the beginning of the window without one."""
-        end, uid = (query.high, -1) if last is None else last.key
+        """A token that goes on behind ``position``, the key of a row to that recipient.
+
+        Without a position it begins with the window. No two tokens are the same.
+        """
+        end, uid = (query.high, -1) if position is None else position
         start = stamp(query.low)
         fields = {
             "StartDate": f'"{start}"' if broken else start,
             "EndDate": stamp(end),
-            "StartingRecipientAddress": None if last is None else last.recipient,
+            "StartingRecipientAddress": recipient,
             "ResultSize": str(top),
-            "Position": [query.low, query.high, end, uid],
+            "Position": [query.low, query.high, end, uid, next(self._numbers)],
         }
         text = json.dumps(fields)
         raw = self._mark(about, text) + text.encode()
@@ -141,7 +153,7 @@ class TraceTokens:
             raise Refused("page-token") from None
         if raw[:_MARK] != self._mark(about, text) or fields["StartDate"].startswith('"'):
             raise Refused("page-token")
-        low, high, end, uid = fields["Position"]
+        low, high, end, uid, _ = fields["Position"]
         recipient = fields["StartingRecipientAddress"]
         if self._strict and uid >= 0 and not _PLAIN.fullmatch(recipient or ""):
             raise Refused("page-recipient")

@@ -115,12 +115,15 @@ class MessageTrace:
         """Give a placed row another status, now or at a time.
 
         Raises:
-            ValueError: it has four already.
+            ValueError: it was not placed, has four already, or has none before that time.
         """
         with self._lock:
-            if len(row.phases) >= MAX_PHASES:
-                raise ValueError(f"a row has at most {MAX_PHASES} statuses")
-            row.phases = (*row.phases, (millis(at or self._now()), status))
+            when = millis(at or self._now())
+            if row.uid < _PLACED:
+                raise ValueError("only rows that were placed can be changed")
+            if len(row.phases) >= MAX_PHASES or row.phases[-1][0] > when:
+                raise ValueError(f"a row has at most {MAX_PHASES} statuses, in the order of time")
+            row.phases = (*row.phases, (when, status))
 
     @property
     def service_principal(self) -> bool:
