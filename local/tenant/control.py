@@ -6,9 +6,10 @@
 ``POST /subscriptions`` (``{"source", "status"}``, as an administrator). Loopback only.
 
 Of the message trace: ``GET /trace`` (summary), ``GET /trace/rows`` (JSON lines of id, recipient,
-status; ``?kind=`` one of ``trace.books.KINDS``, ``&start=``, ``&end=``), ``POST /trace/offer`` (what
-``MessageTrace.offer`` takes, times as ISO 8601, ``within`` in seconds), ``POST /trace/change``
-(``{"id", "recipient", "status", "at"}`` of placed rows), ``POST /trace/provision`` (``{"after_s"}``).
+status; ``?kind=`` one of ``trace.books.KINDS``, ``&start=``, ``&end=``, ``&since=``),
+``POST /trace/offer`` (what ``MessageTrace.offer`` takes, times as ISO 8601, ``within`` in seconds),
+``POST /trace/change`` (``{"id", "recipient", "status", "at"}`` of placed rows),
+``POST /trace/provision`` (``{"after_s"}``).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from urllib.parse import parse_qsl, urlsplit
 from local.tenant.faults import PROFILES, Fault
 from local.tenant.model import Tenant
 from local.tenant.spec import SOURCES
-from local.tenant.trace.books import KINDS
+from local.tenant.trace.books import KINDS, SINCE_KINDS
 
 _POLL_S = 0.05
 
@@ -159,11 +160,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             if kind not in KINDS:
                 raise ValueError(f"unknown kind {kind!r}, accepted are {', '.join(KINDS)}")
-            start, end = _time(query.get("start")), _time(query.get("end"))
+            names = ("start", "end", "since") if kind in SINCE_KINDS else ("start", "end")
+            bounds = {name: _time(query.get(name)) for name in names}
         except ValueError as error:
             self._reply(400, {"error": str(error)})
             return
-        found = getattr(self._tenant.trace.books, kind)(start, end)
+        found = getattr(self._tenant.trace.books, kind)(**bounds)
         self._lines(triple._asdict() for triple in found)
 
     def _lines(self, rows: Iterable[dict[str, Any]]) -> None:

@@ -1,7 +1,9 @@
 """The books of a simulated message trace: what was visible, what was served, what was refused.
 
 A collector must have delivered what it was shown and what stands in the trace now (``expected``),
-and can have delivered nothing that never stood there (``ever_visible``).
+and can have delivered nothing that never stood there (``ever_visible``). One that was killed after
+it was shown a status, and found another one when it came back, is excused: ``standing`` is then
+what it owes.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from local.tenant.trace.rows import MAX_PHASES, Row, Triple, graph_row, millis
-from local.tenant.trace.writing import ORDINALS
+from local.tenant.trace.writing import ORDINALS, may_hold
 
 if TYPE_CHECKING:
     from local.tenant.trace.trace import MessageTrace, Span
 
 KINDS = ("standing", "served", "expected", "ever_visible")
+SINCE_KINDS = ("standing", "expected")
 _MASK = (1 << ORDINALS) - 1
 _MOST = 255
 
@@ -46,13 +49,20 @@ class TraceBooks:
         self._refused: Counter[str] = Counter()
         self._details: Counter[tuple[str, str | None]] = Counter()
 
-    def standing(self, start: datetime | None = None, end: datetime | None = None) -> set[Triple]:
-        """What the trace shows now."""
+    def standing(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        since: datetime | None = None,
+    ) -> set[Triple]:
+        """What the trace shows now; with ``since`` only what it has shown from then on."""
         now = millis(self._now())
+        latest = now if since is None else millis(since)
         return {
             row.triple(phase)
             for row in self._trace.rows(start, end)
-            if (phase := row.phase_at(now)) >= 0
+            if (phase := row.phase_at(now)) >= 0 and row.phases[phase][0] <= latest
         }
 
     def ever_visible(
@@ -77,13 +87,22 @@ class TraceBooks:
         high = None if end is None else millis(end)
         return {
             row.triple(phase)
-            for row, phase, _ in self._servings()
+            for row, phase, _ in self._servings(low, high)
             if (low is None or row.received >= low) and (high is None or row.received <= high)
         }
 
-    def expected(self, start: datetime | None = None, end: datetime | None = None) -> set[Triple]:
-        """What a collector must have delivered by now: what it was shown, and what stands there."""
-        return self.standing(start, end) | self.served(start, end)
+    def expected(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        since: datetime | None = None,
+    ) -> set[Triple]:
+        """What a collector must have delivered by now: what it was shown, and what stands there.
+
+        While the clock runs, ``since`` is when the collector began to read for the last time.
+        """
+        return self.standing(start, end, since=since) | self.served(start, end)
 
     def bodies(
         self, start: datetime | None = None, end: datetime | None = None
@@ -155,10 +174,15 @@ class TraceBooks:
         with self._lock:
             self._refused[name] += 1
 
-    def _servings(self) -> Iterator[tuple[Row, int, int]]:
+    def _servings(
+        self, low: int | None = None, high: int | None = None
+    ) -> Iterator[tuple[Row, int, int]]:
+        """Rows that were served, in which phase, how often; also some out of ``low`` to ``high``."""
         with self._lock:
             served = {block: bytes(counts) for block, counts in self._served.items()}
         for block, counts in served.items():
+            if not may_hold(block, low, high):
+                continue
             for row in self._trace.block(block):
                 at = (row.uid & _MASK) * MAX_PHASES
                 for phase in range(len(row.phases)):

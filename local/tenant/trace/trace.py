@@ -17,13 +17,12 @@ from local.tenant.quota import Quota
 from local.tenant.trace.books import TraceBooks
 from local.tenant.trace.rows import MAX_PHASES, Row, millis
 from local.tenant.trace.spec import TraceSpec
-from local.tenant.trace.writing import HOUR, ORDINALS, Writer, place_of
+from local.tenant.trace.writing import HOUR, ORDINALS, PLACED, Writer, place_of
 
 QUOTA_PERIOD = timedelta(minutes=5)
 
 # Rows kept in memory, of the hours that were asked for last; about half a kilobyte each.
 _KEPT = 200_000
-_PLACED = 1 << 60
 _KEY = attrgetter("key")
 
 Span = tuple[datetime, datetime]
@@ -98,7 +97,7 @@ class MessageTrace:
                 one = trace_id or str(uuid.UUID(int=self._draw.getrandbits(128), version=4))
                 for recipient in recipients:
                     row = Row(
-                        uid=_PLACED + len(self._placed) + len(made),
+                        uid=PLACED + len(self._placed) + len(made),
                         received=begin + step * number // count,
                         trace_id=one,
                         recipient=recipient,
@@ -119,7 +118,7 @@ class MessageTrace:
         """
         with self._lock:
             when = millis(at or self._now())
-            if row.uid < _PLACED:
+            if row.uid < PLACED:
                 raise ValueError("only rows that were placed can be changed")
             if len(row.phases) >= MAX_PHASES or row.phases[-1][0] > when:
                 raise ValueError(f"a row has at most {MAX_PHASES} statuses, in the order of time")
@@ -158,7 +157,7 @@ class MessageTrace:
 
         Begins behind ``before``, the key of the last row that was handed out.
         """
-        top = (high, _PLACED << 1) if before is None else min(before, (high, _PLACED << 1))
+        top = (high, PLACED << 1) if before is None else min(before, (high, PLACED << 1))
         with self._lock:
             placed = self._placed
         lowest = bisect_left(placed, (low, 0), key=_KEY)
@@ -200,7 +199,7 @@ class MessageTrace:
 
     def block(self, number: int) -> list[Row]:
         """The rows whose ``uid >> 24`` is ``number``: of an hour, or a part of the placed ones."""
-        if number << ORDINALS < _PLACED:
+        if number << ORDINALS < PLACED:
             return self.hour(number)
         with self._lock:
             rows = [row for row in self._placed if row.uid >> ORDINALS == number]
@@ -217,7 +216,7 @@ class MessageTrace:
 
 def _between(rows: list[Row], low: int | None, high: int) -> Iterator[Row]:
     first = 0 if low is None else bisect_left(rows, (low, 0), key=_KEY)
-    return (rows[at] for at in range(first, bisect_right(rows, (high, _PLACED << 1), key=_KEY)))
+    return (rows[at] for at in range(first, bisect_right(rows, (high, PLACED << 1), key=_KEY)))
 
 
 _DEFAULTS: dict[str, Any] = {

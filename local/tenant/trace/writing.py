@@ -19,6 +19,8 @@ HOUR = 3_600_000
 SETTLED = 180_000
 ORDINALS = 24
 """Bits of a uid that number the rows of an hour; the hour stands before them."""
+PLACED = 1 << 60
+"""The first uid of the rows that a test placed."""
 
 _SENDERS = tuple(
     f"{name}@sender{number}.example" for number in range(40) for name in ("news", "ap")
@@ -170,6 +172,13 @@ class Writer:
 
     def _change(self, draw: Random) -> int:
         return 1 + int((0.1 + 0.9 * draw.random()) * self._spec.changes_after_s * 1000)
+
+
+def may_hold(block: int, low: int | None, high: int | None) -> bool:
+    """Whether rows whose uid begins with ``block`` can be received in ``low`` to ``high`` (ms)."""
+    placed = block << ORDINALS >= PLACED
+    early = low is not None and block < low // HOUR
+    return placed or not (early or (high is not None and block > high // HOUR))
 
 
 def place_of(trace_id: str) -> tuple[int, int] | None:

@@ -144,6 +144,7 @@ def test_the_control_port_shows_the_message_trace_and_takes_rows(
             ("a@x.example", "pending"),
             (None, "delivered"),
         }
+        assert len(rows(f"{when}&since=2026-11-20T08:00:00Z")) == 0
         summary = session.get(f"{control}/trace", timeout=5).json()
         assert (summary["visible"], summary["served"]) == (42, 0)
         assert post("provision", {"after_s": None}).status_code == 200

@@ -141,6 +141,8 @@ def test_books_expect_what_was_served_and_what_stands() -> None:
     assert tenant.trace.books.served() == {pending}
     assert tenant.trace.books.servings() == {pending: 2}
     assert tenant.trace.books.expected(NOW + MINUTE) == set()
+    assert tenant.trace.books.expected(since=NOW) == {pending}
+    assert tenant.trace.books.standing(since=NOW + HOUR) == {delivered, unseen.triple(1)}
 
 
 def test_books_keep_what_was_served_of_hours_long_forgotten(
@@ -158,6 +160,8 @@ def test_books_keep_what_was_served_of_hours_long_forgotten(
     tenant.trace.books.note_served(page)
     assert len(tenant.trace._hours) == 1
     assert tenant.trace.books.served() == tenant.trace.books.standing()
+    lately = (NOW - 2 * HOUR, NOW - HOUR)
+    assert tenant.trace.books.served(*lately) == tenant.trace.books.standing(*lately) != set()
     assert sum(tenant.trace.books.servings().values()) == 3020
 
 
