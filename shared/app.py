@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shared.audit_job import AuditJob
 from shared.budget import Budget
 from shared.clock import ServiceClock, utc_now
 from shared.collector import run_feed
@@ -87,8 +88,9 @@ class App:
     def _run_one(self, connection: Connection, source: str, end: float) -> RunSummary:
         feed = Feed(connection=connection.name, tenant_id=connection.tenant_id, source=source)
         hub = self.settings.hubs[source]
+        api = self._api(connection)
         parts = Parts(
-            api=self._api(connection),
+            job=lambda run: AuditJob(run, api(run.stop)),
             sink=self._sink(hub, connection.tenant_id),
             storage=self.storage,
             clock=self._clocks[connection.name],

@@ -20,7 +20,7 @@ MAIN = terraform.MODULES / "main"
 IDENTITY = terraform.MODULES / "identity"
 Plan = Callable[[str], dict[str, Any]]
 
-# Settings that both languages set already and shared/settings.py is going to have.
+# Settings that both languages set already and shared/declarations.py is going to have.
 ANNOUNCED = {
     "M365_OUTPUT_MESSAGE_TRACE",
     "MESSAGE_TRACE_SCHEDULE",
