@@ -14,6 +14,7 @@ from shared.budget import Budget
 from shared.clock import ServiceClock
 from shared.errors import AuthError, ConfigError, Permanent, Throttled, Transient
 from shared.http import HttpClient, Response
+from shared.sources.asking import Asker
 from shared.sources.management_api import Content, ManagementApi, with_publisher
 from shared.windows import Window
 
@@ -120,11 +121,13 @@ def api(service: Service, waits: Waits) -> ManagementApi:
         tenant_id=TENANT,
         publisher_id=PUBLISHER,
         root=ROOT,
-        http=cast(HttpClient, service),
-        tokens=Tokens(),
-        budget=Budget(None, "budget", limit=10_000, now=waits, sleep=waits.sleep),
-        clock=ServiceClock(lambda: NOON),
-        sleep=waits.sleep,
+        asker=Asker(
+            http=cast(HttpClient, service),
+            tokens=Tokens(),
+            budget=Budget(None, "budget", limit=10_000, now=waits, sleep=waits.sleep),
+            clock=ServiceClock(lambda: NOON),
+            sleep=waits.sleep,
+        ),
     )
 
 
