@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig bench replay test soak smoke lint settings clean env node iac
+.PHONY: help setup run rig bench replay cost test soak smoke lint settings clean env node iac
 
 PYTHON ?=
 ARGS ?=
@@ -27,6 +27,9 @@ bench: node  ## Measure how fast it is: make bench ARGS="--json"
 
 replay: env  ## Deliver dead letters after a fix: make replay ARGS="--settings FILE"
 	@$(PY) -m local replay $(ARGS)
+
+cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3000000"
+	@$(PY) scripts/cost.py $(ARGS)
 
 test: lint node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 	@$(PY) -m pytest -q -n 2 --dist worksteal $(ARGS)

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from shared.clock import iso, parse_wire
 from shared.dead_letters import DeadLetters
-from shared.errors import CollectorError, NoToken, Throttled, Transient
+from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transient
 from shared.feed import RunContext
 from shared.feed_ledger import FeedLedger
 from shared.gaps import Gaps
@@ -89,7 +89,7 @@ class AuditJob:
             problem = self._subscription.ensure()
         except NoToken:
             raise
-        except (Transient, Throttled) as error:
+        except (Transient, Throttled, Permanent) as error:
             # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
             self.problems.append(error)
             problem = None
