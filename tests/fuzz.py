@@ -22,7 +22,7 @@ from random import Random
 from typing import Any
 
 from local.certs import Certs
-from local.tenant import Content
+from local.tenant import Content, Fault
 from local.tenant.messages import Answer, Request
 from shared.app import App
 from shared.errors import CollectorError
@@ -201,16 +201,31 @@ def play(rig: Rig, app: App, seed: str) -> tuple[int, Counter[str]]:
     ]
     service.know(contents)
     rig.tenant.mangle = service
+    rig.tenant.faults.add(*_breaks(draw))
     with nothing_unexpected():
         for _ in range(RUNS):
             summary = _run(app)
             ended[" ".join(filter(None, (summary.status, summary.error_code)))] += 1
             rig.tenant.advance(timedelta(seconds=5))
         rig.tenant.mangle = None
+        rig.tenant.faults.clear()
         _recover(rig, app, contents)
     assert not service.failed, service.failed
     _judge(rig, service, contents)
     return service.mangled, ended
+
+
+def _breaks(draw: Random) -> list[Fault]:
+    """What also happens to connections on the way; none of it changes what was said."""
+    return [
+        Fault(
+            on=draw.choice(tuple(SHARES)),
+            action=draw.choice(("reset", "reset_mid_body", "truncate_gzip", "wrong_length")),
+            after=draw.randrange(6),
+            times=draw.choice((1, 1, 3)),
+        )
+        for _ in range(draw.choice((0, 1, 3)))
+    ]
 
 
 def _run(app: App) -> RunSummary:
