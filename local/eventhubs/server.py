@@ -197,9 +197,10 @@ class EventHubs:
         started.set_result(server.sockets[0].getsockname()[1])
         await self._stopping.wait()
         server.close()
-        self._drop_connections()
-        # Transports close their sockets in later turns of the loop; over TLS it takes a few.
+        # Transports close their sockets in later turns of the loop (over TLS it takes a few), in which a connection that
+        # had been accepted may still turn up.
         for _ in range(_CLOSING_TURNS):
+            self._drop_connections()
             await asyncio.sleep(0)
         self._namespace.connections.clear()
 
