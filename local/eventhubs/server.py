@@ -197,8 +197,8 @@ class EventHubs:
         started.set_result(server.sockets[0].getsockname()[1])
         await self._stopping.wait()
         server.close()
-        # Transports close their sockets in later turns of the loop (over TLS it takes a few), in which a connection that
-        # had been accepted may still turn up.
+        # Transports close their sockets in later turns of the loop; over TLS it takes a few, and one that had been
+        # accepted may still turn up in them.
         for _ in range(_CLOSING_TURNS):
             self._drop_connections()
             await asyncio.sleep(0)
