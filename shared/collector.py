@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from shared import policy
 from shared.checkpoint import CheckpointStore, HeldCheckpoint
 from shared.clock import iso, parse_wire
 from shared.dead_letters import DeadLetters
@@ -26,6 +27,7 @@ from shared.ledger import Entry
 from shared.listing import Listing
 from shared.memory import Gate
 from shared.pipeline import Pipeline, Work
+from shared.policy import Action
 from shared.publisher import Publisher
 from shared.runs import Runs, RunSummary, ended_days
 from shared.sources.management_api import Content
@@ -36,9 +38,6 @@ from shared.subscription import SubscriptionKeeper
 logger = logging.getLogger("m365.collector")
 
 SILENT_WORKER = timedelta(hours=1)
-DEADLINE, LEASE_LOST = "deadline", "lease-lost"
-ORDERLY = frozenset({DEADLINE, LEASE_LOST})
-"""Codes of what ends a run without anything being wrong; the next run, or another worker, goes on."""
 
 
 def run_feed(feed: Feed, parts: Parts, tuning: Tuning | None = None) -> RunSummary:
@@ -85,7 +84,7 @@ class FeedRun:
             self._note(error)
         except Exception as error:
             logger.exception("the run of %s failed unexpectedly", self._feed.state_key)
-            self._note(Transient(f"internal error ({type(error).__name__})", code="internal"))
+            self._note(policy.error("internal", detail=type(error).__name__))
         summary.ended = iso(datetime.now(UTC))
         summary.seconds = round(time.monotonic() - self._began, 3)
         if runs is not None:
@@ -105,7 +104,7 @@ class FeedRun:
             return
         self.summary.error = str(error)
         self.summary.error_code = error.code
-        orderly = isinstance(error, Throttled | RunStopped) or error.code in ORDERLY
+        orderly = isinstance(error, Throttled | RunStopped) or _goes_on(error)
         self.summary.status = "incomplete" if orderly else "failed"
 
     def _run(self, runs: Runs) -> None:
@@ -131,11 +130,7 @@ class FeedRun:
         """Say so when the worker that holds the lease has long done nothing: nobody collects this feed then."""
         silent = self._clock.now() - updated if updated is not None else timedelta()
         if silent > SILENT_WORKER:
-            raise Transient(
-                f"somebody has held this feed's lease and not moved its checkpoint for {silent}. A worker that crashed "
-                "loses its lease within a minute; break the lease on the checkpoint blob if this goes on",
-                code="lease-stuck",
-            )
+            raise policy.error("lease-stuck", detail=f"for {silent}")
 
     def _collect(self, checkpoints: CheckpointStore, lease: Lease, runs: Runs) -> None:
         stop = Stop(self._tuning.run_seconds)
@@ -159,10 +154,10 @@ class FeedRun:
         if stop.error is not None:
             self._note(stop.error)
         for problem in problems:
-            if problem.code != DEADLINE:
+            if not _goes_on(problem):
                 self._note(problem)
         if lease.lost:
-            self._note(Transient("the lease was lost; another worker goes on", code=LEASE_LOST))
+            self._note(policy.error("lease-lost"))
         for problem in problems:
             self._note(problem)
         if self.summary.status == "running":
@@ -354,9 +349,7 @@ class _Work:
         except Exception as error:
             # Whatever went wrong here, what was acknowledged still has to be written down.
             logger.exception("the run of %s could not end in order", self._feed.state_key)
-            self._problems.append(
-                Transient(f"internal error ({type(error).__name__})", code="internal")
-            )
+            self._problems.append(policy.error("internal", detail=type(error).__name__))
             return False
         return True
 
@@ -412,6 +405,11 @@ class _Work:
             summary.batches = self._publisher.batches
             summary.sink_busy = self._publisher.busy
         summary.caught_up = self._listing.reached_now and not pending
+
+
+def _goes_on(error: CollectorError) -> bool:
+    """Whether nothing is wrong: the next run, or another worker, goes on."""
+    return policy.rule_of(error).action is Action.CARRY_ON
 
 
 def _age(created: str, now: datetime) -> int:

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from shared import policy
 from shared.clock import ServiceClock
 from shared.dead_letters import CONTENT, RECORD, DeadLetters
 from shared.errors import (
@@ -23,11 +24,11 @@ from shared.errors import (
     Permanent,
     SinkError,
     Throttled,
-    Transient,
 )
 from shared.feed_ledger import FeedLedger
 from shared.ledger import Entry, Line, State
 from shared.memory import Gate, Reservation
+from shared.policy import Action
 from shared.publisher import Delivery, Publisher
 from shared.sinks import Event
 from shared.sources.management_api import Content, ManagementApi
@@ -38,16 +39,7 @@ logger = logging.getLogger("m365.pipeline")
 
 DEFINITE_PATIENCE = timedelta(hours=24)
 EXPIRY_PATIENCE = timedelta(hours=24)
-DEFINITE = {
-    "AF20050": "not-found",
-    "http-404": "not-found",
-    "http-410": "not-found",
-    "AF20051": "expired",
-    "AF20052": "malformed-id",
-}
 MAX_REFUSALS = 3
-NOT_RECORDS = "not-records"
-NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token", "internal"})
 
 
 @dataclass(eq=False)
@@ -69,9 +61,14 @@ class Failures:
     @property
     def outage(self) -> bool:
         """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
-        unanswered = sum(error.code != NOT_RECORDS for _, error in self.lines)
+        unanswered = sum(not _came(error) for _, error in self.lines)
         total = len(self.lines) + self.fetched
         return total > 1 and unanswered * 2 > total
+
+
+def _came(failure: str | CollectorError) -> bool:
+    """Whether a failure is about bytes that came, and not about getting them."""
+    return policy.rule_of(failure).action is Action.DEAD_LETTER
 
 
 class Pipeline:
@@ -199,9 +196,7 @@ class Pipeline:
                 self._failed(work, error)
             except Exception as error:
                 logger.exception("a content could not be processed")
-                self._failed(
-                    work, Transient(f"internal error ({type(error).__name__})", code="internal")
-                )
+                self._failed(work, policy.error("internal", detail=type(error).__name__))
 
     def _refused(self, work: Work, error: CollectorError) -> None:
         """Tell a refusal that concerns every content alike, which ends the run, from one content's own.
@@ -263,15 +258,13 @@ class Pipeline:
             try:
                 return split(body)
             except ErrorBody as error:
-                raise Transient(
-                    "an object came in place of records", code="error-object"
-                ) from error
+                raise policy.error("error-object") from error
             except Permanent as error:
                 if not last:
                     continue
                 known = self._entry(work)
-                if known.reason == NOT_RECORDS or self._clock.now() >= known.expires_at():
-                    self._keep(work, CONTENT, body, str(error))
+                if _came(known.reason) or self._clock.now() >= known.expires_at():
+                    self._keep(work, CONTENT, body, error.log)
                     return None
                 raise
         raise AssertionError("unreachable")
@@ -302,7 +295,7 @@ class Pipeline:
             with self._lock:
                 self.failures.fetched += 1
                 self.lost += 1
-            logger.warning("content %s is lost (%s): %s", work.content.id, reason, error)
+            logger.warning("content %s is lost (%s): %s", work.content.id, reason, error.log)
             self._settle(work, State.LOST, reason=reason)
             return
         with self._lock:
@@ -313,15 +306,15 @@ class Pipeline:
         """The reason for which a content is given up, "" while there is hope."""
         now = self._clock.now()
         entry = self._entry(work)
-        if reason := DEFINITE.get(error.code):
+        rule = policy.rule_of(error)
+        if rule.loss:
             # A definite answer, and still only one answer: it has to stand for a day.
             listed = entry.listed or int(now.timestamp())
             if now.timestamp() - listed >= DEFINITE_PATIENCE.total_seconds():
-                return reason
+                return rule.loss
         expires = entry.expires_at()
-        # Past its expiry a content gets a last try; silence is no answer to that, but only for a day.
-        answered = error.code not in NO_ANSWER
-        if now >= expires and (answered or now >= expires + EXPIRY_PATIENCE):
+        # Past its expiry a content gets a last try; what says nothing of it is no answer to that, but only for a day.
+        if now >= expires and (rule.answers or now >= expires + EXPIRY_PATIENCE):
             return "expired"
         return ""
 
@@ -341,7 +334,7 @@ class Pipeline:
             (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
             for work, error in self.failures.lines
             # Bytes came, so this is about the content and not about the service.
-            if not outage or error.code == NOT_RECORDS
+            if not outage or _came(error)
         ]
 
     def _settle(

@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from shared.errors import CollectorError, SinkError, Throttled
+from shared import policy
+from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, Throttled
 from shared.pace import Pace
-from shared.sinks import Batch, Event, EventTooLarge, Sender, Sink, SinkBusy
+from shared.sinks import Batch, Event, Sender, Sink
 
 logger = logging.getLogger("m365.publisher")
 
@@ -170,7 +171,7 @@ class Publisher(Generic[K]):
             if self.error is not None:
                 raise self.error
             if self._stopped:
-                raise SinkError("the run has ended; nothing more is published", code="closed")
+                raise policy.make(SinkError, "closed", detail="nothing more is published")
             before = len(self._queue)
             self._queue.extend((delivery, event) for event in events)
             count = len(self._queue) - before
@@ -223,9 +224,7 @@ class Publisher(Generic[K]):
         if self.error is not None:
             raise self.error
         if left:
-            raise SinkError(
-                f"the run had to end while {left} events were not yet acknowledged", code="deadline"
-            )
+            raise policy.make(SinkError, "deadline", detail=f"{left} events")
 
     # -- the sending threads
 
@@ -251,7 +250,7 @@ class Publisher(Generic[K]):
                 if slot.abandoned:
                     return
         except Exception as error:  # noqa: BLE001 - a dead sender must end the run, not hang it
-            self._fail(SinkError(f"a sending thread failed ({type(error).__name__}: {error})"))
+            self._fail(policy.make(SinkError, "internal", detail=type(error).__name__))
             logger.exception("a sending thread failed")
             # Nobody knows what state its connection is in.
             self._discard(slot)
@@ -421,7 +420,7 @@ class Publisher(Generic[K]):
         else:
             pause = 0.0 if isinstance(error, EventTooLarge) else self._patience.error
             self._discard(slot)
-        logger.info("%s; the batch is offered again", error)
+        logger.info("%s; the batch is offered again", error.log)
         self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311
 
     def _dead_letter_or_fail(self, slot: _Slot[K]) -> None:
@@ -493,9 +492,7 @@ class Publisher(Generic[K]):
             load, slot.load = slot.load, []
             self._queue.extendleft(reversed(load))
             self._slots.remove(slot)
-            self._last_error = SinkError(
-                "Event Hubs did not answer a send in time", code="send-abandoned"
-            )
+            self._last_error = policy.error("send-abandoned", detail="no answer in time")
             hanging = self._abandoned.add()
             self.abandoned += 1
             if not self._stopped:
@@ -505,10 +502,9 @@ class Publisher(Generic[K]):
         self._discard(slot)
         if max(hanging, self.abandoned) > self._max_abandoned:
             self._fail(
-                SinkError(
-                    f"{self.abandoned} sends to Event Hubs hung in this run, {hanging} still hang in this process; "
-                    "the run ends",
-                    code="send-abandoned",
+                policy.error(
+                    "send-abandoned",
+                    detail=f"{self.abandoned} in this run, {hanging} still hang in this process",
                 )
             )
 
@@ -516,18 +512,8 @@ class Publisher(Generic[K]):
         seconds = self._patience.no_acknowledgement
         last = self._last_error
         if isinstance(last, SinkBusy):
-            self._fail(
-                Throttled(
-                    f"Event Hubs was over its throughput for {seconds:.0f} s: raise the throughput units, or let the "
-                    "next runs catch up",
-                    code="sink-throttled",
-                )
-            )
+            self._fail(policy.make(Throttled, "sink-throttled", detail=f"for {seconds:.0f} s"))
             return
-        detail = f"; last: {last}" if last else ""
-        self._fail(
-            SinkError(
-                f"no acknowledgement from Event Hubs for {seconds:.0f} s{detail}",
-                code=(last.code if last else "") or "no-acknowledgement",
-            )
-        )
+        silence = policy.error("no-acknowledgement", detail=f"for {seconds:.0f} s")
+        # What was wrong with the last send says more than the silence that came of it.
+        self._fail(last or silence)

@@ -21,11 +21,13 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from shared import policy
 from shared.budget import Budget
 from shared.clock import ServiceClock, format_wire, iso, parse_wire
 from shared.credentials import TokenSource
-from shared.errors import AuthError, Permanent, Throttled, Transient
+from shared.errors import AuthError, CollectorError, Permanent, Throttled, Transient
 from shared.http import HttpClient, Response
+from shared.policy import Action
 from shared.responses import error_code, error_for
 from shared.split import ErrorBody, split
 from shared.stop import RunStopped
@@ -35,7 +37,6 @@ logger = logging.getLogger("m365.management_api")
 
 MAX_THROTTLES = 6
 OLDEST, NEWEST = timedelta(days=8), timedelta(days=1)
-WINDOW_REFUSED = frozenset({"AF20030", "AF20055"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,16 +144,16 @@ class ManagementApi:
                 "POST", f"{self.feed_root}/subscriptions/start?contentType={quote(content_type)}"
             )
         except Permanent as error:
-            if error.code != "AF20024":
+            if policy.rule_of(error).action is not Action.CARRY_ON:
                 raise
 
     def pages(self, content_type: str, window: Window) -> Iterator[list[Content]]:
         """List a window page by page.
 
         Raises:
-            Transient: the service repeats a page token (code ``page-loop``) or refuses one (``AF20031``): what was
-                listed so far is good, the window has to be listed again.
-            Permanent: a link to a foreign host, a missing subscription, a refused window.
+            Permanent: the service repeats a page token or refuses one (action ``LIST_AGAIN``): what was listed so far
+                is good, the window has to be listed again. Or a link to a foreign host, a missing subscription, a
+                window that was refused.
         """
         url: str | None = (
             f"{self.feed_root}/subscriptions/content?contentType={quote(content_type)}"
@@ -161,22 +162,14 @@ class ManagementApi:
         seen: set[str] = set()
         while url is not None:
             seen.add(url)
-            try:
-                answer = self._call("GET", url, check=_records)
-            except Permanent as error:
-                if error.code == "AF20031":
-                    raise Transient(str(error), code=error.code, status=error.status) from error
-                raise
+            answer = self._call("GET", url, check=_records)
             # What a page holds is good, whatever becomes of its link.
             yield [self._content(raw, window) for raw in _records(answer)]
             url = _next_page(answer.headers)
             if url is not None:
                 self._http.check(url)
             if url in seen:
-                raise Transient(
-                    "the service repeated a page token; the window is listed again",
-                    code="page-loop",
-                )
+                raise policy.error("page-loop", at=self._http.origin[1])
 
     def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
         """Fetch a content's body, inflated and whole.
@@ -248,11 +241,16 @@ class ManagementApi:
                     check(answer)
                 return answer  # noqa: TRY300 - a refusal by check is handled below
             except AuthError as error:
-                refused += 1
-                if error.status != 401 or refused > 1:
+                if policy.rule_of(error).action is not Action.REFRESH_TOKEN:
                     raise
+                # The second, too: what it lacks may be granted at any time, and the next run must not meet it again.
                 self._tokens.invalidate()
+                refused += 1
+                if refused > 1:
+                    raise
             except Throttled as error:
+                if policy.area_of(error.code) is not policy.Area.API:
+                    raise
                 with self._count_lock:
                     self.throttled += 1
                 throttles += 1
@@ -285,11 +283,16 @@ class ManagementApi:
             # What fails in front of the service may not have its clock.
             self._clock.observe(answer.headers.get("Date"))
         if answer.status != 200:
-            raise error_for(answer.status, answer.headers, answer.body, self._clock.now())
+            raise self._meaning(answer)
         if answer.body.lstrip()[:1] in (b"{", b"'") and error_code(answer.body):
             # A 200 can carry an error object where an array was promised.
-            raise error_for(answer.status, answer.headers, answer.body, self._clock.now())
+            raise self._meaning(answer)
         return answer
+
+    def _meaning(self, answer: Response) -> CollectorError:
+        return error_for(
+            answer.status, answer.headers, answer.body, self._clock.now(), at=self._http.origin[1]
+        )
 
     def _end_if_stopping(self) -> None:
         if self._stopping():
@@ -315,9 +318,7 @@ def _records(answer: Response) -> list[bytes]:
     try:
         return split(answer.body)
     except (ErrorBody, Permanent) as error:
-        raise Transient(
-            f"a listing could not be read: {error}", code="not-a-list", status=answer.status
-        ) from error
+        raise policy.error("not-a-list", detail=str(error), status=answer.status) from error
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -15,16 +15,13 @@ from azure.eventhub.exceptions import (
     OperationTimeoutError,
 )
 
-from shared.errors import SinkError
+from shared.errors import EventTooLarge, SinkBusy, SinkError, SinkRefused
 from shared.publisher import Publisher
 from shared.sinks import (
     MAX_EVENT_BYTES,
     Event,
     EventHubSink,
-    EventTooLarge,
     FileSink,
-    SinkBusy,
-    SinkRefused,
     sink_error,
 )
 

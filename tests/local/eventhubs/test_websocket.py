@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import select
 import os
+import select
 import socket
 import struct
 import threading
