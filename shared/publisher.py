@@ -516,4 +516,4 @@ class Publisher(Generic[K]):
             return
         silence = policy.error("no-acknowledgement", detail=f"for {seconds:.0f} s")
         # What was wrong with the last send says more than the silence that came of it.
-        self._fail(last or silence)
+        self._fail(last if last and last.code else silence)

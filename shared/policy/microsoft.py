@@ -5,9 +5,15 @@ from __future__ import annotations
 from shared.policy.rule import Action, Rule
 
 _OWN_MISTAKE = "Microsoft refuses how this collector asks, which is the collector's mistake: report it, with this line"
+_FAILED = "Microsoft's service failed on its side. Nothing to do: it is asked again, for a content until that expires"
 _FRONT = (
     "The front end before Microsoft's service failed. Nothing to do; should it last for hours, look at the service "
     "health in the Microsoft 365 admin center, and at a proxy on the way"
+)
+
+_WINDOW = (
+    "Microsoft refused the time window that was asked for. The run cuts it to what can still be listed and the next one "
+    "asks again; should it last, check the clock of this machine"
 )
 
 API_RULES = (
@@ -107,15 +113,13 @@ API_RULES = (
         "AF20030",
         Action.CLAMP_WINDOW,
         "the time window was refused",
-        "Microsoft refused the time window that was asked for. The run cuts it to what can still be listed and the "
-        "next one asks again; should it last, check the clock of this machine",
+        _WINDOW,
     ),
     Rule(
         "AF20055",
         Action.CLAMP_WINDOW,
         "the time window was refused",
-        "Microsoft refused the time window that was asked for. The run cuts it to what can still be listed and the "
-        "next one asks again; should it last, check the clock of this machine",
+        _WINDOW,
     ),
     Rule(
         "AF20031",
@@ -212,16 +216,16 @@ API_RULES = (
         "AF50000",
         Action.RETRY,
         "the service failed",
-        "Microsoft's service failed on its side. Nothing to do: it is asked again, for a content until that expires",
+        _FAILED,
         answers=True,
     ),
-    Rule("AF50005", Action.RETRY, "the service failed", "As AF50000", answers=True),
-    Rule("AF50006", Action.RETRY, "the service failed", "As AF50000", answers=True),
+    Rule("AF50005", Action.RETRY, "the service failed", _FAILED, answers=True),
+    Rule("AF50006", Action.RETRY, "the service failed", _FAILED, answers=True),
     Rule(
         "http-500",
         Action.RETRY,
         "the service failed",
-        "Microsoft's service failed on its side. Nothing to do: it is asked again, for a content until that expires",
+        _FAILED,
         answers=True,
     ),
     Rule(
