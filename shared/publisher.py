@@ -224,7 +224,9 @@ class Publisher(Generic[K]):
         if self.error is not None:
             raise self.error
         if left:
-            raise policy.make(SinkError, "deadline", detail=f"{left} events")
+            raise policy.make(
+                SinkError, "deadline", detail=f"{left} events were not yet acknowledged"
+            )
 
     # -- the sending threads
 
@@ -504,7 +506,8 @@ class Publisher(Generic[K]):
             self._fail(
                 policy.error(
                     "send-abandoned",
-                    detail=f"{self.abandoned} in this run, {hanging} still hang in this process",
+                    detail=f"{self.abandoned} sends to Event Hubs hung in this run, "
+                    f"{hanging} still hang in this process",
                 )
             )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from shared.policy.rule import Action, Rule
 
 _SENDER = (
-    "Azure portal, the Event Hubs namespace, Access control (IAM): give the function app's identity the role 'Azure "
-    "Event Hubs Data Sender', which takes some minutes to spread, and check that M365_EVENTHUB_NAMESPACE and "
-    "M365_IDENTITY_CLIENT_ID are the right ones. With M365_EVENTHUB_CONNECTION_STRING: put a policy with the claim "
-    "Send, and its present key, into it"
+    "The function app's identity needs the role 'Azure Event Hubs Data Sender' on the hub (Azure portal, the Event "
+    "Hubs namespace, Access control (IAM)), and a fresh assignment takes some minutes to spread; check, too, that "
+    "M365_EVENTHUB_NAMESPACE and M365_IDENTITY_CLIENT_ID are the right ones. With M365_EVENTHUB_CONNECTION_STRING: "
+    "put a policy with the claim Send, and its present key, into it"
 )
 _WAY_TO_THE_HUB = (
     "Should it last, check M365_EVENTHUB_NAMESPACE, the namespace's Networking page, and that port 5671 is open on "
@@ -43,7 +43,7 @@ HUB_RULES = (
         "not-found",
         Action.STOP_FEED,
         "there is no such hub",
-        "There is no such hub. Create it in the namespace, or set M365_OUTPUT_… of the source to one that exists",
+        "There is no such hub. Create it, or set M365_OUTPUT_… of the source to one that exists",
     ),
     Rule(
         "entity-disabled",
@@ -62,7 +62,7 @@ HUB_RULES = (
         "unreachable",
         Action.RETRY,
         "no connection",
-        f"No connection, or nothing answered on it. {_WAY_TO_THE_HUB}",
+        f"No connection: the connection broke or nothing answered. {_WAY_TO_THE_HUB}",
     ),
     Rule(
         "socket-error",

@@ -6,10 +6,10 @@ from shared.policy.rule import Action, Rule
 
 _SECRETS = "Entra admin center, App registrations, the app, Certificates & secrets"
 _FEDERATION = (
-    "The app registration does not trust the managed identity. In the Entra admin center, App registrations, the "
-    "app, Certificates & secrets, Federated credentials: add one whose subject is the identity's object (principal) "
-    "id, whose issuer is https://<login host>/<the identity's tenant id>/v2.0 and whose audience is "
-    "api://AzureADTokenExchange (other clouds have their own); a fresh one takes minutes to spread"
+    "The app registration does not trust the managed identity. Add a federated credential whose subject is the "
+    "identity's object (principal) id, whose issuer is https://<login host>/<the identity's tenant id>/v2.0 and whose "
+    "audience is api://AzureADTokenExchange (other clouds have their own): Entra admin center, App registrations, the "
+    "app, Certificates & secrets, Federated credentials. A fresh one takes minutes to spread"
 )
 _CLOUD = (
     "Set M365_CLOUD to the cloud of the tenant (worldwide, gcc, gcc-high or dod), or, where it is set by hand, "

@@ -12,8 +12,8 @@ _FRONT = (
 )
 
 _WINDOW = (
-    "Microsoft refused the time window that was asked for. The run cuts it to what can still be listed and the next one "
-    "asks again; should it last, check the clock of this machine"
+    "Microsoft refused the time window that was asked for. The run cuts it to what can still be listed and the next "
+    "one asks again; should it last, check the clock of this machine"
 )
 
 API_RULES = (
@@ -131,7 +131,7 @@ API_RULES = (
         "page-loop",
         Action.LIST_AGAIN,
         "the service repeated a page token; the window is listed again",
-        "Microsoft led a listing in a circle. Nothing to do: the window is listed again, from its start",
+        "Microsoft repeated a page token. Nothing to do: the window is listed again, from its start",
     ),
     # -- one content
     Rule(

@@ -21,8 +21,8 @@ OWN_RULES = (
         "the subscription was disabled in the tenant",
         "The subscription of this content type was on, and somebody disabled it in the tenant. If that was not "
         "intended, start it again (POST …/activity/feed/subscriptions/start?contentType=… with a token of the app), "
-        "or delete this feed's blob under m365-state/checkpoints, upon which the next run starts it. Nothing new is "
-        "collected until then, and that time is on record as a gap",
+        "or delete this feed's checkpoint (its blob under m365-state/checkpoints), upon which the next run starts "
+        "it. Nothing new is collected until then, and that time is on record as a gap",
     ),
     Rule(
         "subscription-pending",

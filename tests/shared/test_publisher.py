@@ -349,7 +349,7 @@ def test_more_than_three_hanging_sends_in_a_process_end_the_run(start: Start) ->
     run = start(hub, patience=patience, abandoned=abandoned)
     run.content("a", b"1")
 
-    with pytest.raises(SinkError, match="4 in this run, 4 still hang") as caught:
+    with pytest.raises(SinkError, match="4 sends .* hang") as caught:
         run.publisher.close(5)
 
     gate.set()
@@ -485,7 +485,7 @@ def test_close_waits_for_acknowledgements_no_longer_than_it_was_given(start: Sta
     eventually(lambda: hub.sends == 1)
 
     began = time.monotonic()
-    with pytest.raises(SinkError, match="before everything was acknowledged") as caught:
+    with pytest.raises(SinkError, match="1 events were not yet acknowledged") as caught:
         run.publisher.close(0.1)
 
     assert time.monotonic() - began < 2
