@@ -50,6 +50,10 @@ class Tenant:
         with self._lock:
             self._shift += by
 
+    def grant(self, *roles: str) -> None:
+        """Consent to other app roles from now on; tokens keep those that they were issued with."""
+        self.tokens.roles = roles
+
     def offer(
         self,
         source: str,
@@ -102,19 +106,24 @@ class Tenant:
 
 
 class Tokens:
-    """Access tokens the tenant has issued, and which of them still count."""
+    """Access tokens the tenant has issued, and which of them still count.
+
+    ``roles`` are those that a new token gets.
+    """
 
     def __init__(self, spec: TenantSpec, now: Clock) -> None:
         self._spec = spec
         self._now = now
         self._lock = threading.Lock()
         self._ends: dict[str, float] = {}
+        self._roles: dict[str, tuple[str, ...]] = {}
+        self.roles = tuple(spec.roles)
 
     def issue(self, audience: str) -> str:
         """A new token that looks as the login authority's do; nobody can check its signature."""
         spec, now = self._spec, int(self._now().timestamp())
         issuer = f"https://sts.windows.net/{spec.tenant_id}/"
-        claims = {
+        claims: dict[str, Any] = {
             "aud": audience,
             "iss": issuer,
             "iat": now,
@@ -123,7 +132,7 @@ class Tokens:
             "appid": spec.client_id,
             "appidacr": "1",
             "idp": issuer,
-            "roles": list(spec.roles),
+            "roles": list(self.roles),
             "tid": spec.tenant_id,
             "ver": "1.0",
         }
@@ -136,6 +145,7 @@ class Tokens:
         )
         with self._lock:
             self._ends[token] = time.monotonic() + spec.token_life_s
+            self._roles[token] = tuple(claims["roles"])
         return token
 
     def valid(self, authorization: str | None) -> bool:
@@ -145,6 +155,11 @@ class Tokens:
             return (
                 scheme.lower() == "bearer" and self._ends.get(token.strip(), 0) > time.monotonic()
             )
+
+    def roles_of(self, authorization: str | None) -> tuple[str, ...]:
+        """The roles of the token in an ``Authorization`` header."""
+        with self._lock:
+            return self._roles.get((authorization or "").partition(" ")[2].strip(), ())
 
     def expire(self) -> None:
         """Make all tokens invalid at once."""

@@ -25,9 +25,10 @@ from shared.policy import RULES, TABLE, UNKNOWN, Action, Area, Rule
 from shared.settings import SETTINGS
 
 SHARED = Path(policy.__file__).resolve().parents[1]
-ROWS = [pytest.param(rule, id=rule.code) for rules in TABLE.values() for rule in rules]
+ROWS = [pytest.param(rule, id=code) for code, rule in RULES.items()]
+FOR_A_PERSON = (Action.STOP_FEED, Action.REFRESH_TOKEN)
 STOPPING = [
-    each for each in ROWS if each.values[0].action in (Action.STOP_FEED, Action.REFRESH_TOKEN)
+    pytest.param(rule, id=code) for code, rule in RULES.items() if rule.action in FOR_A_PERSON
 ]
 PLACES = (
     "Azure portal",
