@@ -375,7 +375,7 @@ def _refusing_account(status: int, code: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            body = f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>".encode()
+            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
             self.send_response(status)
             self.send_header("x-ms-error-code", code)
             self.send_header("Content-Type", "application/xml")
