@@ -249,7 +249,8 @@ class ManagementApi:
                 if refused > 1:
                     raise
             except Throttled as error:
-                if policy.area_of(error.code) is not policy.Area.API:
+                if _of_the_token(error):
+                    # The pace of Entra is not that of the API, which others may go on to ask with tokens they have.
                     raise
                 with self._count_lock:
                     self.throttled += 1
@@ -262,7 +263,10 @@ class ManagementApi:
                     seconds = self._throttle_backoff * random.uniform(0.5, 1.5)  # noqa: S311
                 logger.info("throttled by the service: everybody pauses for %.0f s", seconds)
                 self._budget.pause(seconds)
-            except Transient:
+            except Transient as error:
+                if _of_the_token(error):
+                    # The credential has tried again by itself.
+                    raise
                 failures += 1
                 if failures >= self._tries or self._stopping():
                     raise
@@ -298,6 +302,10 @@ class ManagementApi:
         if self._stopping():
             # A body may drip for minutes; the next run asks for it again.
             raise RunStopped("the run ended while a body was read", code="stopped")
+
+
+def _of_the_token(error: CollectorError) -> bool:
+    return policy.area_of(error.code) is policy.Area.ENTRA
 
 
 def with_publisher(url: str, publisher: str) -> str:
