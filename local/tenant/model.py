@@ -156,6 +156,11 @@ class Tokens:
                 scheme.lower() == "bearer" and self._ends.get(token.strip(), 0) > time.monotonic()
             )
 
+    def issued(self) -> list[str]:
+        """Every token that was ever issued."""
+        with self._lock:
+            return list(self._roles)
+
     def roles_of(self, authorization: str | None) -> tuple[str, ...]:
         """The roles of the token in an ``Authorization`` header."""
         with self._lock:
