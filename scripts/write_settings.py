@@ -1,6 +1,6 @@
 """Write local.settings.sample.json, and the table of settings in docs/settings.md, from the code's own list.
 
-Run it after a change of ``shared.settings.SETTINGS``: ``python scripts/write_settings.py``. A test says when that was
+Run it after a change of ``shared.declarations``: ``python scripts/write_settings.py``. A test says when that was
 forgotten.
 """
 

@@ -7,6 +7,7 @@ at most what was acknowledged since. ``listed`` lines are written at once: nothi
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from shared.storage import MAX_APPEND_BYTES, LedgerStore, Segments
 logger = logging.getLogger("m365.ledger")
 
 KEEP = timedelta(days=9)
+LAST_DAY = timedelta(days=1)
 
 
 class FeedLedger:
@@ -95,25 +97,50 @@ class FeedLedger:
                 day.load(data)
                 day.read_to[segment] = start + len(data)
 
-    def entry(self, day: date, content_id: str) -> Entry | None:
-        """What is known of a content: on its day first, then on any day that is loaded."""
+    def find(
+        self, day: date, content_id: str, *, everywhere: bool = False
+    ) -> tuple[date, Entry] | None:
+        """What is known of a content, and the day under which: its own first, then any day that is loaded.
+
+        Args:
+            day: of ``contentCreated``.
+            content_id: the content.
+            everywhere: the day is a guess, so every stored day is loaded before the content is called unknown.
+        """
         with self._lock:
-            found = self.day(day).entries.get(content_id)
-            if found is not None:
+            if found := self._find(day, content_id):
                 return found
-            for other in self._days.values():
-                if content_id in other.entries:
-                    return other.entries[content_id]
-            return None
+            if not everywhere:
+                return None
+            for other in self._stored:
+                self.day(other)
+            return self._find(day, content_id)
+
+    def _find(self, day: date, content_id: str) -> tuple[date, Entry] | None:
+        for ledger in (self.day(day), *self._days.values()):
+            if content_id in ledger.entries:
+                return ledger.day, ledger.entries[content_id]
+        return None
 
     def pending(self) -> list[tuple[date, Entry]]:
-        """Every content of the loaded days that is neither delivered nor given up, oldest first."""
+        """Every content of the loaded days that is neither delivered nor given up, in the order of their turn.
+
+        First those that expire within a day, oldest first; then the others in an order of chance: a run may end before
+        all had their turn, and some that hang must not keep the same ones waiting run after run.
+        """
         with self._lock:
-            return [
+            found = [
                 (day, entry)
                 for day, ledger in sorted(self._days.items())
                 for entry in ledger.pending()
             ]
+        soon = self._wall() + LAST_DAY
+        urgent: list[tuple[date, Entry]] = []
+        others: list[tuple[date, Entry]] = []
+        for each in found:
+            (urgent if each[1].expires_at() <= soon else others).append(each)
+        random.shuffle(others)
+        return urgent + others
 
     def write(self, lines: Iterable[tuple[date, Line]]) -> None:
         """Append lines now; they are merged in memory once they are stored.

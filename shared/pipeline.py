@@ -32,7 +32,7 @@ from shared.policy import Action
 from shared.publisher import Delivery, Publisher
 from shared.sinks import Event
 from shared.sources.management_api import Content, ManagementApi
-from shared.split import ErrorBody, event_id, split
+from shared.split import BOM, ErrorBody, event_id, split
 from shared.stop import RunStopped, Stop
 
 logger = logging.getLogger("m365.pipeline")
@@ -61,14 +61,9 @@ class Failures:
     @property
     def outage(self) -> bool:
         """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
-        unanswered = sum(not _came(error) for _, error in self.lines)
+        unanswered = sum(not policy.rule_of(error).one_content for _, error in self.lines)
         total = len(self.lines) + self.fetched
         return total > 1 and unanswered * 2 > total
-
-
-def _came(failure: str | CollectorError) -> bool:
-    """Whether a failure is about bytes that came, and not about getting them."""
-    return policy.rule_of(failure).action is Action.DEAD_LETTER
 
 
 class Pipeline:
@@ -250,7 +245,9 @@ class Pipeline:
         """The records of a content; None where its bytes went to the dead letters.
 
         Bytes that cannot be split may have been spoilt on their way, so they are asked for once more at once, and
-        again by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up.
+        again by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up;
+        what does not even begin as records is hardly the content's own (a gateway's page, nothing at all), and is asked
+        for until the content expires.
         """
         for last in (False, True):
             body = self._api.fetch(work.content, reservation.announce)
@@ -262,12 +259,17 @@ class Pipeline:
             except Permanent as error:
                 if not last:
                     continue
-                known = self._entry(work)
-                if _came(known.reason) or self._clock.now() >= known.expires_at():
+                if self._is_hopeless(work, body):
                     self._keep(work, CONTENT, body, error.log)
                     return None
                 raise
         raise AssertionError("unreachable")
+
+    def _is_hopeless(self, work: Work, body: bytes) -> bool:
+        known = self._entry(work)
+        own = body.removeprefix(BOM).lstrip().startswith(b"[")
+        again = policy.rule_of(known.reason).action is Action.DEAD_LETTER
+        return (own and again) or self._clock.now() >= known.expires_at()
 
     def _keep(self, work: Work, kind: str, data: bytes, reason: str) -> None:
         content = work.content
@@ -307,10 +309,10 @@ class Pipeline:
         now = self._clock.now()
         entry = self._entry(work)
         rule = policy.rule_of(error)
-        if rule.loss:
-            # A definite answer, and still only one answer: it has to stand for a day.
-            listed = entry.listed or int(now.timestamp())
-            if now.timestamp() - listed >= DEFINITE_PATIENCE.total_seconds():
+        if rule.loss and entry.first_attempt:
+            # A definite answer, and still only one answer: it has to stand for a day, however old the content is.
+            stood = now.timestamp() - entry.first_attempt >= DEFINITE_PATIENCE.total_seconds()
+            if stood and policy.rule_of(entry.reason).loss == rule.loss:
                 return rule.loss
         expires = entry.expires_at()
         # Past its expiry a content gets a last try; what says nothing of it is no answer to that, but only for a day.
@@ -333,8 +335,7 @@ class Pipeline:
         return [
             (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
             for work, error in self.failures.lines
-            # Bytes came, so this is about the content and not about the service.
-            if not outage or _came(error)
+            if not outage or policy.rule_of(error).one_content
         ]
 
     def _settle(

@@ -19,6 +19,9 @@ from shared.policy import Action
 MAX_PAUSE = 3600.0
 
 _CODE = re.compile(rb"""['"]code['"]\s*:\s*['"]([A-Za-z0-9_.-]{1,64})['"]""")
+_TOKEN = re.compile(
+    r"\beyJ[A-Za-z0-9_.+/=-]{10,}|\bBearer\s+[A-Za-z0-9_~.+/=-]{10,}", re.IGNORECASE
+)
 
 
 def error_code(body: bytes) -> str:
@@ -28,14 +31,17 @@ def error_code(body: bytes) -> str:
 
 
 def error_text(body: bytes) -> str:
-    """The service's message, cut to 200 characters; "" where the body is not the documented shape."""
+    """The service's message, cut to 200 characters; "" where the body is not the documented shape.
+
+    What checks tokens may quote the one that it refuses, and a message is logged and stored.
+    """
     try:
         found = msgspec.json.decode(body[:65536])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return ""
     error = found.get("error") if isinstance(found, dict) else None
     text = error.get("message") if isinstance(error, dict) else None
-    return text[:200] if isinstance(text, str) else ""
+    return _TOKEN.sub("(a token, not shown)", text)[:200] if isinstance(text, str) else ""
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -130,8 +130,9 @@ API_RULES = (
     Rule(
         "page-loop",
         Action.LIST_AGAIN,
-        "the service repeated a page token; the window is listed again",
-        "Microsoft repeated a page token. Nothing to do: the window is listed again, from its start",
+        "the service led a listing in a circle",
+        "Microsoft repeated a page token, or page after page brought nothing new. Nothing to do: the window is "
+        "listed again, from its start",
     ),
     # -- one content
     Rule(
@@ -142,6 +143,7 @@ API_RULES = (
         "recorded as lost (not-found)",
         answers=True,
         loss="not-found",
+        one_content=True,
     ),
     Rule(
         "http-404",
@@ -169,6 +171,7 @@ API_RULES = (
         "lost (expired). When it happens often, the collector is too far behind: look at the lag",
         answers=True,
         loss="expired",
+        one_content=True,
     ),
     Rule(
         "AF20052",
@@ -178,6 +181,7 @@ API_RULES = (
         "recorded as lost (malformed-id)",
         answers=True,
         loss="malformed-id",
+        one_content=True,
     ),
     Rule(
         "not-records",
@@ -186,6 +190,7 @@ API_RULES = (
         "The bytes of a content are no array of records. They are asked for again, then kept in container "
         "m365-dead-letters, with the reason in the blob's metadata: look at them there",
         answers=True,
+        one_content=True,
     ),
     Rule(
         "error-object",

@@ -53,6 +53,7 @@ class Rule:
         answers: whether it is the service's word about the one content that was asked for, and not about the
             credential, the pace or the way there: only such a word can be the last about a content that has expired.
         loss: the reason under which a content is given up once this answer has stood for a day, "" for none.
+        one_content: whether it is never an outage, however many contents there are of which it is said.
     """
 
     code: str
@@ -61,3 +62,4 @@ class Rule:
     message: str
     answers: bool = False
     loss: str = ""
+    one_content: bool = False

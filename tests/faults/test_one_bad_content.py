@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.storage.blob import BlobLeaseClient
 
+from local.eventhubs import SERVER_BUSY
+from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
+from shared.http import Limits
 from shared.ledger import State
-from tests.harness import EXCHANGE, Rig
+from tests.harness import EXCHANGE, FAST, Rig
 
 
 @pytest.mark.parametrize(
@@ -73,6 +77,77 @@ def test_one_definite_answer_loses_nothing_and_only_a_day_of_them_does(rig: Rig,
     assert (rig.run().pending, rig.ledger()[gone.content_id].state) == (1, State.ATTEMPT)
     rig.tenant.advance(timedelta(hours=25))
     assert (rig.run().lost, rig.ledger()[gone.content_id].state) == (1, State.LOST)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"code": "AF20050"}, id="of-the-service"),
+        pytest.param({"status": 404, "body": "<html>no such page</html>"}, id="of-a-gateway"),
+    ],
+)
+def test_one_definite_answer_loses_nothing_however_long_a_content_has_waited(
+    rig: Rig, answer: dict[str, object]
+) -> None:
+    contents = rig.offer_many(5)
+    rig.hubs.faults.add(HubFault(action="reject", condition=SERVER_BUSY, times=-1))
+    assert rig.run(patience=replace(FAST.patience, no_acknowledgement=0.5)).delivered == 0
+    rig.hubs.faults.clear()
+    rig.tenant.advance(timedelta(hours=30))
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", content_id=contents[1].content_id, **answer)  # type: ignore[arg-type]
+    )
+
+    summary = rig.run()
+
+    assert (summary.delivered, summary.pending, summary.lost) == (4, 1, 0)
+    rig.tenant.advance(timedelta(minutes=11))
+    rig.run()
+    rig.assert_complete()
+
+
+def test_contents_that_are_all_gone_are_lost_after_a_day_and_pass_for_no_outage(rig: Rig) -> None:
+    contents = rig.offer_many(3)
+    rig.tenant.faults.add(Fault(on="content", action="status", code="AF20050", times=-1))
+
+    assert rig.run().pending == 3
+    rig.tenant.advance(timedelta(hours=25))
+    assert rig.run().lost == 3
+
+    assert {rig.ledger()[each.content_id].reason for each in contents} == {"not-found"}
+    assert rig.events() == []
+
+
+def test_where_more_fails_than_succeeds_nothing_has_to_wait_for_its_next_try(rig: Rig) -> None:
+    contents = rig.offer_many(5)
+    for content in contents[:3]:
+        rig.tenant.faults.add(
+            Fault(on="content", action="status", status=500, content_id=content.content_id)
+        )
+
+    assert (rig.run(tries=1).delivered, rig.run().delivered) == (2, 3)
+    rig.assert_complete()
+
+
+def test_contents_that_hang_for_longer_than_a_run_keep_the_others_waiting_for_no_more_than_chance(
+    rig: Rig,
+) -> None:
+    hanging = rig.offer_many(16, hours_ago=2)
+    good = {content.content_id for content in rig.offer_many(4)}
+    for each in hanging:
+        rig.tenant.faults.add(
+            Fault(on="content", action="hang", delay_s=3, content_id=each.content_id, times=-1)
+        )
+    limits = Limits(connect=2, read=0.4, total=1)
+
+    rig.run_until(
+        lambda _: bool(rig.delivered() & good),
+        most=20,
+        tuning=replace(FAST, run_seconds=2, fetch_threads=2, tries=1, limits=limits),
+    )
+
+    assert rig.delivered() <= good
+    assert all(entry.state != State.LOST for entry in rig.ledger().values())
 
 
 def test_one_answer_with_a_wrong_date_makes_nothing_expire(rig: Rig) -> None:
@@ -150,14 +225,17 @@ def test_windows_that_cannot_be_listed_do_not_keep_the_newest_waiting(rig: Rig) 
     assert rig.run().caught_up
 
 
-def test_not_knowing_the_subscriptions_keeps_nothing_waiting(rig: Rig) -> None:
+@pytest.mark.parametrize("status", [500, 404])
+def test_not_knowing_the_subscriptions_keeps_nothing_waiting(rig: Rig, status: int) -> None:
     rig.run()
     rig.offer_many(3)
-    rig.tenant.faults.add(Fault(on="subscriptions", action="status", status=500, times=-1))
+    rig.tenant.faults.add(
+        Fault(on="subscriptions", action="status", status=status, body="<html>", times=-1)
+    )
 
     summary = rig.run(tries=1)
 
-    assert (summary.status, summary.error_code) == ("failed", "http-500")
+    assert (summary.status, summary.error_code) == ("failed", f"http-{status}")
     rig.assert_complete()
 
 

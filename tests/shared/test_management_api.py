@@ -15,6 +15,7 @@ from shared.clock import ServiceClock
 from shared.errors import AuthError, ConfigError, Permanent, Throttled, Transient
 from shared.http import HttpClient, Response
 from shared.policy import Action, rule_of
+from shared.sources.asking import Asker
 from shared.sources.management_api import Content, ManagementApi, with_publisher
 from shared.windows import Window
 
@@ -52,7 +53,6 @@ class Service:
     answers: list[Response | Exception] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
-    origin: tuple[str, str, int] = HttpClient(ROOT).origin
 
     def check(self, url: str) -> None:
         HttpClient(ROOT).check(url)
@@ -122,11 +122,13 @@ def api(service: Service, waits: Waits) -> ManagementApi:
         tenant_id=TENANT,
         publisher_id=PUBLISHER,
         root=ROOT,
-        http=cast(HttpClient, service),
-        tokens=Tokens(),
-        budget=Budget(None, "budget", limit=10_000, now=waits, sleep=waits.sleep),
-        clock=ServiceClock(lambda: NOON),
-        sleep=waits.sleep,
+        asker=Asker(
+            http=cast(HttpClient, service),
+            tokens=Tokens(),
+            budget=Budget(None, "budget", limit=10_000, now=waits, sleep=waits.sleep),
+            clock=ServiceClock(lambda: NOON),
+            sleep=waits.sleep,
+        ),
     )
 
 
