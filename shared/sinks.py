@@ -232,10 +232,16 @@ class EventHubSender:
 
 def sink_error(error: Exception, hub: str) -> CollectorError:
     """Name what an error of azure-eventhub means; its text may hold addresses, so only its condition is kept."""
+    from azure.core.exceptions import ClientAuthenticationError
+
     what = f"Event Hubs, hub '{hub}'"
     condition = _condition(error)
     if condition not in VAGUE and policy.is_known(condition):
         return policy.error(condition, at=what, detail=condition)
+    if any(isinstance(each, ClientAuthenticationError) for each in chain(error)):
+        # It is the credential that failed, before anything of the hub was asked.
+        why = reason_of(error)
+        return policy.error("hub-no-token" if why else "hub-no-identity", at=what, detail=why)
     # Before what the SDK calls it: over WebSockets a host that does not resolve is an authentication error to it.
     if why := reason_of(error):
         return policy.error("unreachable", at=what, detail=why)
@@ -249,7 +255,6 @@ VAGUE = frozenset({"", "unknown-error", "socket-error", "client-error"})
 
 def _code(error: Exception, condition: str) -> str:
     """The code of a failure that no condition of the service names."""
-    from azure.core.exceptions import ClientAuthenticationError
     from azure.eventhub.exceptions import (
         AuthenticationError,
         ConnectError,
@@ -257,8 +262,6 @@ def _code(error: Exception, condition: str) -> str:
         OperationTimeoutError,
     )
 
-    if any(isinstance(each, ClientAuthenticationError) for each in chain(error)):
-        return "hub-no-identity"
     if isinstance(error, AuthenticationError):
         return condition if policy.is_known(condition) else "unauthorized"
     if policy.is_known(condition):

@@ -59,6 +59,13 @@ HUB_RULES = (
         "M365_IDENTITY_CLIENT_ID to its client id. Elsewhere set M365_EVENTHUB_CONNECTION_STRING",
     ),
     Rule(
+        "hub-no-token",
+        Action.RETRY,
+        "no token from Entra",
+        "No token for Event Hubs from Entra. Should it last, check that the login host can be reached from this "
+        "network",
+    ),
+    Rule(
         "unreachable",
         Action.RETRY,
         "no connection",

@@ -1,7 +1,7 @@
 """What a new user gets wrong: each ends that feed's run with one log line and one row that say how to mend it.
 
-The text alone has to lead to the fix: each case names the words that do. Beside the feed that is wrong runs one that is
-not, and is not touched by it.
+The text alone has to lead to the fix: each case names the words that do. Beside the feeds that are wrong runs one that
+is not, and is not touched by them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from local.azurite import Azurite
+from local.certs import Certs
 from local.eventhubs import EventHubs
 from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
@@ -28,6 +29,7 @@ from shared.app import App
 from shared.runs import RunSummary
 from shared.settings import load
 from shared.sinks import EventHubSink
+from shared.storage import RUNS_TABLE
 from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, HUB, SECRET, Rig
 
@@ -160,6 +162,15 @@ CASES = {
 }
 
 
+OF_ONE_TENANT = (
+    "M365_TENANT_ID",
+    "M365_CLIENT_ID",
+    "M365_CLIENT_SECRET",
+    "M365_LOGIN_ENDPOINT",
+    "M365_MANAGEMENT_ENDPOINT",
+)
+
+
 def _connection(name: str, rig: Rig, **changes: str) -> dict[str, str]:
     spec = rig.tenant.spec
     values = {
@@ -174,66 +185,106 @@ def _connection(name: str, rig: Rig, **changes: str) -> dict[str, str]:
     return {key: value for key, value in values.items() if value}
 
 
-def _lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """The lines ``feed_run``, decoded."""
-    messages = [record.getMessage() for record in caplog.records]
-    return [json.loads(each[9:]) for each in messages if each.startswith("feed_run {")]
-
-
 def _assert_said_once(
-    caplog: pytest.LogCaptureFixture, failed: RunSummary, words: tuple[str, ...]
+    records: list[logging.LogRecord], failed: RunSummary, words: tuple[str, ...]
 ) -> None:
     """One line for the feed, no other at that level, and everything that leads to the fix in its text."""
-    (line,) = [each for each in _lines(caplog) if each["connection"] == failed.connection]
-    assert (line["status"], line["error"]) == ("failed", failed.error)
-    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    errors = [each for each in records if each.levelno >= logging.ERROR]
+    about = [each.getMessage() for each in errors if failed.tenant_id in each.getMessage()]
     # A gap is a line of its own, for an alert of its own.
-    assert [each.name for each in errors if each.name != "m365.gaps"] == ["m365.run"]
+    (line,) = [each for each in about if not each.startswith("gap in ")]
+    assert line.startswith("feed_run {")
+    found = json.loads(line.removeprefix("feed_run "))
+    assert (found["status"], found["error"]) == ("failed", failed.error)
     for word in words:
         assert word in failed.error
     assert SECRET not in failed.error
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_what_a_person_got_wrong_is_said_with_its_fix_and_touches_no_other_feed(
-    make_rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture, case: Case
-) -> None:
-    wrong, right = make_rig(**case.spec), make_rig()
-    wrong.offer()
-    right.offer()
-    case.prepare(wrong)
-    before = len(wrong.run_rows())
-    connections = [_connection("wrong", wrong, **case.connection), _connection("right", right)]
-    plain = dict.fromkeys(
-        (
-            "M365_TENANT_ID",
-            "M365_CLIENT_ID",
-            "M365_CLIENT_SECRET",
-            "M365_LOGIN_ENDPOINT",
-            "M365_MANAGEMENT_ENDPOINT",
-        ),
-        "",
-    )
-    settings = {
-        **right.values(**plain),
-        "M365_CONNECTIONS": json.dumps(connections),
-        "THE_SECRET": SECRET,
-        "THE_CERTIFICATE": certificate().pem,
-    }
-    caplog.clear()
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """One run of one app with every case as a connection of its own, and one that is well.
 
-    with caplog.at_level(logging.INFO, "m365"), closing(App(load(settings), tuning=FAST)) as app:
-        failed, well = app.run(EXCHANGE)
+    Attributes:
+        summaries: by connection.
+        rigs: by connection.
+        rows: how many rows of runs each feed had before.
+        records: what was logged.
+    """
+
+    summaries: dict[str, RunSummary]
+    rigs: dict[str, Rig]
+    rows: dict[str, int]
+    records: list[logging.LogRecord]
+
+
+WELL = "well"
+
+
+@pytest.fixture(scope="module")
+def ran(certs: Certs, azurite: Azurite) -> Iterator[Ran]:
+    """What became of it."""
+    with ExitStack() as stack:
+        rigs = {
+            name: stack.enter_context(Rig(certs, azurite.connection_string, **spec))
+            for name, spec in ((WELL, {}), *((name, case.spec) for name, case in CASES.items()))
+        }
+        connections = []
+        for name, rig in rigs.items():
+            rig.offer()
+            changes = {}
+            if name in CASES:
+                CASES[name].prepare(rig)
+                changes = CASES[name].connection
+            connections.append(_connection(name, rig, **changes))
+        rows = {name: len(rig.run_rows()) for name, rig in rigs.items()}
+        settings = {
+            **rigs[WELL].values(**dict.fromkeys(OF_ONE_TENANT, "")),
+            "M365_CONNECTIONS": json.dumps(connections),
+            "THE_SECRET": SECRET,
+            "THE_CERTIFICATE": certificate().pem,
+        }
+        records = stack.enter_context(_recorded())
+        app = stack.enter_context(closing(App(load(settings), tuning=FAST)))
+        summaries = {each.connection: each for each in app.run(EXCHANGE)}
+        yield Ran(summaries=summaries, rigs=rigs, rows=rows, records=records)
+
+
+@contextmanager
+def _recorded() -> Iterator[list[logging.LogRecord]]:
+    """What our loggers say."""
+    records: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    handler, logger = Kept(), logging.getLogger("m365")
+    logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_person_got_wrong_is_said_with_its_fix(ran: Ran, name: str) -> None:
+    case, failed, rig = CASES[name], ran.summaries[name], ran.rigs[name]
 
     assert (failed.status, failed.error_code) == ("failed", case.code)
-    _assert_said_once(caplog, failed, case.words)
-    tenant_id = case.connection.get("tenant_id", wrong.tenant.spec.tenant_id)
-    rows = wrong.storage.rows("m365runs", f"{tenant_id}_{EXCHANGE}")
-    assert len(rows) == before + 1
+    _assert_said_once(ran.records, failed, case.words)
+    rows = rig.storage.rows(RUNS_TABLE, f"{failed.tenant_id}_{EXCHANGE}")
+    assert len(rows) == ran.rows[name] + 1
     assert (rows[0]["status"], rows[0]["error_code"]) == ("failed", case.code)
     assert rows[0]["error"] == failed.error
+
+
+def test_what_is_wrong_with_all_the_others_touches_no_feed_that_is_well(ran: Ran) -> None:
+    well = ran.summaries[WELL]
+
+    assert len(ran.summaries) == len(CASES) + 1
     assert (well.status, well.delivered, well.error) == ("succeeded", 1, "")
-    right.assert_complete()
+    ran.rigs[WELL].assert_complete()
 
 
 def test_a_fresh_consent_counts_from_the_next_run_and_not_when_the_old_token_ends(
@@ -325,7 +376,7 @@ def test_a_hub_that_refuses_is_said_with_its_fix(
         failed = _run_into(rig, hub, rig.hubs.connection_string())
 
     assert (failed.status, failed.error_code) == ("failed", code)
-    _assert_said_once(caplog, failed, words)
+    _assert_said_once(caplog.records, failed, words)
     (row,) = rig.run_rows()
     assert (row["error_code"], row["error"]) == (code, failed.error)
     assert (failed.delivered, rig.delivered()) == (0, set())
@@ -342,7 +393,9 @@ def test_a_hub_that_cannot_be_reached_is_said_with_its_fix(
 
     assert (failed.status, failed.error_code) == ("failed", "unreachable")
     _assert_said_once(
-        caplog, failed, ("M365_EVENTHUB_NAMESPACE", "Networking", "5671", "M365_EVENTHUB_TRANSPORT")
+        caplog.records,
+        failed,
+        ("M365_EVENTHUB_NAMESPACE", "Networking", "5671", "M365_EVENTHUB_TRANSPORT"),
     )
     (row,) = rig.run_rows()
     assert row["error"] == failed.error
@@ -447,7 +500,7 @@ def test_a_storage_account_that_refuses_is_said_with_its_fix(
 
     expected = "storage-refused" if code == "NobodyKnowsThis" else code
     assert (failed.status, failed.error_code) == ("failed", expected)
-    _assert_said_once(caplog, failed, words)
+    _assert_said_once(caplog.records, failed, words)
     assert rig.events() == [], "nothing is fetched that cannot be written down"
 
 
@@ -462,7 +515,7 @@ def test_a_wrong_key_of_a_real_account_is_said_with_its_fix(
         (failed,) = app.run(EXCHANGE)
 
     assert failed.status == "failed"
-    _assert_said_once(caplog, failed, ("Access refused", "M365_STORAGE_"))
+    _assert_said_once(caplog.records, failed, ("Access refused", "M365_STORAGE_"))
 
 
 def test_a_storage_account_that_cannot_be_reached_is_said_with_its_fix(
@@ -476,5 +529,5 @@ def test_a_storage_account_that_cannot_be_reached_is_said_with_its_fix(
 
     assert (failed.status, failed.error_code) == ("failed", "storage-unreachable")
     _assert_said_once(
-        caplog, failed, ("M365_STORAGE_ACCOUNT", "Networking", "the connection was refused")
+        caplog.records, failed, ("M365_STORAGE_ACCOUNT", "Networking", "the connection was refused")
     )
