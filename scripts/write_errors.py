@@ -66,7 +66,9 @@ def _area(area: Area) -> str:
 
 def _row(code: str, rule: Rule) -> str:
     lost = f"; after a day lost as `{rule.loss}`" if rule.loss else ""
-    return f"| {code} | {rule.log} | {rule.action}{lost} | {rule.message} |"
+    # What stands between angle brackets would be taken for a tag, and not be shown.
+    message = rule.message.replace("<", "&lt;")
+    return f"| {code} | {rule.log} | {rule.action}{lost} | {message} |"
 
 
 def _reasons() -> str:

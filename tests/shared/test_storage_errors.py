@@ -22,8 +22,8 @@ from shared.storage import Conflict, storage_errors
 def answered(kind: type[HttpResponseError], status: int, code: str) -> HttpResponseError:
     """An error as the SDK makes it from an answer."""
     answer = SimpleNamespace(status_code=status, reason="quoted-text", headers={})
-    error = kind(message="quoted-text", response=answer)  # type: ignore[arg-type]
-    error.error_code = code
+    error = kind(message="quoted-text", response=answer)
+    vars(error)["error_code"] = code
     return error
 
 
