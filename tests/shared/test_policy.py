@@ -6,9 +6,13 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from http.client import RemoteDisconnected
 from pathlib import Path
+from socket import gaierror
+from ssl import SSLError
 
 import pytest
+import requests
 
 from scripts import write_errors
 from shared import policy
@@ -21,6 +25,7 @@ from shared.errors import (
     Throttled,
     Transient,
 )
+from shared.network import reason_of
 from shared.policy import RULES, TABLE, UNKNOWN, Action, Area, Rule
 from shared.settings import SETTINGS
 
@@ -179,6 +184,37 @@ def test_whatever_is_unknown_is_retried(area: Area) -> None:
 )
 def test_the_action_decides_the_kind_of_an_error(code: str, kind: type[CollectorError]) -> None:
     assert isinstance(policy.error(code), kind)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param(requests.ConnectTimeout("x"), "M365_CONNECT_SECONDS", id="connect"),
+        pytest.param(requests.ReadTimeout("x"), "M365_READ_SECONDS", id="read"),
+        pytest.param(ConnectionResetError(104, "x"), "was cut before an answer", id="reset"),
+        pytest.param(RemoteDisconnected("x"), "was cut before an answer", id="closed"),
+        pytest.param(ConnectionRefusedError(111, "Connection refused"), "its port", id="refused"),
+        pytest.param(gaierror(-2, "x"), "DNS", id="dns"),
+        pytest.param(
+            SSLError(1, "CERTIFICATE_VERIFY_FAILED"), "M365_CA_FILE", id="unknown-authority"
+        ),
+        pytest.param(OSError("Tunnel connection failed: 403 x"), "NO_PROXY", id="proxy"),
+        pytest.param(OSError("Tunnel connection failed: 407 x"), "HTTPS_PROXY", id="proxy-login"),
+        pytest.param(OSError("Tunnel connection failed: 502 x"), "HTTP 502", id="proxy-lost"),
+        pytest.param(ValueError("x"), "", id="none"),
+    ],
+)
+def test_a_failure_of_the_way_there_is_named_with_what_to_look_at(
+    error: Exception, words: str
+) -> None:
+    outer = RuntimeError("quoted text")
+    outer.__cause__ = error
+
+    found = reason_of(outer)
+
+    assert words in found
+    assert bool(found) == bool(words)
+    assert "quoted" not in found
 
 
 @pytest.mark.parametrize("rule", ROWS)
