@@ -82,11 +82,7 @@ def _split_slowly(body: bytes) -> list[bytes]:
         try:
             _, end = _scan.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
-            raise policy.make(
-                Permanent,
-                "not-records",
-                detail=f"record {len(records) + 1} of the body is not JSON",
-            ) from error
+            raise _not_records(f"record {len(records) + 1} of the body is not JSON") from error
         records.append(text[position:end].encode("utf-8", "surrogateescape"))
         position = _skip(text, end)
         mark = text[position : position + 1]
