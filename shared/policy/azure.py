@@ -62,7 +62,7 @@ HUB_RULES = (
         "hub-no-token",
         Action.RETRY,
         "no token from Entra",
-        "No token for Event Hubs from Entra. Should it last, check that the login host can be reached from this "
+        "No token from Entra for Event Hubs. Should it last, check that the login host can be reached from this "
         "network",
     ),
     Rule(
@@ -199,7 +199,7 @@ STORAGE_RULES = (
         "storage-no-token",
         Action.RETRY,
         "no token from Entra",
-        "No token for the storage account from Entra. Should it last, check that the login host can be reached from "
+        "No token from Entra for the storage account. Should it last, check that the login host can be reached from "
         "this network",
     ),
     Rule(
