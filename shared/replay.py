@@ -41,7 +41,7 @@ TOO_LARGE = "is still over the hub's limit"
 NOT_UNDERSTOOD = "still cannot be understood"
 NOT_SETTLED = "waits until the rest of its content is delivered by a run"
 LISTED = "is understood: the next run fetches its content, and the next replay removes it"
-NOT_ACKNOWLEDGED = "was not acknowledged"
+NOT_DONE = "is not done; start the replay again"
 
 
 @dataclass(kw_only=True)
@@ -103,7 +103,7 @@ def replay_feed(
         summary.error = str(error)
     left = summary.letters - summary.delivered - sum(summary.kept.values())
     if left:
-        summary.kept[NOT_ACKNOWLEDGED] = left
+        summary.kept[NOT_DONE] = left
     logger.info(
         "replay of %s: %d of %d dead letters delivered (%d records); %s",
         feed.state_key,
