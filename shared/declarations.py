@@ -196,7 +196,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="M365_READ_SECONDS",
         default="30",
-        help="Longest silence of a service; storage is given 10 s at most, since leases depend on it.",
+        help="Longest silence of a service; storage and Entra are given 10 s at most, since leases and the end of a run "
+        "depend on them.",
     ),
     Setting(
         name="M365_TOTAL_SECONDS",

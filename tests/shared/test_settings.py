@@ -385,6 +385,15 @@ def test_the_way_out_is_one_for_all(certs: Certs) -> None:
     assert options["connection_verify"] == str(certs.ca_file)
     # A lease does not wait for a patient network.
     assert transport_options(2, found.network)["read_timeout"] == 2
+    token = found.network.credential_options()
+    assert (token["connection_timeout"], token["read_timeout"]) == (4, 8)
+
+
+def test_a_token_is_not_waited_for_past_the_end_of_a_run_however_patient_the_network() -> None:
+    token = Network(connect=40, read=600).credential_options()
+
+    # The credential asks three times.
+    assert 3 * (token["connection_timeout"] + token["read_timeout"]) <= 60
 
 
 @pytest.mark.parametrize(
