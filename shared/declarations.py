@@ -131,7 +131,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="M365_EVENTHUB_NAMESPACE",
         default="",
-        help="Event Hubs namespace, `<name>.servicebus.windows.net`, reached by the app's identity.",
+        help="Event Hubs namespace, `<name>.servicebus.windows.net`, reached by the app's identity; the name alone is completed "
+        "as `M365_AZURE_CLOUD` wants it.",
     ),
     Setting(
         name="M365_EVENTHUB_CONNECTION_STRING",
