@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from shared.budget import Budget
 from shared.clock import ServiceClock
 from shared.credentials import TokenSource
-from shared.errors import AuthError, CollectorError, Throttled, Transient
+from shared.errors import AuthError, CollectorError, ConfigError, Throttled, Transient
 from shared.http import HttpClient, Response
 from shared.stop import RunStopped
 
@@ -105,6 +105,10 @@ class Asker:
                 if error.status != 401 or refused > 1:
                     raise
                 self._tokens.invalidate()
+            except ConfigError:
+                # A permission that is granted now shows in a new token only.
+                self._tokens.invalidate()
+                raise
             except Throttled as error:
                 with self._count_lock:
                     self.throttled += 1

@@ -19,8 +19,13 @@ from shared.windows import Window
 
 SOURCE = "MessageTrace"
 
+MALFORMED = "malformed:"
+
 WINDOW_TOO_OLD = "window-too-old"
 """Code of the ``Permanent`` for a window whose start the service no longer answers for."""
+
+PAGING = "paging"
+"""Code of the ``Transient`` for a window whose pages the service does not let us follow to their end."""
 
 DIGEST_BYTES = 16
 
@@ -58,6 +63,47 @@ def digest_of_bytes(raw: bytes) -> bytes:
     return hashlib.blake2b(raw, digest_size=DIGEST_BYTES).digest()
 
 
+def row_of(
+    raw: bytes,
+    window: Window,
+    *,
+    row_id: object,
+    recipient: object,
+    status: object,
+    received: object,
+) -> tuple[Row, datetime | None]:
+    """A row from its fields as they came, and its time where that can be read and lies inside the window.
+
+    Args:
+        raw: its bytes.
+        window: that was asked for.
+        row_id: a text; the row is malformed where it is none.
+        recipient: a text or nothing.
+        status: a text or nothing.
+        received: a datetime, or what is none.
+    """
+    moment = received if isinstance(received, datetime) else None
+    if moment is not None and not window.start <= moment <= window.end:
+        moment = None
+    malformed = not isinstance(row_id, str) or not row_id
+    digest = digest_of_bytes(raw)
+    name = f"{MALFORMED}{digest.hex()}" if malformed else str(row_id)
+    to, state = _text(recipient), _text(status)
+    row = Row(
+        raw=raw,
+        id=name,
+        recipient=to,
+        status=state,
+        received=moment or window.start,
+        digest=digest if malformed else digest_of(name, to, state),
+    )
+    return row, moment
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
 class TraceApi(Protocol):
     """One tenant's message trace.
 
@@ -90,7 +136,8 @@ class TraceApi(Protocol):
             Throttled: the quota is used up and the wait would be too long, or the run has to end.
             ConfigError: a person has to mend the tenant, a permission or a setting; the text says what and how.
             AuthError: the token is refused.
-            Transient: the service fails, or cannot page through this window now.
+            Transient: the service fails, or cannot page through this window now (code ``PAGING``: a narrower one
+                may be listed).
             Permanent: the window is refused (code ``WINDOW_TOO_OLD``: its start is past the service's memory), or a
                 link leads to a foreign host.
             RunStopped: the run ended while an answer was read.
