@@ -28,21 +28,21 @@ _CONFIG: dict[str, str] = {
     "AF20012": "Microsoft says that the tenant is misconfigured on its side; open a support case",
     "AF20013": "M365_TENANT_ID is not a GUID; a domain name will not do",
     "AF20020": "Microsoft does not know this content type in this cloud",
-    "trace-app-missing": "the tenant has no service principal of Microsoft's message trace app, or one that has not spread "
-    "yet, which takes up to some hours. Create it once, as an administrator of the tenant: New-MgServicePrincipal -AppId "
-    "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373 (or POST that appId to /v1.0/servicePrincipals of Microsoft Graph). Nothing is "
-    "lost meanwhile: the trace goes back 90 days",
+    "trace-app-missing": "the tenant has no service principal of Microsoft's message trace app, or one that has not "
+    "spread yet, which takes up to some hours. Create it once, as an administrator of the tenant: "
+    "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373 (or POST that appId to "
+    "/v1.0/servicePrincipals of Microsoft Graph). Nothing is lost meanwhile: the trace goes back 90 days",
     "trace-role-missing": "the app registration may not read the message trace. Grant the application permission "
     "'ExchangeMessageTrace.Read.All' of 'Microsoft Graph' and admin consent; a fresh consent takes up to an hour to "
     "spread",
     "trace-not-in-cloud": "this cloud has no message trace in Microsoft Graph, which Microsoft offers in the worldwide "
-    "service (with GCC) alone. Take MessageTrace out of M365_SOURCES; where your tenant still has the older Reporting Web "
-    "Service, set M365_MESSAGE_TRACE_API to 'reporting' instead. If your cloud does have it, name its endpoint in "
+    "service (with GCC) alone. Take MessageTrace out of M365_SOURCES; where your tenant still has the older Reporting "
+    "Web Service, set M365_MESSAGE_TRACE_API to 'reporting' instead. If your cloud does have it, name its endpoint in "
     "M365_GRAPH_ENDPOINT",
-    "reporting-retired": "the Reporting Web Service refuses to answer. Microsoft has retired it, for most tenants since "
-    "April 2026: set M365_MESSAGE_TRACE_API to 'graph'. Where a tenant still has it, the app needs the application "
-    "permission 'ReportingWebService.Read.All' of 'Office 365 Exchange Online' and a directory role such as 'Global "
-    "Reader'",
+    "reporting-retired": "the Reporting Web Service refuses to answer. Microsoft has retired it, for most tenants "
+    "since April 2026: set M365_MESSAGE_TRACE_API to 'graph'. Where a tenant still has it, the app needs the "
+    "application permission 'ReportingWebService.Read.All' of 'Office 365 Exchange Online' and a directory role "
+    "such as 'Global Reader'",
 }
 _PERMANENT: dict[str, str] = {
     "AF20001": "a parameter was missing",
