@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.apis import Apis
+from shared.audit_job import AuditJob
 from shared.clock import utc_now
 from shared.collector import run_feed
 from shared.errors import CollectorError
@@ -86,7 +87,7 @@ class App:
             apis = self._apis
         api = apis.management(connection)
         parts = Parts(
-            api=api.build,
+            job=lambda run: AuditJob(run, api.build(run.stop)),
             sink=self._sink(hub, connection.tenant_id),
             storage=self.storage,
             clock=api.clock,

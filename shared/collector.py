@@ -1,9 +1,8 @@
-"""One run of one feed: list what is new, write it down, fetch and publish it, write down what became of it.
+"""The life of a run of one feed: its row, its lease, its checkpoint, its end. What is done in between is its job.
 
-Guarantees, in the order of the code: nothing is fetched before it is in the ledger; the watermark moves over a range
-only when all of the range was listed and written down; a content is delivered only by a line written after Event Hubs
-acknowledged it; whatever ends a run (deadline, lost lease, a failing hub or storage account, a refused credential),
-what was acknowledged is written down and everything else is left exactly where the next run finds it.
+Guarantees: a run holds the feed's lease while it works; whatever ends it (deadline, lost lease, a failing hub or
+storage account, a refused credential), what was acknowledged is written down and everything else is left exactly where
+the next run finds it; what went wrong is in the run's row, the first cause first.
 """
 
 from __future__ import annotations
@@ -15,23 +14,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from shared.checkpoint import CheckpointStore, HeldCheckpoint
-from shared.clock import iso, parse_wire
-from shared.dead_letters import DeadLetters
+from shared.clock import iso
 from shared.errors import CollectorError, Throttled, Transient
-from shared.feed import Feed, Parts, Tuning
-from shared.feed_ledger import FeedLedger
-from shared.gaps import Gaps
+from shared.feed import Feed, Job, Parts, RunContext, Tuning
 from shared.lease import Lease
-from shared.ledger import Entry
-from shared.listing import Listing
-from shared.memory import Gate
-from shared.pipeline import Pipeline, Work
-from shared.publisher import Publisher
-from shared.runs import Runs, RunSummary, ended_days
-from shared.sources.management_api import Content
+from shared.runs import Runs, RunSummary
 from shared.stop import RunStopped, Stop
-from shared.storage import Conflict, LedgerStore
-from shared.subscription import SubscriptionKeeper
+from shared.storage import Conflict
 
 logger = logging.getLogger("m365.collector")
 
@@ -140,10 +129,17 @@ class FeedRun:
     def _collect(self, checkpoints: CheckpointStore, lease: Lease, runs: Runs) -> None:
         stop = Stop(self._tuning.run_seconds)
         stop.watch(lambda: lease.lost)
-        work = _Work(self._feed, self._parts, self._tuning, self.summary, checkpoints, lease, stop)
+        checkpoint = HeldCheckpoint(
+            checkpoints,
+            lease,
+            run=self.summary.run,
+            hub=self.summary.hub,
+            now=self._clock.now,
+        )
+        held = _Held(self._feed, self._parts, self._tuning, self.summary, checkpoint, stop)
         try:
-            work.load()
-            work.collect()
+            held.load()
+            held.job.collect()
         except RunStopped:
             pass
         except Conflict as error:
@@ -154,7 +150,7 @@ class FeedRun:
             self._note(error)
             stop.set(error)
         finally:
-            problems = work.finish(runs)
+            problems = held.finish(runs)
         # What ended the run comes before what this made impossible: a lease is also lost where storage does not answer.
         if stop.error is not None:
             self._note(stop.error)
@@ -169,8 +165,8 @@ class FeedRun:
             self.summary.status = "succeeded" if self.summary.caught_up else "incomplete"
 
 
-class _Work:
-    """The state of one run while it holds the lease."""
+class _Held:
+    """A run while it holds the lease: its job, begun and ended in order."""
 
     def __init__(
         self,
@@ -178,169 +174,52 @@ class _Work:
         parts: Parts,
         tuning: Tuning,
         summary: RunSummary,
-        checkpoints: CheckpointStore,
-        lease: Lease,
+        checkpoint: HeldCheckpoint,
         stop: Stop,
     ) -> None:
         self._feed = feed
-        self._parts = parts
-        self._tuning = tuning
         self._summary = summary
-        self._stop = stop
         self._clock = parts.clock
-        self._api = parts.api(stop)
+        self._checkpoint = checkpoint
         self._loaded = False
         self._last_run: datetime | None = None
-        self._pipeline: Pipeline | None = None
-        self._publisher: Publisher[Work] | None = None
-        self._in_work: set[str] = set()
-        self._problems: list[CollectorError] = []
-        self._checkpoint = HeldCheckpoint(
-            checkpoints, lease, run=summary.run, hub=summary.hub, now=parts.clock.now
-        )
-        self._ledger = FeedLedger(
-            LedgerStore(parts.storage.state, f"ledger/{feed.state_key}"),
-            on_written=self._written,
-            on_error=stop.set,
-            flush_every=tuning.flush_every,
-        )
-        self._dead_letters = DeadLetters(parts.storage.dead_letters, feed.state_key)
-        gaps = Gaps(self._ledger, parts.clock, summary)
-        self._subscription = SubscriptionKeeper(
-            feed.source,
-            api=self._api,
-            checkpoint=self._checkpoint,
-            gaps=gaps,
-            clock=parts.clock,
-        )
-        self._listing = Listing(
-            feed.source,
-            run=summary.run,
-            api=self._api,
-            ledger=self._ledger,
-            checkpoint=self._checkpoint,
-            gaps=gaps,
-            clock=parts.clock,
-            stop=stop,
-            on_new=self._take_up,
-            on_pending=self._submit_if_due,
-            dead_letters=self._dead_letters,
+        self.job: Job = parts.job(
+            RunContext(
+                feed=feed,
+                parts=parts,
+                tuning=tuning,
+                summary=summary,
+                checkpoint=checkpoint,
+                stop=stop,
+            )
         )
 
     def load(self) -> None:
-        """Read the checkpoint and the ledger."""
+        """Read the checkpoint and what the job needs."""
         self._checkpoint.load()
-        self._ledger.open(self._checkpoint.value.closed)
+        self.job.load()
         self._loaded = True
         self._last_run = self._checkpoint.value.updated
 
-    # -- collecting
-
-    def collect(self) -> None:
-        """Everything from the subscription to the last window."""
-        try:
-            problem = self._subscription.ensure()
-        except (Transient, Throttled) as error:
-            # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
-            self._problems.append(error)
-            problem = None
-        self._pipeline = self._make_pipeline()
-        # What was listed before can be fetched whatever became of the subscription.
-        self._submit_pending()
-        if problem is not None:
-            self._problems.append(problem)
-            return
-        self._listing.list_all()
-
-    def _make_pipeline(self) -> Pipeline:
-        pipeline: Pipeline
-        publisher: Publisher[Work] = Publisher(
-            self._parts.sink,
-            on_settled=lambda delivery: pipeline.settled(delivery),
-            on_oversize=lambda delivery, event: pipeline.oversize(delivery, event),
-            pace=self._parts.pace,
-            abandoned=self._parts.abandoned,
-            senders=self._tuning.senders,
-            patience=self._tuning.patience,
-            on_failed=self._stop.set,
-        )
-        pipeline = Pipeline(
-            api=self._api,
-            ledger=self._ledger,
-            publisher=publisher,
-            dead_letters=self._dead_letters,
-            gate=Gate(self._tuning.bytes_in_flight, self._stop),
-            stop=self._stop,
-            clock=self._clock,
-            run=self._summary.run,
-            properties={
-                "connection": self._feed.connection,
-                "tenant_id": self._feed.tenant_id,
-                "source": self._feed.source,
-            },
-            threads=self._tuning.fetch_threads,
-            max_unsettled=self._tuning.max_unsettled,
-        )
-        self._publisher = publisher
-        return pipeline
-
-    def _written(self, ids: list[str]) -> None:
-        if self._pipeline is not None:
-            self._pipeline.written(ids)
-            self._progress()
-
-    def _progress(self) -> None:
-        pipeline, summary = self._pipeline, self._summary
-        if pipeline is not None:
-            summary.delivered, summary.records = pipeline.delivered, pipeline.records
-            summary.bytes = pipeline.bytes
-        self._parts.on_progress(summary)
-
-    def _submit_pending(self) -> None:
-        """Take up what earlier runs listed and did not finish, where it is due."""
-        for day, entry in self._ledger.pending():
-            content = Content(
-                id=entry.id,
-                uri=entry.uri or self._api.content_uri(entry.id),
-                created=entry.created,
-                expires=entry.expires,
-                day=day,
-            )
-            self._submit_if_due(content, entry)
-
-    def _submit_if_due(self, content: Content, entry: Entry) -> None:
-        now = self._clock.now()
-        if entry.due(self._tuning.retry_base, now) <= now:
-            self._submit(content, entry)
-
-    def _take_up(self, contents: list[Content]) -> None:
-        """Collect what was just listed for the first time."""
-        self._summary.listed += len(contents)
-        for content in contents:
-            if not content.malformed:
-                self._submit(content, None)
-        self._progress()
-
-    def _submit(self, content: Content, entry: Entry | None) -> None:
-        if content.id not in self._in_work and self._pipeline is not None:
-            self._in_work.add(content.id)
-            self._pipeline.submit(Work(content, entry))
-
-    # -- the end
-
     def finish(self, runs: Runs) -> list[CollectorError]:
         """Wait for acknowledgements, write down what became of everything; returns what went wrong on the way."""
-        self._step(self._drain)
-        stored = self._step(self._close_ledger)
+        job, summary = self.job, self._summary
+        self._step(job.drain)
+        stored = self._step(job.write_down)
         if self._loaded:
             # Where storage does not answer, each further step would wait in vain; the next run makes up for them.
-            stored = stored and self._step(self._close_checkpoint)
-            self._sum_up()
+            stored = stored and self._step(job.close_checkpoint)
+            job.sum_up()
             stored = stored and self._step(lambda: self._write_days(runs))
-            stored = stored and self._step(self._drop_old)
-        self._summary.requests = self._api.requests
-        self._summary.throttled = self._api.throttled
-        return self._problems + self._listing.problems
+            stored = stored and self._step(job.drop_old)
+        summary.requests, summary.throttled = job.api.requests, job.api.throttled
+        return job.problems
+
+    def _write_days(self, runs: Runs) -> None:
+        now = self._clock.now()
+        self.job.write_days(runs)
+        if self._last_run is None or self._last_run.date() < now.date():
+            runs.drop_old(now)
 
     def _step(self, step: Callable[[], None]) -> bool:
         """Do one thing at the end of a run; False where it failed, which is noted."""
@@ -349,73 +228,13 @@ class _Work:
         except Conflict as error:
             logger.info("another worker has written this feed's state: %s", error)
         except CollectorError as error:
-            self._problems.append(error)
+            self.job.problems.append(error)
             return False
         except Exception as error:
             # Whatever went wrong here, what was acknowledged still has to be written down.
             logger.exception("the run of %s could not end in order", self._feed.state_key)
-            self._problems.append(
+            self.job.problems.append(
                 Transient(f"internal error ({type(error).__name__})", code="internal")
             )
             return False
         return True
-
-    def _drain(self) -> None:
-        if self._pipeline is None or self._publisher is None:
-            return
-        self._pipeline.finish()
-        try:
-            self._publisher.close(self._tuning.close_seconds)
-        finally:
-            for work, line in self._pipeline.attempts():
-                self._ledger.settle(work.content.day, line)
-
-    def _close_ledger(self) -> None:
-        self._ledger.close(patience=min(30.0, self._tuning.close_seconds))
-
-    def _close_checkpoint(self) -> None:
-        closed = self._ledger.settled_days(self._checkpoint.value.closed)
-        if closed != self._checkpoint.value.closed:
-            self._checkpoint.move(closed=closed)
-
-    def _drop_old(self) -> None:
-        self._ledger.drop_old(self._clock.now().date(), dict(self._checkpoint.value.closed))
-
-    def _write_days(self, runs: Runs) -> None:
-        now, watermark = self._clock.now(), self._checkpoint.value.watermark
-        for day in ended_days(self._checkpoint.found.watermark, watermark):
-            # It may be complete now, although nothing of it was listed again.
-            self._ledger.day(day)
-        runs.write_days(self._ledger.counts(), now, watermark)
-        if self._last_run is None or self._last_run.date() < now.date():
-            runs.drop_old(now)
-
-    def _sum_up(self) -> None:
-        summary, now = self._summary, self._clock.now()
-        pending = self._ledger.pending()
-        counts = self._ledger.counts()
-        summary.pending = len(pending)
-        summary.days = {day.isoformat(): each for day, each in sorted(counts.items())}
-        oldest = min((entry.created for _, entry in pending), default="")
-        summary.lag_seconds = _age(oldest, now)
-        if self._checkpoint.value.watermark is not None:
-            summary.watermark = iso(self._checkpoint.value.watermark)
-            if not self._listing.reached_now:
-                # What was not listed is waiting as well, and nobody can say how much of it there is.
-                summary.lag_seconds = max(summary.lag_seconds, _age(summary.watermark, now))
-        self._progress()
-        if self._pipeline is not None and self._publisher is not None:
-            pipeline = self._pipeline
-            summary.failed = len(pipeline.failures.lines)
-            summary.lost = pipeline.lost
-            summary.dead_letters = pipeline.dead + self._listing.dead
-            summary.batches = self._publisher.batches
-            summary.sink_busy = self._publisher.busy
-        summary.caught_up = self._listing.reached_now and not pending
-
-
-def _age(created: str, now: datetime) -> int:
-    try:
-        return max(0, int((now - parse_wire(created)).total_seconds()))
-    except ValueError:
-        return 0

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
+from shared.checkpoint import HeldCheckpoint
 from shared.clock import ServiceClock
+from shared.errors import CollectorError
 from shared.http import Limits
 from shared.pace import Pace
 from shared.publisher import Abandoned, Patience
-from shared.runs import RunSummary
+from shared.runs import Runs, RunSummary
 from shared.sinks import Sink
-from shared.sources.management_api import ManagementApi
 from shared.stop import Stop
 from shared.storage import SILENCE, Storage
 
@@ -79,7 +81,7 @@ class Parts:
     """What a run is made of.
 
     Attributes:
-        api: builds the API client; given the run's ``Stop``.
+        job: builds what a run of the feed's kind does.
         sink: where events go.
         pace: of the process, for that sink.
         abandoned: of the process.
@@ -89,7 +91,7 @@ class Parts:
         credential_expires: when the connection's secret or certificate ends, where that is known.
     """
 
-    api: Callable[[Stop], ManagementApi]
+    job: Callable[[RunContext], Job]
     sink: Sink
     storage: Storage
     clock: ServiceClock
@@ -98,3 +100,80 @@ class Parts:
     on_progress: Callable[[RunSummary], None] = lambda _: None
     credential_expires: datetime | None = None
     version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What a job is given: one run of one feed, under its lease."""
+
+    feed: Feed
+    parts: Parts
+    tuning: Tuning
+    summary: RunSummary
+    checkpoint: HeldCheckpoint
+    stop: Stop
+
+
+class Counted(Protocol):
+    """An API client, as far as the run's row is concerned."""
+
+    @property
+    def requests(self) -> int:
+        """Requests made so far."""
+        ...
+
+    @property
+    def throttled(self) -> int:
+        """How many of them the service throttled."""
+        ...
+
+
+class Job(Protocol):
+    """What a run does while it holds the lease; each kind of feed has its own.
+
+    After ``collect`` ended, however it did, the other methods are called in the order in which they stand here. None
+    may move state past what was acknowledged.
+
+    Attributes:
+        api: counts the requests.
+        problems: what went wrong without ending the run.
+    """
+
+    problems: list[CollectorError]
+
+    @property
+    def api(self) -> Counted:
+        """The API client."""
+        ...
+
+    def load(self) -> None:
+        """Read what is known of earlier runs; the checkpoint is there already."""
+        ...
+
+    def collect(self) -> None:
+        """Everything from the first request to the last."""
+        ...
+
+    def drain(self) -> None:
+        """Wait for what is being fetched and published."""
+        ...
+
+    def write_down(self) -> None:
+        """Write down what was acknowledged."""
+        ...
+
+    def close_checkpoint(self) -> None:
+        """Write what makes the next run cheap."""
+        ...
+
+    def sum_up(self) -> None:
+        """Complete the summary."""
+        ...
+
+    def write_days(self, runs: Runs) -> None:
+        """Write the rows of the days that this run touched."""
+        ...
+
+    def drop_old(self) -> None:
+        """Remove what nobody needs any more."""
+        ...
