@@ -15,13 +15,13 @@ from urllib.parse import quote
 import msgspec
 
 from shared.clock import iso, parse_wire
-from shared.errors import CollectorError, Throttled, Transient
+from shared.errors import CollectorError, Transient
 from shared.http import Response
-from shared.responses import error_code, error_for, error_named, error_text, retry_after
+from shared.responses import error_code, error_for, error_named, error_text
 from shared.sources.asking import Asker
 from shared.sources.management_api import Content
 from shared.sources.trace import MALFORMED, Row, row_of
-from shared.sources.trace_pages import REFUSED, Page, list_window
+from shared.sources.trace_pages import REFUSED, Page, ask_page, list_window, paused
 from shared.split import fields, members, split
 from shared.windows import Window
 
@@ -113,23 +113,12 @@ class GraphTrace:
     def _ask(
         self,
         url: str,
-        judge: Callable[[Response], CollectorError | None],
+        judge: Callable[[Response], CollectorError],
         reserve: Callable[[int, bool], None] | None = None,
     ) -> Page:
-        """Ask for a page; one that cannot be read is asked for again."""
-        pages: list[Page] = []
-
-        def read(answer: Response) -> CollectorError | None:
-            if answer.status != 200:
-                return judge(answer)
-            try:
-                pages.append(_read_page(answer))
-            except Transient as error:
-                return error
-            return None
-
-        self._asker.ask("GET", url, judge=read, headers=HEADERS, reserve=reserve)
-        return pages[-1]
+        return ask_page(
+            self._asker, url, judge=judge, read=_read_page, headers=HEADERS, reserve=reserve
+        )
 
     def _judge_first(self, answer: Response) -> CollectorError:
         if answer.status in REFUSED:
@@ -160,19 +149,6 @@ class GraphTrace:
         return paused(answer, self._asker) or error_for(
             status, answer.headers, body, self._asker.clock.now()
         )
-
-
-def paused(answer: Response, asker: Asker) -> Throttled | None:
-    """A 503 that names a time is a pause for everybody who shares the budget, as a 429 is."""
-    seconds = retry_after(answer.headers, asker.clock.now())
-    if answer.status != 503 or seconds is None:
-        return None
-    return Throttled(
-        f"the service asks for a pause of {seconds:.0f} s (HTTP 503)",
-        code="throttled",
-        status=503,
-        retry_after=seconds,
-    )
 
 
 def _read_page(answer: Response) -> Page:

@@ -12,12 +12,15 @@ once; a link is followed only where ``ask`` lets it; every chain of pages is fin
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.clock import format_wire
-from shared.errors import Permanent, Transient
+from shared.errors import CollectorError, Permanent, Throttled, Transient
+from shared.http import Response
+from shared.responses import retry_after
+from shared.sources.asking import Asker
 from shared.sources.trace import PAGING, Row
 from shared.windows import Window
 
@@ -163,3 +166,50 @@ def _whole_ms(moment: datetime) -> datetime:
     """Round up to the millisecond, which is all that a filter takes."""
     rest = moment.microsecond % 1000
     return moment + timedelta(microseconds=1000 - rest) if rest else moment
+
+
+def ask_page(
+    asker: Asker,
+    url: str,
+    *,
+    judge: Callable[[Response], CollectorError],
+    read: Callable[[Response], Page],
+    headers: Mapping[str, str],
+    reserve: Callable[[int, bool], None] | None = None,
+) -> Page:
+    """Ask for a page.
+
+    Args:
+        asker: asks.
+        url: of the page.
+        judge: what an answer means that is not a success.
+        read: reads a success; where it raises ``Transient``, the page is asked for again.
+        headers: of the request.
+        reserve: as for ``Asker.ask``.
+    """
+    pages: list[Page] = []
+
+    def look(answer: Response) -> CollectorError | None:
+        if answer.status != 200:
+            return judge(answer)
+        try:
+            pages.append(read(answer))
+        except Transient as error:
+            return error
+        return None
+
+    asker.ask("GET", url, judge=look, headers=headers, reserve=reserve)
+    return pages[-1]
+
+
+def paused(answer: Response, asker: Asker) -> Throttled | None:
+    """A 503 that names a time is a pause for everybody who shares the budget, as a 429 is."""
+    seconds = retry_after(answer.headers, asker.clock.now())
+    if answer.status != 503 or seconds is None:
+        return None
+    return Throttled(
+        f"the service asks for a pause of {seconds:.0f} s (HTTP 503)",
+        code="throttled",
+        status=503,
+        retry_after=seconds,
+    )
