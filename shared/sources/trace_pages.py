@@ -93,6 +93,7 @@ class _Progress:
         self._newest_first = True
         self._last: datetime | None = None
         self._oldest: datetime | None = None
+        self._bottom: datetime | None = None
         self._at_oldest: set[tuple[str, str]] = set()
         self._due: set[tuple[str, str]] = set()
 
@@ -100,10 +101,10 @@ class _Progress:
         """Where the next chain ends: at the oldest row so far, which then has to come again."""
         self._last = None
         self._due = set()
-        if not self._newest_first or self._oldest is None:
+        if not self._newest_first or self._bottom is None:
             return window.end
         self._due = self._at_oldest.copy()
-        return min(window.end, max(_whole_ms(self._oldest), window.start + _MS))
+        return min(window.end, max(self._bottom, window.start + _MS))
 
     def take(self, page: list[tuple[Row, datetime | None]]) -> list[Row]:
         """Note what a page holds; returns the rows that did not come before."""
@@ -123,12 +124,16 @@ class _Progress:
         return fresh
 
     def _place(self, row: Row, moment: datetime) -> None:
-        if self._last is not None and moment > self._last:
+        # Filters take milliseconds, and what lies below them is in no order.
+        at = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        up = at if at == moment else at + _MS
+        if self._last is not None and at > self._last:
             self._newest_first = False
-        self._last = moment
-        if self._oldest is None or moment < self._oldest:
-            self._oldest, self._at_oldest = moment, set()
-        if moment == self._oldest:
+        self._last = at
+        if self._oldest is None or self._bottom is None or at < self._oldest:
+            self._oldest, self._bottom, self._at_oldest = at, up, set()
+        if at == self._oldest:
+            self._bottom = max(self._bottom, up)
             self._at_oldest.add((row.id, row.recipient))
 
 
@@ -160,12 +165,6 @@ def _ask(url: str, ask: Ask, *, first: bool) -> Page:
         if first or not (error.status in REFUSED or error.status >= 500):
             raise
         raise _BrokenChain(f"HTTP {error.status}") from error
-
-
-def _whole_ms(moment: datetime) -> datetime:
-    """Round up to the millisecond, which is all that a filter takes."""
-    rest = moment.microsecond % 1000
-    return moment + timedelta(microseconds=1000 - rest) if rest else moment
 
 
 def ask_page(
