@@ -52,10 +52,12 @@ class Row:
     digest: bytes
 
 
-def digest_of(row_id: str, recipient: str, status: str) -> bytes:
-    """The key of a row: blake2b-128 of (id, recipient, status); letter case does not matter."""
-    text = "\x1f".join((row_id, recipient, status)).lower()
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+def digest_of(row_id: str, recipient: str | None, status: str | None) -> bytes:
+    """The key of a row: blake2b-128 of (id, recipient, status); letter case does not matter, null is not empty."""
+    text = "\x1f".join("\x00" if each is None else each for each in (row_id, recipient, status))
+    return hashlib.blake2b(
+        text.lower().encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES
+    ).digest()
 
 
 def digest_of_bytes(raw: bytes) -> bytes:
@@ -92,16 +94,16 @@ def row_of(
     row = Row(
         raw=raw,
         id=name,
-        recipient=to,
-        status=state,
+        recipient=to or "",
+        status=state or "",
         received=moment or window.start,
         digest=digest if malformed else digest_of(name, to, state),
     )
     return row, moment
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
+def _text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 class TraceApi(Protocol):

@@ -180,6 +180,12 @@ def test_odd_fields_are_no_reason_to_leave_a_row_out(
     assert found[0].recipient == (row(1, **odd)["recipientAddress"] or "")
 
 
+def test_no_recipient_is_not_an_empty_one(api: GraphTrace, service: Service) -> None:
+    service.say(page(row(recipientAddress=None), row(recipientAddress=""), row(status=None)))
+
+    assert len({each.digest for each in listed(api)}) == 3
+
+
 @pytest.mark.parametrize(
     ("received", "expected"),
     [
