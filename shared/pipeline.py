@@ -11,8 +11,10 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 
 from shared.clock import ServiceClock
 from shared.dead_letters import CONTENT, RECORD, DeadLetters
@@ -30,7 +32,7 @@ from shared.ledger import Entry, Line, State
 from shared.memory import Gate, Reservation
 from shared.publisher import Delivery, Publisher
 from shared.sinks import Event
-from shared.sources.management_api import Content, ManagementApi
+from shared.sources.management_api import Content
 from shared.split import ErrorBody, event_id, split
 from shared.stop import RunStopped, Stop
 
@@ -44,10 +46,19 @@ DEFINITE = {
     "http-410": "not-found",
     "AF20051": "expired",
     "AF20052": "malformed-id",
+    "no-details": "not-found",
 }
 MAX_REFUSALS = 3
 NOT_RECORDS = "not-records"
 NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token", "internal"})
+
+
+class Fetches(Protocol):
+    """An API, as far as contents are concerned."""
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch a content's body; ``reserve`` is told its announced length and whether it is compressed."""
+        ...
 
 
 @dataclass(eq=False)
@@ -95,7 +106,7 @@ class Pipeline:
     def __init__(
         self,
         *,
-        api: ManagementApi,
+        api: Fetches,
         ledger: FeedLedger,
         publisher: Publisher[Work],
         dead_letters: DeadLetters,
