@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -53,6 +53,22 @@ class TenantControl:
         lines = self._get("/events").iter_lines()
         rows = (json.loads(line) for line in lines if line)
         return {(row["content_id"], row["event_id"], row["digest"]) for row in rows}
+
+    def trace_books(self) -> dict[str, Any]:
+        """How much of the message trace was offered, visible, served and refused."""
+        return dict(self._get("/trace").json())
+
+    def trace_rows(
+        self, kind: str = "expected", *, since: datetime | None = None
+    ) -> set[tuple[str, str | None, str]]:
+        """(id, recipient, status) of the message trace, see `local.tenant.trace.books`.
+
+        ``kind`` is one of its `KINDS`; ``since``, of what stands there only what has since then.
+        """
+        more = "" if since is None else f"&since={since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        lines = self._get(f"/trace/rows?kind={kind}{more}").iter_lines()
+        rows = (json.loads(line) for line in lines if line)
+        return {(row["id"], row["recipient"], row["status"]) for row in rows}
 
     def advance(self, seconds: float) -> datetime:
         """Move the tenant's clock; returns the time it then shows."""

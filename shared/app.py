@@ -17,21 +17,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shared.apis import Apis
 from shared.audit_job import AuditJob
-from shared.budget import Budget
-from shared.clock import ServiceClock, utc_now
+from shared.clock import utc_now
 from shared.collector import run_feed
-from shared.credentials import token_source
 from shared.errors import CollectorError
 from shared.feed import Feed, Parts, Tuning
-from shared.http import HttpClient, Limits
+from shared.http import Limits
 from shared.pace import Pace
 from shared.publisher import Abandoned
 from shared.runs import RunSummary
 from shared.settings import Connection, Settings, load
 from shared.sinks import EventHubSink, Sink
-from shared.sources.management_api import ManagementApi
-from shared.stop import Stop
 from shared.storage import Storage, transport_options
 
 if TYPE_CHECKING:
@@ -70,9 +67,6 @@ class App:
         self._only_sink = sink
         self._paces: dict[str, Pace] = {}
         self._abandoned = Abandoned()
-        self._apis: dict[str, Callable[[Stop], ManagementApi]] = {}
-        self._clocks: dict[str, ServiceClock] = {}
-        self._budgets: dict[str, Budget] = {}
 
     def run(self, source: str) -> list[RunSummary]:
         """Run every feed of a source once and log one line for each.
@@ -88,12 +82,15 @@ class App:
     def _run_one(self, connection: Connection, source: str, end: float) -> RunSummary:
         feed = Feed(connection=connection.name, tenant_id=connection.tenant_id, source=source)
         hub = self.settings.hubs[source]
-        api = self._api(connection)
+        with self._lock:
+            # Feeds of one process share its budgets, so there is one of these, whoever comes first.
+            apis = self._apis
+        api = apis.management(connection)
         parts = Parts(
-            job=lambda run: AuditJob(run, api(run.stop)),
+            job=lambda run: AuditJob(run, api.build(run.stop)),
             sink=self._sink(hub, connection.tenant_id),
             storage=self.storage,
-            clock=self._clocks[connection.name],
+            clock=api.clock,
             pace=self._pace(hub),
             abandoned=self._abandoned,
             on_progress=self._on_progress,
@@ -126,6 +123,10 @@ class App:
             connections,
             key=lambda each: written.get(f"checkpoints/{each.tenant_id}/{source}.json") or never,
         )
+
+    @functools.cached_property
+    def _apis(self) -> Apis:
+        return Apis(self.settings, self._tuning, self.storage)
 
     @functools.cached_property
     def storage(self) -> Storage:
@@ -177,47 +178,6 @@ class App:
     def _pace(self, hub: str) -> Pace:
         with self._lock:
             return self._paces.setdefault(hub, Pace())
-
-    def _api(self, connection: Connection) -> Callable[[Stop], ManagementApi]:
-        """Builds the connection's API client; tokens, clock and budget are shared by its feeds."""
-        with self._lock:
-            if connection.name in self._apis:
-                return self._apis[connection.name]
-            settings = self.settings
-            clock = self._clocks[connection.name] = ServiceClock()
-            tokens = token_source(connection, network=settings.network)
-            budget = self._budgets.setdefault(
-                connection.tenant_id,
-                Budget(
-                    self.storage,
-                    f"budgets/{connection.tenant_id}/management.json",
-                    limit=settings.requests_per_minute,
-                ),
-            )
-            http = HttpClient(
-                connection.management,
-                verify=settings.network.verify,
-                limits=self._tuning.limits,
-            )
-
-            def build(stop: Stop) -> ManagementApi:
-                return ManagementApi(
-                    tenant_id=connection.tenant_id,
-                    publisher_id=connection.publisher_id,
-                    root=connection.management,
-                    http=http,
-                    tokens=tokens,
-                    budget=budget,
-                    clock=clock,
-                    stopping=stop,
-                    tries=self._tuning.tries,
-                    backoff=self._tuning.backoff,
-                    throttle_backoff=self._tuning.throttle_backoff,
-                    sleep=stop.wait,
-                )
-
-            self._apis[connection.name] = build
-            return build
 
     @property
     def hanging_sends(self) -> int:

@@ -128,12 +128,18 @@ def translate(error: Exception, name: str) -> CollectorError:
     )
 
 
-def token_source(connection: Connection, *, network: Network | None = None) -> AzureTokenSource:
-    """Tokens for the Management Activity API of a connection."""
+def token_source(
+    connection: Connection, scope: str, *, network: Network | None = None
+) -> AzureTokenSource:
+    """Tokens of a connection for one of its APIs.
+
+    Args:
+        connection: whose credential it is, whatever its kind.
+        scope: the API's, such as ``https://manage.office.com/.default``.
+        network: proxies and authorities.
+    """
     options = (network or Network()).credential_options()
-    return AzureTokenSource(
-        lambda: _credential(connection, options), connection.scope, connection.name
-    )
+    return AzureTokenSource(lambda: _credential(connection, options), scope, connection.name)
 
 
 def _credential(connection: Connection, options: dict[str, Any]) -> TokenCredential:

@@ -146,8 +146,15 @@ class RunContext:
 class Counted(Protocol):
     """An API client, as far as the run's row is concerned."""
 
-    requests: int
-    throttled: int
+    @property
+    def requests(self) -> int:
+        """Requests made so far."""
+        ...
+
+    @property
+    def throttled(self) -> int:
+        """How many of them the service throttled."""
+        ...
 
 
 class Job(Protocol):

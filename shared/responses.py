@@ -28,6 +28,21 @@ _CONFIG: dict[str, str] = {
     "AF20012": "Microsoft says that the tenant is misconfigured on its side; open a support case",
     "AF20013": "M365_TENANT_ID is not a GUID; a domain name will not do",
     "AF20020": "Microsoft does not know this content type in this cloud",
+    "trace-app-missing": "the tenant has no service principal of Microsoft's message trace app, or one that has not "
+    "spread yet, which takes up to some hours. Create it once, as an administrator of the tenant: "
+    "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373 (or POST that appId to "
+    "/v1.0/servicePrincipals of Microsoft Graph). Nothing is lost meanwhile: the trace goes back 90 days",
+    "trace-role-missing": "the app registration may not read the message trace. Grant the application permission "
+    "'ExchangeMessageTrace.Read.All' of 'Microsoft Graph' and admin consent; a fresh consent takes up to an hour to "
+    "spread",
+    "trace-not-in-cloud": "this cloud has no message trace in Microsoft Graph, which Microsoft offers in the worldwide "
+    "service (with GCC) alone. Take MessageTrace out of M365_SOURCES; where your tenant still has the older Reporting "
+    "Web Service, set M365_MESSAGE_TRACE_API to 'reporting' instead. If your cloud does have it, name its endpoint in "
+    "M365_GRAPH_ENDPOINT",
+    "reporting-retired": "the Reporting Web Service refuses to answer. Microsoft has retired it, for most tenants "
+    "since April 2026: set M365_MESSAGE_TRACE_API to 'graph'. Where a tenant still has it, the app needs the "
+    "application permission 'ReportingWebService.Read.All' of 'Office 365 Exchange Online' and a directory role "
+    "such as 'Global Reader'",
 }
 _PERMANENT: dict[str, str] = {
     "AF20001": "a parameter was missing",
@@ -42,8 +57,14 @@ _PERMANENT: dict[str, str] = {
     "AF20051": "the content has expired",
     "AF20052": "the content id was refused",
     "AF20055": "the time window was refused",
+    "window-too-old": "the time window begins before what the service remembers",
+    "window-refused": "the time window was refused",
+    "page-refused": "the page token was refused",
+    "no-details": "the service has no details of this row",
 }
 _TRANSIENT = frozenset({"AF50000", "AF50005", "AF50006"})
+
+_TITLE = re.compile(rb"<title>([^<]{1,400})</title>", re.IGNORECASE)
 
 
 def error_code(body: bytes) -> str:
@@ -53,13 +74,19 @@ def error_code(body: bytes) -> str:
 
 
 def error_text(body: bytes) -> str:
-    """The service's message, cut to 200 characters; "" where the body is not the documented shape."""
+    """The service's message, cut to 200 characters; "" where the body has none of the shapes that services use."""
+    head = body[:65536]
     try:
-        found = msgspec.json.decode(body[:65536])
+        found = msgspec.json.decode(head)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        title = _TITLE.search(head)
+        return title.group(1).decode("utf-8", "replace").strip()[:200] if title else ""
+    if not isinstance(found, dict):
         return ""
-    error = found.get("error") if isinstance(found, dict) else None
-    text = error.get("message") if isinstance(error, dict) else None
+    error = found.get("error") or found.get("odata.error")
+    text = error.get("message") if isinstance(error, dict) else found.get("Message")
+    if isinstance(text, dict):
+        text = text.get("value")
     return text[:200] if isinstance(text, str) else ""
 
 
@@ -87,8 +114,7 @@ def error_for(
 ) -> CollectorError:
     """Translate an answer that is not a success (a 200 may hold an error object too)."""
     code = error_code(body)
-    said = error_text(body)
-    detail = f" (HTTP {status}{', ' + code if code else ''}{': ' + said if said else ''})"
+    detail = _detail(status, body)
     if status == 429 or code == "AF429":
         return Throttled(
             "the request quota is used up" + detail,
@@ -120,3 +146,20 @@ def error_for(
         code=code or f"http-{status}",
         status=status,
     )
+
+
+def error_named(name: str, status: int, body: bytes) -> CollectorError:
+    """The error of a code of ours, for an answer whose own code does not tell what it means.
+
+    Args:
+        name: ``trace-app-missing`` and the like.
+        status: of the answer.
+        body: of the answer.
+    """
+    kind, text = (ConfigError, _CONFIG[name]) if name in _CONFIG else (Permanent, _PERMANENT[name])
+    return kind(text + (_detail(status, body) if status else ""), code=name, status=status)
+
+
+def _detail(status: int, body: bytes) -> str:
+    code, said = error_code(body), error_text(body)
+    return f" (HTTP {status}{', ' + code if code else ''}{': ' + said if said else ''})"

@@ -1,4 +1,4 @@
-"""A simulated Microsoft 365 tenant: login authority, Management Activity API, audit records.
+"""A simulated Microsoft 365 tenant: login authority, Management Activity API, audit records, mail.
 
 ``Tenant(TenantSpec(...))`` decides what there is and keeps books on what happened; ``TenantServer``
 serves it over TLS on localhost; ``Fault`` and ``PROFILES`` say what goes wrong on the way.
@@ -13,6 +13,7 @@ from local.tenant.faults import ACTIONS, PROFILES, Fault, Faults
 from local.tenant.model import Tenant
 from local.tenant.server import TenantServer
 from local.tenant.spec import SOURCES, TenantSpec
+from local.tenant.trace import TraceSpec, Triple
 
 __all__ = [
     "ACTIONS",
@@ -27,5 +28,7 @@ __all__ = [
     "Tenant",
     "TenantServer",
     "TenantSpec",
+    "TraceSpec",
+    "Triple",
     "event_id",
 ]

@@ -55,7 +55,8 @@ class ActivityApi:
 
     def answer(self, request: Request, fault: Fault | None = None) -> Answer:
         """The answer to a request; of faults only those in ``PAGE_ACTIONS`` matter here."""
-        if not self._tenant.tokens.valid(request.headers.get("authorization")):
+        audience = self._tenant.tokens.audience(request.headers.get("authorization"))
+        if audience is None or not self._tenant.tokens.opens("management", audience):
             body = json.dumps({"Message": "Authorization has been denied for this request."})
             return Answer(status=401, body=body.encode(), headers=dict(_ERROR_HEADERS))
         try:

@@ -22,7 +22,12 @@ from local.tenant.spec import SOURCES
 # Kinds of requests; those of the Management API count against its quota.
 LOGIN_KINDS = ("discovery", "token")
 API_KINDS = ("subscriptions", "start", "stop", "list", "content", "notifications", "types")
+TRACE_KINDS = ("trace", "trace_page", "details")
+REPORT_KINDS = ("report", "report_page")
 OTHER = "other"
+
+# The source that requests of the message trace are about.
+TRACE = "MessageTrace"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,12 @@
 ``GET /requests`` (JSON lines), ``POST /faults`` (a list of faults, or ``{"profile": name}``, added;
 ``{"clear": true}`` takes all away first), ``POST /advance`` (``{"seconds": n}``),
 ``POST /subscriptions`` (``{"source", "status"}``, as an administrator). Loopback only.
+
+Of the message trace: ``GET /trace`` (summary), ``GET /trace/rows`` (JSON lines of id, recipient,
+status; ``?kind=`` one of ``trace.books.KINDS``, ``&start=``, ``&end=``, ``&since=``),
+``POST /trace/offer`` (what ``MessageTrace.offer`` takes, times as ISO 8601, ``within`` in seconds),
+``POST /trace/change`` (``{"id", "recipient", "status", "at"}`` of placed rows),
+``POST /trace/provision`` (``{"after_s"}``).
 """
 
 from __future__ import annotations
@@ -14,13 +20,14 @@ import json
 import socketserver
 import threading
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from local.tenant.faults import PROFILES, Fault
 from local.tenant.model import Tenant
 from local.tenant.spec import SOURCES
+from local.tenant.trace.books import KINDS, SINCE_KINDS
 
 _POLL_S = 0.05
 
@@ -94,8 +101,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._lines(event._asdict() for event in books.expected_events(source))
         elif address.path == "/requests":
             self._lines(dataclasses.asdict(note) for note in books.requests())
+        elif address.path == "/trace":
+            self._reply(200, self._tenant.trace.books.summary())
+        elif address.path == "/trace/rows":
+            self._trace_rows(dict(parse_qsl(address.query)))
         else:
-            self._reply(404, {"error": "accepted are /books, /events and /requests"})
+            accepted = "accepted are /books, /events, /requests, /trace and /trace/rows"
+            self._reply(404, {"error": accepted})
 
     def do_POST(self) -> None:
         try:
@@ -122,13 +134,39 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if source not in SOURCES or status not in ("enabled", "disabled", None):
                     raise ValueError("source is a content type, status enabled, disabled or null")
                 tenant.subscriptions.set(source, status)
+            case "/trace/offer":
+                rows = tenant.trace.offer(**_offer(given))
+                return {"now": tenant.now().isoformat(), "ids": [row.trace_id for row in rows]}
+            case "/trace/change":
+                at = _time(given.get("at"))
+                for row in tenant.trace.find(given["id"]):
+                    if row.recipient == given["recipient"]:
+                        tenant.trace.change(row, given["status"], at=at)
+            case "/trace/provision":
+                tenant.trace.provision(given["after_s"])
             case _:
-                raise ValueError("accepted are /faults, /advance and /subscriptions")
+                raise ValueError(
+                    "accepted are /faults, /advance, /subscriptions, /trace/offer, /trace/change "
+                    "and /trace/provision"
+                )
         return {"now": tenant.now().isoformat()}
 
     @property
     def _tenant(self) -> Tenant:
         return cast(_Server, self.server).tenant
+
+    def _trace_rows(self, query: dict[str, str]) -> None:
+        kind = query.get("kind", "expected")
+        try:
+            if kind not in KINDS:
+                raise ValueError(f"unknown kind {kind!r}, accepted are {', '.join(KINDS)}")
+            names = ("start", "end", "since") if kind in SINCE_KINDS else ("start", "end")
+            bounds = {name: _time(query.get(name)) for name in names}
+        except ValueError as error:
+            self._reply(400, {"error": str(error)})
+            return
+        found = getattr(self._tenant.trace.books, kind)(**bounds)
+        self._lines(triple._asdict() for triple in found)
 
     def _lines(self, rows: Iterable[dict[str, Any]]) -> None:
         self._send(200, "application/x-ndjson", "".join(json.dumps(row) + "\n" for row in rows))
@@ -143,3 +181,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _offer(given: dict[str, Any]) -> dict[str, Any]:
+    """What ``MessageTrace.offer`` takes, from decoded JSON."""
+    offer = dict(given)
+    for name in ("received", "visible_at"):
+        offer[name] = _time(offer.get(name))
+    offer["then"] = [(_time(at), status) for at, status in offer.get("then", ())]
+    offer["within"] = timedelta(seconds=float(offer.get("within", 0)))
+    return offer
+
+
+def _time(text: str | None) -> datetime | None:
+    """A time as ISO 8601, which is UTC where it names no zone."""
+    if text is None:
+        return None
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

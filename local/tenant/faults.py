@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-KINDS = ("token", "discovery", "subscriptions", "start", "list", "content", "any")
+from local.tenant.books import REPORT_KINDS, TRACE_KINDS
+from local.tenant.trace.errors import GRAPH_ERRORS, REPORT_ERRORS
+
+KINDS = (
+    *("token", "discovery", "subscriptions", "start", "list", "content"),
+    *TRACE_KINDS,
+    *REPORT_KINDS,
+    "any",
+)
 
 # Action, and the fields that mean something to it beyond those that choose the request.
 ACTIONS: dict[str, frozenset[str]] = {
@@ -38,13 +46,19 @@ ACTIONS: dict[str, frozenset[str]] = {
     "repeat_page_token": frozenset(),
     "empty_page_with_next": frozenset(),
     "foreign_next_page": frozenset({"host"}),
+    "break_page_token": frozenset(),
 }
-# These change the answer to a listing, not its bytes.
-PAGE_ACTIONS = frozenset(
-    {"page_header_name", "repeat_page_token", "empty_page_with_next", "foreign_next_page"}
-)
+_LISTINGS = frozenset({"list", "trace", "trace_page", *REPORT_KINDS})
+# These change the answer to a listing, not its bytes; and to which kinds of listings.
+PAGE_ACTIONS = {
+    "page_header_name": frozenset({"list"}),
+    "repeat_page_token": _LISTINGS,
+    "empty_page_with_next": _LISTINGS,
+    "foreign_next_page": _LISTINGS,
+    "break_page_token": frozenset({"trace", "trace_page"}),
+}
 # The client gets all the right bytes, in the end.
-HARMLESS = PAGE_ACTIONS | {"slow", "drip", "bom", "expire_tokens"}
+HARMLESS = PAGE_ACTIONS.keys() | {"slow", "drip", "bom", "expire_tokens"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +67,8 @@ class Fault:
 
     ``after`` matching requests are let through first, then it acts ``times`` times (-1: always),
     with ``rate`` only on that fraction. ``source`` and ``content_id`` narrow it down. ``code``
-    is an AF code or, for tokens, an ``AADSTS`` one, and brings status and body with it.
+    is an AF code or, for tokens, an ``AADSTS`` one, and brings status and body with it; for the
+    message trace it is a name of ``trace.errors``.
     ``retry_after`` is in seconds, sent as an HTTP date with ``retry_after_date``. ``by`` is how
     much the announced length differs from the real one. ``hang`` ends the connection without an
     answer after ``delay_s``, ``slow`` answers then; ``drip`` waits that long before each piece.
@@ -96,6 +111,9 @@ class Fault:
                     f"{self.action} has no field {item.name!r}, it accepts "
                     f"{', '.join(sorted(accepted))}"
                 )
+        names = _codes(self.on)
+        if self.code is not None and names is not None and self.code not in names:
+            raise ValueError(f"unknown code {self.code!r}, accepted are {', '.join(names)}")
         for action, needed in (
             ("redirect", "url"),
             ("foreign_next_page", "host"),
@@ -103,8 +121,11 @@ class Fault:
         ):
             if self.action == action and not getattr(self, needed):
                 raise ValueError(f"{action} needs the field {needed!r}")
-        if self.action in PAGE_ACTIONS and self.on not in ("list", "any"):
-            raise ValueError(f"{self.action} acts on list, not on {self.on}")
+        listings = PAGE_ACTIONS.get(self.action)
+        if listings is not None and self.on not in (*listings, "any"):
+            raise ValueError(
+                f"{self.action} acts on {', '.join(sorted(listings))}, not on {self.on}"
+            )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Fault:
@@ -168,7 +189,7 @@ class _Active:
 
     def fits(self, kind: str, source: str | None, content_id: str | None) -> bool:
         fault = self.fault
-        kinds = (kind,) if fault.action not in PAGE_ACTIONS else ("list",)
+        kinds = PAGE_ACTIONS.get(fault.action, frozenset({kind}))
         return (
             self._left != 0
             and (fault.on == "any" or fault.on == kind)
@@ -188,6 +209,13 @@ class _Active:
 
 
 _CHOOSING = frozenset({"on", "action", "source", "content_id", "after", "times", "rate"})
+
+
+def _codes(kind: str) -> list[str] | None:
+    """The codes a kind of request of the message trace takes; None where any goes."""
+    if kind in TRACE_KINDS:
+        return sorted(GRAPH_ERRORS)
+    return sorted(REPORT_ERRORS) if kind in REPORT_KINDS else None
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:
@@ -224,6 +252,7 @@ def _mixture(share: float) -> tuple[Fault, ...]:
             Fault(on=kind, action=action, times=-1, rate=share / len(chosen), **fields)
             for action, fields in chosen
         ]
+    faults += _trace_mixture(share)
     tokens: list[tuple[str, dict[str, Any]]] = [
         ("status", {"code": "AADSTS90033"}),
         ("reset", {}),
@@ -233,6 +262,32 @@ def _mixture(share: float) -> tuple[Fault, ...]:
         for action, fields in tokens
     ]
     return tuple(faults)
+
+
+def _trace_mixture(share: float) -> list[Fault]:
+    """The same for the message trace in Graph."""
+    anything: list[tuple[str, dict[str, Any]]] = [
+        ("status", {"code": "internal"}),
+        ("status", {"code": "unavailable", "retry_after": 1}),
+        ("reset", {}),
+        ("throttle", {}),
+        ("throttle", {"retry_after": 1}),
+        ("hang", {"delay_s": 1.0}),
+        ("reset_mid_body", {}),
+        ("truncate_gzip", {}),
+        ("truncate_json", {}),
+    ]
+    pages = [*anything, ("break_page_token", {}), ("empty_page_with_next", {})]
+    kinds = {
+        "trace": pages,
+        "trace_page": [*pages, ("status", {"code": "page-token"})],
+        "details": [*anything, ("status", {"code": "no-details"})],
+    }
+    return [
+        Fault(on=kind, action=action, times=-1, rate=share / len(chosen), **fields)
+        for kind, chosen in kinds.items()
+        for action, fields in chosen
+    ]
 
 
 PROFILES: dict[str, tuple[Fault, ...]] = {

@@ -35,7 +35,7 @@ class Request:
 
     @cached_property
     def route(self) -> tuple[str, str, str]:
-        """Kind of request, tenant in the path, and the rest of the path that matters."""
+        """Kind of request, tenant (or message) in the path, and the rest of it that matters."""
         for pattern, method, kind in _ROUTES:
             found = pattern.fullmatch(self.path)
             if found and method == self.method:
@@ -46,7 +46,9 @@ class Request:
     @property
     def kind(self) -> str:
         """What the request is, as in the books."""
-        return self.route[0]
+        kind = self.route[0]
+        paged = kind in ("trace", "report") and "$skiptoken" in self.query
+        return f"{kind}_page" if paged else kind
 
     @property
     def content_id(self) -> str | None:
@@ -74,6 +76,8 @@ class Answer:
 
 
 _FEED = r"/api/v1(?:\.0)?/(?P<tenant>[^/]+)/activity/feed"
+_TRACES = r"/v1\.0/admin/exchange/tracing/messageTraces"
+_REPORTS = r"/ecp/reportingwebservice/reporting\.svc"
 _ROUTES = tuple(
     (re.compile(pattern), method, kind)
     for pattern, method, kind in (
@@ -84,6 +88,13 @@ _ROUTES = tuple(
         (_FEED + r"/subscriptions/stop", "POST", "stop"),
         (_FEED + r"/subscriptions/notifications", "GET", "notifications"),
         (_FEED + r"/resources/dlpSensitiveTypes", "GET", "types"),
+        (_TRACES, "GET", "trace"),
+        (
+            _TRACES + r"/(?P<tenant>[^/]+)/getDetailsByRecipient\((?P<rest>[^/]*)\)",
+            "GET",
+            "details",
+        ),
+        (r"(?i:" + _REPORTS + r"/MessageTrace)", "GET", "report"),
         (r"/(?P<tenant>[^/]+)/oauth2/(?P<rest>v2\.0/)?token", "POST", "token"),
         (r"/(?P<tenant>[^/]+)/v2\.0/\.well-known/openid-configuration", "GET", "discovery"),
         (r"/(?P<tenant>common)/discovery/(?P<rest>instance)", "GET", "discovery"),

@@ -11,17 +11,19 @@ import json
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from local.tenant.books import Books
 from local.tenant.content import Content, Event
 from local.tenant.faults import Faults
+from local.tenant.quota import Quota
 from local.tenant.shelf import Shelf
-from local.tenant.spec import TenantSpec
+from local.tenant.spec import AUDIENCES, ROLE_APIS, TenantSpec
 from local.tenant.subscriptions import Subscriptions
+from local.tenant.trace import MessageTrace
 
 Clock = Callable[[], datetime]
 
@@ -34,12 +36,15 @@ class Tenant:
         self._clock = clock or _utc_now
         self._lock = threading.Lock()
         self._shift = timedelta(0)
+        self._lived: list[tuple[datetime, datetime]] = []
+        self._since = self.now()
         self.shelf = Shelf(spec, self.now)
         self.books = Books(self.shelf)
         self.faults = Faults(spec.seed)
         self.subscriptions = Subscriptions(spec.subscribed)
         self.tokens = Tokens(spec, self.now)
         self.quota = Quota(spec.requests_per_minute, self.now)
+        self.trace = MessageTrace(spec.trace, spec.seed, self.now, self.lived)
 
     def now(self) -> datetime:
         """The tenant's time, in UTC; the ``Date`` header and every rule go by it."""
@@ -48,7 +53,14 @@ class Tenant:
     def advance(self, by: timedelta) -> None:
         """Move the tenant's clock; tokens keep the life they have on the wall."""
         with self._lock:
+            self._lived.append((self._since, self.now()))
             self._shift += by
+            self._since = self.now()
+
+    def lived(self) -> list[tuple[datetime, datetime]]:
+        """The stretches of time the clock has gone through, without those it jumped over."""
+        with self._lock:
+            return [*self._lived, (self._since, self.now())]
 
     def offer(
         self,
@@ -108,7 +120,7 @@ class Tokens:
         self._spec = spec
         self._now = now
         self._lock = threading.Lock()
-        self._ends: dict[str, float] = {}
+        self._issued: dict[str, tuple[float, str]] = {}
 
     def issue(self, audience: str) -> str:
         """A new token that looks as the login authority's do; nobody can check its signature."""
@@ -123,7 +135,7 @@ class Tokens:
             "appid": spec.client_id,
             "appidacr": "1",
             "idp": issuer,
-            "roles": list(spec.roles),
+            "roles": [role for role in spec.roles if self._has(audience, role)],
             "tid": spec.tenant_id,
             "ver": "1.0",
         }
@@ -135,44 +147,32 @@ class Tokens:
             ]
         )
         with self._lock:
-            self._ends[token] = time.monotonic() + spec.token_life_s
+            self._issued[token] = (time.monotonic() + spec.token_life_s, audience)
         return token
 
-    def valid(self, authorization: str | None) -> bool:
-        """Whether an ``Authorization`` header carries a token that counts."""
+    def audience(self, authorization: str | None) -> str | None:
+        """Whom the token in an ``Authorization`` header is for; None when it does not count."""
         scheme, _, token = (authorization or "").partition(" ")
         with self._lock:
-            return (
-                scheme.lower() == "bearer" and self._ends.get(token.strip(), 0) > time.monotonic()
-            )
+            ends, audience = self._issued.get(token.strip(), (0.0, ""))
+        return audience if scheme.lower() == "bearer" and ends > time.monotonic() else None
+
+    def opens(self, api: str, audience: str) -> bool:
+        """Whether a token for an audience is one for an API of ``AUDIENCES``.
+
+        One for this machine is for all of them, as they share the endpoint of the rig.
+        """
+        known = audience.rstrip("/").lower() in AUDIENCES[api]
+        return known or urlsplit(audience).hostname in ("localhost", "127.0.0.1")
 
     def expire(self) -> None:
         """Make all tokens invalid at once."""
         with self._lock:
-            self._ends.clear()
+            self._issued.clear()
 
-
-class Quota:
-    """How many requests the Management API takes in 60 seconds of the tenant's clock."""
-
-    def __init__(self, per_minute: int | None, now: Clock) -> None:
-        self._per_minute = per_minute
-        self._now = now
-        self._lock = threading.Lock()
-        self._taken: deque[datetime] = deque()
-
-    def take(self) -> bool:
-        """Count a request, or return False when there were too many; those do not count."""
-        if self._per_minute is None:
-            return True
-        with self._lock:
-            now = self._now()
-            while self._taken and now - self._taken[0] >= timedelta(seconds=60):
-                self._taken.popleft()
-            if len(self._taken) >= self._per_minute:
-                return False
-            self._taken.append(now)
-            return True
+    def _has(self, audience: str, role: str) -> bool:
+        api = ROLE_APIS.get(role)
+        return api is None or self.opens(api, audience)
 
 
 def _encoded(raw: bytes) -> str:

@@ -1,6 +1,6 @@
 """What a simulated tenant answers to a request, faults included, up to the bytes of the body.
 
-Sends requests to the login authority or the Management API, puts a fault's answer in place of the
+Sends requests to the login authority, the Management API or a message trace API, puts a fault's answer in place of the
 right one, compresses, spoils bodies that are to be spoilt, and writes the books. What a fault does
 to the connection is left to ``server``.
 """
@@ -13,12 +13,14 @@ from datetime import timedelta
 
 from local.tenant.api import ActivityApi, error_answer, http_date
 from local.tenant.bodies import ByteCache
-from local.tenant.books import API_KINDS, RequestNote
+from local.tenant.books import API_KINDS, REPORT_KINDS, TRACE, TRACE_KINDS, RequestNote
 from local.tenant.errors import AAD_ERRORS, aad_body, af_body
 from local.tenant.faults import HARMLESS, Fault
 from local.tenant.login import Login
 from local.tenant.messages import JSON_TYPE, Answer, Request
 from local.tenant.model import Tenant
+from local.tenant.trace.graph import GraphTrace
+from local.tenant.trace.reporting import ReportingService
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -30,6 +32,8 @@ class Site:
         self.tenant = tenant
         self._api = ActivityApi(tenant, endpoint)
         self._login = Login(tenant, endpoint)
+        self._graph = GraphTrace(tenant, endpoint)
+        self._reporting = ReportingService(tenant)
         self._gzip_level = gzip_level
         self._zipped = ByteCache()
 
@@ -38,7 +42,9 @@ class Site:
         return self.tenant.faults.pick(request.kind, self.source_of(request), request.content_id)
 
     def source_of(self, request: Request) -> str | None:
-        """The content type a request is about."""
+        """The source a request is about."""
+        if request.kind in TRACE_KINDS or request.kind in REPORT_KINDS:
+            return TRACE
         if request.content_id is not None:
             content = self.tenant.shelf.find(request.content_id)
             return None if content is None else content.source
@@ -55,18 +61,20 @@ class Site:
             return self._login.token(request)
         if request.kind in API_KINDS:
             return self._api.answer(request, fault)
+        if request.kind in TRACE_KINDS:
+            return self._graph.answer(request, fault)
+        if request.kind in REPORT_KINDS:
+            return self._reporting.answer(request, fault)
         return Answer(status=404, body=b"{}", headers={"Content-Type": JSON_TYPE})
 
     def _played(self, request: Request, fault: Fault) -> Answer | None:
         """The answer that a fault puts in place of the right one."""
-        publisher = request.query.get("publisheridentifier", "")
         answer: Answer
         match fault.action:
             case "status":
                 answer = self._status(request, fault)
             case "throttle":
-                answer = error_answer("AF429", f"Get{request.kind.capitalize()}", publisher)
-                answer.status = fault.status or 403
+                answer = self._throttled(request, fault)
             case "error_object":
                 code = fault.code or "AF50000"
                 answer = Answer(status=200, body=af_body(code, "An error occurred."), code=code)
@@ -83,9 +91,26 @@ class Site:
         answer.headers.update(fault.headers)
         return answer
 
+    def _throttled(self, request: Request, fault: Fault) -> Answer:
+        if request.kind in TRACE_KINDS:
+            answer = self._graph.error("throttled")
+            answer.headers.pop("Retry-After", None)
+            answer.status = fault.status or 429
+        elif request.kind in REPORT_KINDS:
+            answer = self._reporting.error(str(fault.status or 429))
+        else:
+            publisher = request.query.get("publisheridentifier", "")
+            answer = error_answer("AF429", f"Get{request.kind.capitalize()}", publisher)
+            answer.status = fault.status or 403
+        return answer
+
     def _status(self, request: Request, fault: Fault) -> Answer:
         code = fault.code
-        if code is not None and code.startswith("AADSTS"):
+        if request.kind in TRACE_KINDS and code is not None:
+            answer = self._graph.error(code)
+        elif request.kind in REPORT_KINDS:
+            answer = self._reporting.error(code or str(fault.status or 500))
+        elif code is not None and code.startswith("AADSTS"):
             number = int(code.removeprefix("AADSTS"))
             answer = Answer(
                 status=AAD_ERRORS[number][1],

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
+
+from local.tenant.trace.spec import TraceSpec
 
 SOURCES = (
     "Audit.AzureActiveDirectory",
@@ -20,7 +22,33 @@ SOURCES = (
     "Audit.General",
     "DLP.All",
 )
-ROLES = ("ActivityFeed.Read", "ActivityFeed.ReadDlp")
+# App roles, and the API that each belongs to.
+ROLE_APIS = {
+    "ActivityFeed.Read": "management",
+    "ActivityFeed.ReadDlp": "management",
+    "ExchangeMessageTrace.Read.All": "graph",
+    "ReportingWebService.Read.All": "reporting",
+}
+ROLES = tuple(ROLE_APIS)
+AUDIENCES = {
+    "management": frozenset(
+        {
+            "https://manage.office.com",
+            "https://manage-gcc.office.com",
+            "https://manage.office365.us",
+            "https://manage.protection.apps.mil",
+            "c5393580-f805-4401-95e8-94b7a6ef2fc2",
+        }
+    ),
+    "graph": frozenset({"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"}),
+    "reporting": frozenset(
+        {
+            "https://outlook.office365.com",
+            "https://outlook.office365.us",
+            "00000002-0000-0ff1-ce00-000000000000",
+        }
+    ),
+}
 
 # How a number of contents is spread: real tenants are dominated by mail and files.
 _WEIGHTS = {
@@ -43,6 +71,7 @@ class TenantSpec:
     ``relisted`` of them are listed again in a later window, under the same id and time.
     ``duplicate_ids`` of the records repeat the Id of a record in another content of that source.
     Each of ``extra_records`` is put, as it is, into exactly one content of the history.
+    ``trace`` is the tenant's message trace, which has no rows by default.
     """
 
     tenant_id: str
@@ -71,6 +100,7 @@ class TenantSpec:
     auditing: bool = True
     reject_full_day: bool = False
     next_page_version: str = "v1.0"
+    trace: TraceSpec = field(default_factory=TraceSpec)
 
     def __post_init__(self) -> None:
         """Refuse values that no tenant can have.
@@ -119,15 +149,18 @@ class TenantSpec:
         Raises:
             ValueError: a field is unknown or missing, or its value is refused.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls)}
+        fields = {known.name for known in dataclasses.fields(cls)}
         unknown = sorted(set(values) - set(fields))
         if unknown:
-            raise ValueError(f"unknown field {unknown[0]!r}, accepted are {', '.join(fields)}")
+            raise ValueError(
+                f"unknown field {unknown[0]!r}, accepted are {', '.join(sorted(fields))}"
+            )
         missing = {"tenant_id", "client_id", "client_secret"} - set(values)
         if missing:
             raise ValueError(f"missing field {', '.join(sorted(missing))}")
         given = dict(values)
         given["extra_records"] = tuple(record.encode() for record in given.get("extra_records", ()))
+        given["trace"] = TraceSpec.from_json(given.get("trace", {}))
         return cls(**given)
 
 

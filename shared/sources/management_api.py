@@ -9,10 +9,6 @@ request is paid for from the tenant's shared budget.
 from __future__ import annotations
 
 import hashlib
-import logging
-import random
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -21,19 +17,14 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from shared.budget import Budget
-from shared.clock import ServiceClock, format_wire, iso, parse_wire
-from shared.credentials import TokenSource
-from shared.errors import AuthError, Permanent, Throttled, Transient
-from shared.http import HttpClient, Response
+from shared.clock import format_wire, iso, parse_wire
+from shared.errors import CollectorError, Permanent, Transient
+from shared.http import Response
 from shared.responses import error_code, error_for
+from shared.sources.asking import Asker
 from shared.split import ErrorBody, split
-from shared.stop import RunStopped
 from shared.windows import Window, horizon
 
-logger = logging.getLogger("m365.management_api")
-
-MAX_THROTTLES = 6
 OLDEST, NEWEST = timedelta(days=8), timedelta(days=1)
 WINDOW_REFUSED = frozenset({"AF20030", "AF20055"})
 
@@ -74,47 +65,24 @@ class ManagementApi:
         tenant_id: GUID in the path.
         publisher_id: GUID that selects the quota.
         root: the API's root, such as ``https://manage.office.com``.
-        http: a client pinned to that root.
-        tokens: bearer tokens.
-        budget: the tenant's request budget.
-        clock: learns the service's time from every answer.
-        stopping: says whether the run should end; waits are cut short by it.
-        tries: attempts at a request before its failure is reported.
-        backoff: seconds before the second attempt; doubles, with full jitter.
-        throttle_backoff: seconds to pause everybody where a throttled answer names none.
-        sleep: waits.
+        asker: asks that root, and nobody else.
     """
 
-    def __init__(
-        self,
-        *,
-        tenant_id: str,
-        publisher_id: str,
-        root: str,
-        http: HttpClient,
-        tokens: TokenSource,
-        budget: Budget,
-        clock: ServiceClock,
-        stopping: Callable[[], bool] = lambda: False,
-        tries: int = 4,
-        backoff: float = 1.0,
-        throttle_backoff: float = 30.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, *, tenant_id: str, publisher_id: str, root: str, asker: Asker) -> None:
         self.feed_root = f"{root}/api/v1.0/{tenant_id}/activity/feed"
         self._publisher = publisher_id
-        self._http = http
-        self._tokens = tokens
-        self._budget = budget
-        self._clock = clock
-        self._stopping = stopping
-        self._tries = tries
-        self._backoff = backoff
-        self._throttle_backoff = throttle_backoff
-        self._sleep = sleep
-        self._count_lock = threading.Lock()
-        self.requests = 0
-        self.throttled = 0
+        self._asker = asker
+        self._clock = asker.clock
+
+    @property
+    def requests(self) -> int:
+        """Requests made so far."""
+        return self._asker.requests
+
+    @property
+    def throttled(self) -> int:
+        """How many of them the service throttled."""
+        return self._asker.throttled
 
     def subscriptions(self) -> dict[str, Subscription]:
         """The tenant's subscriptions by content type."""
@@ -171,7 +139,7 @@ class ManagementApi:
             yield [self._content(raw, window) for raw in _records(answer)]
             url = _next_page(answer.headers)
             if url is not None:
-                self._http.check(url)
+                self._asker.check(url)
             if url in seen:
                 raise Transient(
                     "the service repeated a page token; the window is listed again",
@@ -235,66 +203,28 @@ class ManagementApi:
         reserve: Callable[[int, bool], None] | None = None,
         check: Callable[[Response], object] | None = None,
     ) -> Response:
-        """One request with everything around it: budget, token, retries, the meaning of the answer.
-
-        ``check`` may refuse a successful answer with ``Transient``; it is then asked for again.
-        """
-        refused = failures = throttles = 0
-        while True:
-            self._budget.take(self._stopping)
-            try:
-                answer = self._once(method, url, reserve)
-                if check is not None:
-                    check(answer)
-                return answer  # noqa: TRY300 - a refusal by check is handled below
-            except AuthError as error:
-                refused += 1
-                if error.status != 401 or refused > 1:
-                    raise
-                self._tokens.invalidate()
-            except Throttled as error:
-                with self._count_lock:
-                    self.throttled += 1
-                throttles += 1
-                if method == "POST" or self._stopping() or throttles >= MAX_THROTTLES:
-                    # A start that comes too soon says so with the same status; waiting here would not help.
-                    raise
-                seconds = error.retry_after
-                if seconds is None:
-                    seconds = self._throttle_backoff * random.uniform(0.5, 1.5)  # noqa: S311
-                logger.info("throttled by the service: everybody pauses for %.0f s", seconds)
-                self._budget.pause(seconds)
-            except Transient:
-                failures += 1
-                if failures >= self._tries or self._stopping():
-                    raise
-                self._sleep(random.uniform(0, self._backoff * 2 ** (failures - 1)))  # noqa: S311
-
-    def _once(self, method: str, url: str, reserve: Callable[[int, bool], None] | None) -> Response:
-        self._http.check(url)
-        with self._count_lock:
-            self.requests += 1
-        answer = self._http.request(
+        """Ask; ``check`` may refuse a successful answer with ``Transient``, which is then asked for again."""
+        self._asker.check(url)
+        return self._asker.ask(
             method,
             with_publisher(url, self._publisher),
-            headers={"Authorization": f"Bearer {self._tokens.token()}"},
-            on_length=reserve,
-            on_chunk=self._end_if_stopping,
+            judge=lambda answer: self._judge(answer, check),
+            reserve=reserve,
         )
-        if answer.status < 500:
-            # What fails in front of the service may not have its clock.
-            self._clock.observe(answer.headers.get("Date"))
-        if answer.status != 200:
-            raise error_for(answer.status, answer.headers, answer.body, self._clock.now())
-        if answer.body.lstrip()[:1] in (b"{", b"'") and error_code(answer.body):
-            # A 200 can carry an error object where an array was promised.
-            raise error_for(answer.status, answer.headers, answer.body, self._clock.now())
-        return answer
 
-    def _end_if_stopping(self) -> None:
-        if self._stopping():
-            # A body may drip for minutes; the next run asks for it again.
-            raise RunStopped("the run ended while a body was read", code="stopped")
+    def _judge(
+        self, answer: Response, check: Callable[[Response], object] | None
+    ) -> CollectorError | None:
+        # A 200 can carry an error object where an array was promised.
+        stray = answer.body.lstrip()[:1] in (b"{", b"'") and error_code(answer.body)
+        if answer.status != 200 or stray:
+            return error_for(answer.status, answer.headers, answer.body, self._clock.now())
+        try:
+            if check is not None:
+                check(answer)
+        except Transient as error:
+            return error
+        return None
 
 
 def with_publisher(url: str, publisher: str) -> str:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 
 from local.tenant import SOURCES
-from local.tenant.model import Quota
+from local.tenant.quota import Quota
 from tests.harness import Rig
 
 BUDGET = 40

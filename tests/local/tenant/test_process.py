@@ -39,6 +39,7 @@ def spec(tmp_path: Path) -> Path:
         "extra_records": ['{"Id":"extra"}'],
         "subscribed": [EXCHANGE],
         "late": 1.0,
+        "trace": {"rows": 40, "days": 0.5},
     }
     path.write_text(json.dumps(fields), "utf-8")
     return path
@@ -114,6 +115,46 @@ def test_the_control_port_shows_the_books_and_turns_the_knobs(
             refused = post("faults", body)
             assert refused.status_code == 400
             assert "accepted are" in refused.json()["error"]
+
+
+def test_the_control_port_shows_the_message_trace_and_takes_rows(
+    process: subprocess.Popen[str],
+) -> None:
+    line = ready(process)
+    with requests.Session() as session:
+        session.trust_env = False
+        control = line["control"]
+
+        def post(path: str, body: object) -> requests.Response:
+            return session.post(f"{control}/trace/{path}", json=body, timeout=5)
+
+        def rows(query: str = "") -> list[Any]:
+            answer = session.get(f"{control}/trace/rows{query}", timeout=5)
+            assert answer.status_code == 200, answer.text
+            return [json.loads(one) for one in answer.text.splitlines()]
+
+        assert len(rows("?kind=standing")) == 40
+        offer = {"recipients": ["a@x.example", None], "status": "pending", "within": 0}
+        offered = post("offer", {**offer, "received": "2026-11-20T08:00:00Z"}).json()["ids"]
+        assert len(set(offered)) == 1
+        when = "?kind=expected&start=2026-11-20T08:00:00Z&end=2026-11-20T08:00:00Z"
+        changed = {"id": offered[0], "recipient": None, "status": "delivered"}
+        assert post("change", changed).status_code == 200
+        assert {(row["recipient"], row["status"]) for row in rows(when)} == {
+            ("a@x.example", "pending"),
+            (None, "delivered"),
+        }
+        assert len(rows(f"{when}&since=2026-11-20T08:00:00Z")) == 0
+        summary = session.get(f"{control}/trace", timeout=5).json()
+        assert (summary["visible"], summary["served"]) == (42, 0)
+        assert post("provision", {"after_s": None}).status_code == 200
+        for refused in (
+            post("offer", {"nonsense": 1}),
+            post("provision", {}),
+            session.get(f"{control}/trace/rows?kind=none", timeout=5),
+            session.get(f"{control}/trace/rows?start=today", timeout=5),
+        ):
+            assert refused.status_code == 400
 
 
 @pytest.mark.parametrize(

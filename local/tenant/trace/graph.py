@@ -1,0 +1,213 @@
+"""The message trace of a simulated tenant in Microsoft Graph.
+
+Answers by the rules of ``GET /v1.0/admin/exchange/tracing/messageTraces``: who may ask, the quota,
+windows, pages from the newest row on, details of a message for one recipient.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from local.tenant.faults import Fault
+from local.tenant.messages import Answer, Request
+from local.tenant.model import Tenant
+from local.tenant.trace.errors import GRAPH_ERRORS, Refused, graph_error
+from local.tenant.trace.query import Query, TraceTokens, parse_query, parse_top
+from local.tenant.trace.rows import KNOWN, GraphRow, Row, graph_row, millis, stamp
+
+ROLE = "ExchangeMessageTrace.Read.All"
+PATH = "/v1.0/admin/exchange/tracing/messageTraces"
+_CONTEXT = "https://graph.microsoft.com/v1.0/$metadata#"
+_TYPE = (
+    "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;"
+    "charset=utf-8"
+)
+_DETAILS = re.compile(r"recipientAddress='((?:[^']|'')*)'")
+_PREFER = "include-unknown-enum-members"
+_EVENTS = {
+    "delivered": "Deliver",
+    "recalled": "Deliver",
+    "failed": "Fail",
+    "expanded": "Expand",
+    "quarantined": "Deliver",
+    "filteredAsSpam": "Deliver",
+}
+
+
+class _Detail(msgspec.Struct):
+    id: str
+    messageId: str | None
+    dateTime: str
+    event: str
+    action: str
+    description: str
+    data: str
+
+
+class GraphTrace:
+    """Answers requests of the kinds ``trace``, ``trace_page`` and ``details``."""
+
+    def __init__(self, tenant: Tenant, endpoint: str) -> None:
+        self._tenant = tenant
+        self._trace = tenant.trace
+        self._endpoint = endpoint
+        key = f"{tenant.spec.seed} trace {tenant.spec.tenant_id}".encode()[:64]
+        self._tokens = TraceTokens(key, strict=tenant.trace.spec.strict_tokens)
+
+    def answer(self, request: Request, fault: Fault | None = None) -> Answer:
+        """The answer to a request; of faults only those in ``PAGE_ACTIONS`` matter here."""
+        try:
+            self._admit(request)
+            if request.kind == "details":
+                return self._details(request)
+            return self._page(request, fault)
+        except Refused as refused:
+            return self.error(refused.name)
+
+    def error(self, name: str, *, text: str | None = None) -> Answer:
+        """The answer for an error of ``GRAPH_ERRORS``; it goes into the books when it is sent."""
+        spec = self._trace.spec
+        answer = graph_error(
+            name, self._tenant.now(), retry_after=spec.retry_after or name != "throttled", text=text
+        )
+        if name == "throttled" and spec.retry_after:
+            # A played one comes with what the table says.
+            wait = self._trace.quota.wait_s()
+            answer.headers["Retry-After"] = str(wait or GRAPH_ERRORS[name].retry_after)
+        answer.note = lambda: self._trace.books.note_refused(name)
+        return answer
+
+    def _admit(self, request: Request) -> None:
+        authorization = request.headers.get("authorization")
+        if not authorization:
+            raise Refused("no-token")
+        audience = self._tenant.tokens.audience(authorization)
+        if audience is None:
+            raise Refused("token-expired")
+        if not self._tenant.tokens.opens("graph", audience):
+            raise Refused("wrong-audience")
+        if not self._trace.spec.graph:
+            raise Refused("no-trace")
+        if not self._trace.service_principal:
+            raise Refused("sp-missing")
+        if ROLE not in self._tenant.spec.roles:
+            raise Refused("no-role")
+        if not self._trace.quota.take():
+            raise Refused("throttled")
+
+    def _page(self, request: Request, fault: Fault | None) -> Answer:
+        now, about = self._tenant.now(), request.query.get("$filter", "")
+        token = request.query.get("$skiptoken")
+        query = parse_query(about, now) if token is None or about else Query(0, 0)
+        top, before = parse_top(request.query.get("$top")), None
+        if token is not None:
+            low, high, before, top = self._tokens.read(about, token)
+            query = Query(low, high, query.tests)
+        page, more = self._rows(query, min(top, self._trace.spec.max_page), before)
+        following: str | None = None
+        if more:
+            last = page[-1][0]
+            broken = fault is not None and fault.action == "break_page_token"
+            following = self._tokens.make(
+                about, query, top, last.key, recipient=last.recipient, broken=broken
+            )
+        host = None
+        match None if fault is None else fault.action:
+            case "empty_page_with_next":
+                page, following = [], self._tokens.make(about, query, top, before)
+            case "repeat_page_token":
+                following = token or self._tokens.make(about, query, top, None)
+            case "foreign_next_page":
+                following = following or self._tokens.make(about, query, top, before)
+                host = None if fault is None else fault.host
+        return self._listing(request, page, following, host)
+
+    def _rows(
+        self, query: Query, limit: int, before: tuple[int, int] | None
+    ) -> tuple[list[tuple[Row, int]], bool]:
+        """Rows of a page, each with the phase it is in, and whether more follow."""
+        now = millis(self._tenant.now())
+        page: list[tuple[Row, int]] = []
+        for row in self._trace.newest_first(query.low, query.high, before):
+            phase = row.phase_at(now)
+            if phase < 0 or (query.tests and not query.takes(row, row.phases[phase][1])):
+                continue
+            if len(page) == limit:
+                return page, True
+            page.append((row, phase))
+        return page, False
+
+    def _listing(
+        self,
+        request: Request,
+        page: list[tuple[Row, int]],
+        following: str | None,
+        host: str | None,
+    ) -> Answer:
+        unknown = _PREFER in request.headers.get("prefer", "").lower()
+        rows = [_wire(row, row.phases[phase][1], unknown) for row, phase in page]
+        head = {"@odata.context": f"{_CONTEXT}admin/exchange/tracing/messageTraces"}
+        if following is not None:
+            head["@odata.nextLink"] = self._next_link(request, following, host)
+        body = msgspec.json.encode(head)[:-1] + b',"value":' + msgspec.json.encode(rows) + b"}"
+        headers = {"Content-Type": _TYPE, "OData-Version": "4.0", "Cache-Control": "no-cache"}
+        if unknown:
+            headers["Preference-Applied"] = _PREFER
+        return Answer(
+            status=200,
+            body=body,
+            headers=headers,
+            note=lambda: self._trace.books.note_served(page),
+        )
+
+    def _next_link(self, request: Request, token: str, host: str | None) -> str:
+        root = self._endpoint if host is None else f"https://{host}"
+        query = ""
+        for name in ("$filter", "$top"):
+            if name in request.query:
+                query += f"{name}={quote(request.query[name], safe=':*').replace('%20', '+')}&"
+        return f"{root}{PATH}?{query}$skiptoken={token}"
+
+    def _details(self, request: Request) -> Answer:
+        trace_id, arguments = request.route[1], unquote(request.route[2])
+        asked = _DETAILS.fullmatch(arguments)
+        if asked is None:
+            raise Refused("filter")
+        recipient, now = asked[1].replace("''", "'"), millis(self._tenant.now())
+        found = [
+            (row, phase)
+            for row in self._trace.find(unquote(trace_id))
+            if (row.recipient or "").lower() == recipient.lower()
+            and (phase := row.phase_at(now)) >= 0
+            and row.details != "missing"
+        ]
+        if not found:
+            raise Refused("no-details")
+        row, phase = found[0]
+        details = [] if row.details == "empty" else _events(row, row.phases[phase][1])
+        context = f"{_CONTEXT}Collection(microsoft.graph.exchangeMessageTraceDetail)"
+        return Answer(
+            status=200,
+            body=msgspec.json.encode({"@odata.context": context, "value": details}),
+            headers={"Content-Type": _TYPE, "OData-Version": "4.0"},
+            note=lambda: self._trace.books.note_details(row.trace_id, row.recipient),
+        )
+
+
+def _wire(row: Row, status: str, unknown: bool) -> GraphRow:
+    return graph_row(row, status if unknown or status in KNOWN else "unknownFutureValue")
+
+
+def _events(row: Row, status: str) -> list[_Detail]:
+    events = [("Receive", "Message received by: DB9PR04MB8123", 0)]
+    if status in _EVENTS:
+        events.append((_EVENTS[status], f"The message was {status}.", 2391))
+    return [
+        _Detail(
+            row.trace_id, row.message_id, stamp(row.received + after), event, "", text, "<root/>"
+        )
+        for event, text, after in events
+    ]

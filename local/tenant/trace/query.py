@@ -1,0 +1,234 @@
+"""What a request of the trace in Graph asks for: its filter, its page, and the token of the next one.
+
+The grammar is what the service takes: clauses joined by ``and``; ``or`` is taken for ``and``, and
+``ne``, ``not`` and ``in`` have no effect; of two clauses about one property the last counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+
+from local.tenant.trace.errors import Refused
+from local.tenant.trace.rows import Row, millis, stamp
+
+SPAN = timedelta(days=10)
+AGE = timedelta(days=90)
+DEFAULT_SPAN = timedelta(hours=48)
+DEFAULT_TOP, MOST_TOP = 1000, 5000
+
+_CLAUSES = re.compile(r"((?:'(?:[^']|'')*'|[^'])*?)(?:\s+(?:and|or)\s+|\s*$)", re.IGNORECASE)
+_COMPARISON = re.compile(r"(\w+)\s+(eq|ne|ge|le)\s+(\S.*)", re.DOTALL)
+_CALL = re.compile(r"(contains|startswith|endswith)\(\s*(\w+)\s*,\s*(.*)\)", re.I | re.DOTALL)
+_NO_EFFECT = re.compile(r"not\b.*|\w+\s+in\s*\(.*\)", re.IGNORECASE | re.DOTALL)
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:Z|[+-]\d\d:\d\d)", re.ASCII
+)
+_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+_FIELDS: dict[str, Callable[[Row], str | None]] = {
+    "id": lambda row: row.trace_id,
+    "messageId": lambda row: row.message_id,
+    "senderAddress": lambda row: row.sender,
+    "recipientAddress": lambda row: row.recipient,
+    "subject": lambda row: row.subject,
+    "fromIP": lambda row: row.from_ip,
+    "toIP": lambda row: row.to_ip,
+}
+_PLAIN = re.compile(r"[^\s\"'#?&+%/<>]+@[^\s\"'#?&+%/<>]+")
+
+Test = Callable[[Row, str], bool]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Rows received in ``low`` to ``high`` (ms, both inclusive) that pass all ``tests``."""
+
+    low: int
+    high: int
+    tests: tuple[Test, ...] = ()
+
+    def takes(self, row: Row, status: str) -> bool:
+        """Whether a row passes, with the status it has now."""
+        return all(test(row, status) for test in self.tests)
+
+
+def parse_query(text: str | None, now: datetime) -> Query:
+    """What a ``$filter`` asks for; without times the last 48 hours.
+
+    Raises:
+        Refused: the filter cannot be read, or its window is not allowed.
+    """
+    bounds: dict[str, datetime] = {}
+    tests: dict[str, Test] = {}
+    for clause in _clauses(text or ""):
+        _read(clause, bounds, tests)
+    if not bounds:
+        return Query(millis(now - DEFAULT_SPAN), millis(now), tuple(tests.values()))
+    if len(bounds) == 1:
+        raise Refused("one-bound")
+    start, end = bounds["ge"], bounds["le"]
+    if start > end:
+        raise Refused("backward")
+    if end - start > SPAN:
+        raise Refused("span")
+    if start < now - AGE:
+        raise Refused("age")
+    if end > now:
+        raise Refused("future")
+    low = millis(start)
+    if start.microsecond % 1000:
+        low += 1
+    return Query(low, millis(end), tuple(tests.values()))
+
+
+def parse_top(text: str | None) -> int:
+    """How many rows a page may have.
+
+    Raises:
+        Refused: it is no number from 1 to 5000.
+    """
+    if text is None:
+        return DEFAULT_TOP
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_TOP:
+        raise Refused("top")
+    return int(text)
+
+
+class TraceTokens:
+    """Makes page tokens and reads them back; one is good only with the filter it was made for.
+
+    A token looks as those of the service do. A broken one has the defect that theirs sometimes
+    have: a date inside two pairs of quotes. It is refused whenever it comes.
+    """
+
+    def __init__(self, key: bytes, *, strict: bool) -> None:
+        self._key = key
+        self._strict = strict
+        self._numbers = itertools.count(1)
+
+    def make(
+        self,
+        about: str,
+        query: Query,
+        top: int,
+        position: tuple[int, int] | None,
+        *,
+        recipient: str | None = None,
+        broken: bool = False,
+    ) -> str:
+        """A token that goes on behind ``position``, the key of a row to that recipient.
+
+        Without a position it begins with the window. No two tokens are the same.
+        """
+        end, uid = (query.high, -1) if position is None else position
+        start = stamp(query.low)
+        fields = {
+            "StartDate": f'"{start}"' if broken else start,
+            "EndDate": stamp(end),
+            "StartingRecipientAddress": recipient,
+            "ResultSize": str(top),
+            "Position": [query.low, query.high, end, uid, next(self._numbers)],
+        }
+        text = json.dumps(fields)
+        raw = self._mark(about, text) + text.encode()
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+    def read(self, about: str, token: str) -> tuple[int, int, tuple[int, int] | None, int]:
+        """Window, position and page size in a token.
+
+        Raises:
+            Refused: it is not one of ours, belongs to another filter, or is broken.
+        """
+        try:
+            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+            text = raw[_MARK:].decode()
+            fields = json.loads(text)
+        except ValueError:
+            raise Refused("page-token") from None
+        if raw[:_MARK] != self._mark(about, text) or fields["StartDate"].startswith('"'):
+            raise Refused("page-token")
+        low, high, end, uid, _ = fields["Position"]
+        recipient = fields["StartingRecipientAddress"]
+        if self._strict and uid >= 0 and not _PLAIN.fullmatch(recipient or ""):
+            raise Refused("page-recipient")
+        return low, high, None if uid < 0 else (end, uid), int(fields["ResultSize"])
+
+    def _mark(self, about: str, text: str) -> bytes:
+        return blake2b(f"{about} {text}".encode(), key=self._key, digest_size=_MARK).digest()
+
+
+_MARK = 12
+
+
+def _clauses(text: str) -> list[str]:
+    found, at = [], 0
+    while at < len(text.rstrip()):
+        match = _CLAUSES.match(text, at)
+        if match is None:
+            raise Refused("filter")
+        found.append(match[1].strip())
+        at = match.end()
+    return found
+
+
+def _read(clause: str, bounds: dict[str, datetime], tests: dict[str, Test]) -> None:
+    if clause.startswith("(") and clause.endswith(")"):
+        clause = clause[1:-1].strip()
+    called, compared = _CALL.fullmatch(clause), _COMPARISON.fullmatch(clause)
+    if called is not None:
+        name, field, value = called[1].lower(), called[2], _text(called[3])
+        if field != "subject":
+            raise Refused("filter")
+        tests[field] = _subject_test(name, value)
+    elif compared is not None and compared[1] == "receivedDateTime":
+        if compared[2] not in ("ge", "le") or not _TIME.fullmatch(compared[3]):
+            raise Refused("filter")
+        bounds[compared[2]] = _time(compared[3])
+    elif compared is not None and compared[2] in ("eq", "ne"):
+        field, value = compared[1], _text(compared[3])
+        if field != "status" and field not in _FIELDS:
+            raise Refused("filter")
+        if compared[2] == "eq":
+            tests[field] = _field_test(field, value)
+    elif not _NO_EFFECT.fullmatch(clause):
+        raise Refused("filter")
+
+
+def _field_test(field: str, value: str) -> Test:
+    if field == "status":
+        return lambda _, status: status == value
+    of, wanted = _FIELDS[field], value.lower()
+    if field.endswith("Address") and wanted.startswith("*"):
+        return lambda row, _: (of(row) or "").lower().endswith(wanted[1:])
+    return lambda row, _: (of(row) or "").lower() == wanted
+
+
+def _subject_test(name: str, value: str) -> Test:
+    wanted = value.lower()
+    match name:
+        case "contains":
+            return lambda row, _: wanted in (row.subject or "").lower()
+        case "startswith":
+            return lambda row, _: (row.subject or "").lower().startswith(wanted)
+        case _:
+            return lambda row, _: (row.subject or "").lower().endswith(wanted)
+
+
+def _text(text: str) -> str:
+    quoted = _QUOTED.fullmatch(text.strip())
+    if quoted is None:
+        raise Refused("filter")
+    return quoted[1].replace("''", "'")
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Refused("filter") from None

@@ -1,0 +1,228 @@
+"""The message trace of a simulated tenant: its rows, those of the seed and those a test placed."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import uuid
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter
+from random import Random
+from typing import Any
+
+from local.tenant.quota import Quota
+from local.tenant.trace.books import TraceBooks
+from local.tenant.trace.rows import MAX_PHASES, Row, millis
+from local.tenant.trace.spec import TraceSpec
+from local.tenant.trace.writing import HOUR, ORDINALS, PLACED, Writer, place_of
+
+QUOTA_PERIOD = timedelta(minutes=5)
+
+# Rows kept in memory, of the hours that were asked for last; about half a kilobyte each.
+_KEPT = 200_000
+_KEY = attrgetter("key")
+
+Span = tuple[datetime, datetime]
+
+
+class MessageTrace:
+    """The rows of one tenant, and what its two trace APIs go by. Safe to use from several threads.
+
+    ``lived`` gives the stretches of time that the tenant's clock has really gone through.
+    """
+
+    def __init__(
+        self,
+        spec: TraceSpec,
+        seed: int,
+        now: Callable[[], datetime],
+        lived: Callable[[], list[Span]],
+    ) -> None:
+        self.spec = spec
+        self.seed = seed
+        self.quota = Quota(spec.quota, now, QUOTA_PERIOD)
+        self._now = now
+        self._started = now()
+        self.provision(spec.service_principal_after_s)
+        self._lock = threading.RLock()
+        self._draw = Random(f"{seed} placed rows")
+        self._writer = Writer(seed, spec, millis(self._started))
+        self._hours: OrderedDict[int, list[Row]] = OrderedDict()
+        self._kept = 0
+        self._placed: list[Row] = []
+        self.books = TraceBooks(self, now, lived)
+        if spec.burst:
+            at = self._started.replace(microsecond=0) - timedelta(hours=1)
+            self.offer(count=spec.burst, received=at, within=timedelta(seconds=1))
+
+    def offer(
+        self,
+        *,
+        received: datetime | None = None,
+        recipients: Sequence[str | None] = ("mira.kovac@lumenfield.example",),
+        status: str = "delivered",
+        visible_at: datetime | None = None,
+        then: Sequence[tuple[datetime, str]] = (),
+        count: int = 1,
+        within: timedelta = timedelta(0),
+        trace_id: str | None = None,
+        details: str = "there",
+        **fields: Any,
+    ) -> list[Row]:
+        """Place ``count`` messages, one row for each of ``recipients``, and return the rows.
+
+        A row counts as received now and is visible at once, unless ``visible_at`` says otherwise;
+        it begins with ``status`` and takes those of ``then`` at their times. The messages are
+        spread over ``within`` from ``received`` on. ``details`` is ``there``, ``empty`` or
+        ``missing``. ``fields`` are the others of ``Row``: ``sender``, ``message_id``, ``subject``,
+        ``from_ip``, ``to_ip``, ``size``.
+
+        Raises:
+            ValueError: a row would have more than four statuses.
+        """
+        now = self._now()
+        received = now if received is None else received
+        begin = millis(received)
+        visible = millis(max(received, now) if visible_at is None else visible_at)
+        phases = ((visible, status), *((millis(at), text) for at, text in sorted(then)))
+        if len(phases) > MAX_PHASES:
+            raise ValueError(f"a row has at most {MAX_PHASES} statuses")
+        step = millis(received + within) - begin
+        made: list[Row] = []
+        with self._lock:
+            for number in range(count):
+                one = trace_id or str(uuid.UUID(int=self._draw.getrandbits(128), version=4))
+                for recipient in recipients:
+                    row = Row(
+                        uid=PLACED + len(self._placed) + len(made),
+                        received=begin + step * number // count,
+                        trace_id=one,
+                        recipient=recipient,
+                        phases=phases,
+                        details=details,
+                        **{**_DEFAULTS, "message_id": f"<{one}@sender.example>", **fields},
+                    )
+                    made.append(row)
+            # Another list, since somebody may be reading this one.
+            self._placed = sorted(self._placed + made, key=_KEY)
+        return made
+
+    def change(self, row: Row, status: str, *, at: datetime | None = None) -> None:
+        """Give a placed row another status, now or at a time.
+
+        Raises:
+            ValueError: it was not placed, has four already, or has none before that time.
+        """
+        with self._lock:
+            when = millis(at or self._now())
+            if row.uid < PLACED:
+                raise ValueError("only rows that were placed can be changed")
+            if len(row.phases) >= MAX_PHASES or row.phases[-1][0] > when:
+                raise ValueError(f"a row has at most {MAX_PHASES} statuses, in the order of time")
+            row.phases = (*row.phases, (when, status))
+
+    @property
+    def service_principal(self) -> bool:
+        """Whether the tenant knows the service principal of the trace by now."""
+        return self._known_from is not None and self._known_from <= self._now()
+
+    def provision(self, after_s: float | None = 0.0) -> None:
+        """Create the service principal, which the tenant knows in so many seconds; None: remove."""
+        self._known_from = None if after_s is None else self._now() + timedelta(seconds=after_s)
+
+    def rows(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[Row]:
+        """Rows received from ``start`` to ``end``, both inclusive, oldest hour first.
+
+        Also those that are not visible yet; none that the clock has not reached.
+        """
+        low = None if start is None else millis(start)
+        now = millis(self._now())
+        high = now if end is None else min(millis(end), now)
+        first = self._writer.first_hour
+        if low is not None:
+            first = max(first, low // HOUR)
+        for hour in range(first, min(self._writer.last_hour(now), high // HOUR) + 1):
+            yield from _between(self.hour(hour), low, high)
+        with self._lock:
+            placed = self._placed
+        yield from _between(placed, low, high)
+
+    def newest_first(
+        self, low: int, high: int, before: tuple[int, int] | None = None
+    ) -> Iterator[Row]:
+        """Rows received in ``low`` to ``high`` (ms, both inclusive), newest first.
+
+        Begins behind ``before``, the key of the last row that was handed out.
+        """
+        top = (high, PLACED << 1) if before is None else min(before, (high, PLACED << 1))
+        with self._lock:
+            placed = self._placed
+        lowest = bisect_left(placed, (low, 0), key=_KEY)
+        highest = bisect_left(placed, top, key=_KEY)
+        written = self._written(low, top)
+        if lowest >= highest:
+            return written
+        return heapq.merge(
+            written,
+            (placed[index] for index in range(highest - 1, lowest - 1, -1)),
+            key=_KEY,
+            reverse=True,
+        )
+
+    def find(self, trace_id: str) -> list[Row]:
+        """The rows of a message; none when there is no such message."""
+        with self._lock:
+            found = [row for row in self._placed if row.trace_id == trace_id]
+        place = place_of(trace_id)
+        if found or place is None:
+            return found
+        hour, ordinal = place
+        if not self._writer.first_hour <= hour <= self._writer.last_hour(millis(self._now())):
+            return []
+        return [row for row in self.hour(hour)[ordinal:] if row.trace_id == trace_id]
+
+    def hour(self, hour: int) -> list[Row]:
+        """The rows of the seed in an hour since 1970, oldest first."""
+        with self._lock:
+            found = self._hours.get(hour)
+            if found is not None:
+                self._hours.move_to_end(hour)
+                return found
+            found = self._hours[hour] = self._writer.hour(hour)
+            self._kept += len(found)
+            while self._kept > _KEPT and len(self._hours) > 1:
+                self._kept -= len(self._hours.popitem(last=False)[1])
+            return found
+
+    def block(self, number: int) -> list[Row]:
+        """The rows whose ``uid >> 24`` is ``number``: of an hour, or a part of the placed ones."""
+        if number << ORDINALS < PLACED:
+            return self.hour(number)
+        with self._lock:
+            rows = [row for row in self._placed if row.uid >> ORDINALS == number]
+        return sorted(rows, key=attrgetter("uid"))
+
+    def _written(self, low: int, top: tuple[int, int]) -> Iterator[Row]:
+        last = min(self._writer.last_hour(millis(self._now())), top[0] // HOUR)
+        for hour in range(last, max(self._writer.first_hour, low // HOUR) - 1, -1):
+            rows = self.hour(hour)
+            lowest = bisect_left(rows, (low, 0), key=_KEY)
+            for index in range(bisect_left(rows, top, key=_KEY) - 1, lowest - 1, -1):
+                yield rows[index]
+
+
+def _between(rows: list[Row], low: int | None, high: int) -> Iterator[Row]:
+    first = 0 if low is None else bisect_left(rows, (low, 0), key=_KEY)
+    return (rows[at] for at in range(first, bisect_right(rows, (high, PLACED << 1), key=_KEY)))
+
+
+_DEFAULTS: dict[str, Any] = {
+    "sender": "news@sender.example",
+    "subject": "Quarterly offer",
+    "from_ip": "203.0.113.9",
+    "to_ip": "",
+    "size": 21984,
+}

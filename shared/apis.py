@@ -1,0 +1,144 @@
+"""The API clients of one process: each connection's tokens, clock and budget, shared by all of its feeds and runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from shared.budget import Budget
+from shared.clock import ServiceClock
+from shared.credentials import token_source
+from shared.http import HttpClient
+from shared.sources.asking import Asker
+from shared.sources.graph_trace import GraphTrace
+from shared.sources.management_api import ManagementApi
+from shared.sources.reporting_trace import ReportingTrace
+from shared.sources.trace import TraceApi
+from shared.trace_settings import REPORTING
+
+if TYPE_CHECKING:
+    from shared.connections import Connection
+    from shared.feed import Tuning
+    from shared.settings import Settings
+    from shared.stop import Stop
+    from shared.storage import Storage
+
+TRACE_WINDOW = 300.0
+"""Seconds over which Microsoft counts the requests of message trace."""
+
+Api = TypeVar("Api", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factory(Generic[Api]):
+    """Builds an API client for a run.
+
+    Attributes:
+        build: given the run's ``Stop``.
+        clock: learns the service's time, from every run.
+        budget: of the tenant for this API, shared by all who use it.
+    """
+
+    build: Callable[[Stop], Api]
+    clock: ServiceClock
+    budget: Budget
+
+
+class Apis:
+    """Builds API clients.
+
+    Args:
+        settings: the configuration.
+        tuning: what a run may use.
+        storage: the state account, where budgets are shared.
+    """
+
+    def __init__(self, settings: Settings, tuning: Tuning, storage: Storage) -> None:
+        self._settings = settings
+        self._tuning = tuning
+        self._storage = storage
+        self._lock = threading.RLock()
+        self._management: dict[str, Factory[ManagementApi]] = {}
+        self._traces: dict[str, Factory[TraceApi]] = {}
+        self._budgets: dict[str, Budget] = {}
+
+    def management(self, connection: Connection) -> Factory[ManagementApi]:
+        """The connection's Management Activity API."""
+        with self._lock:
+            if connection.name not in self._management:
+                self._management[connection.name] = self._build_management(connection)
+            return self._management[connection.name]
+
+    def message_trace(self, connection: Connection) -> Factory[TraceApi]:
+        """The connection's message trace, from whichever API its settings name."""
+        with self._lock:
+            if connection.name not in self._traces:
+                self._traces[connection.name] = self._build_trace(connection)
+            return self._traces[connection.name]
+
+    def _build_management(self, connection: Connection) -> Factory[ManagementApi]:
+        root = connection.management
+        budget = self._budget(
+            f"budgets/{connection.tenant_id}/management.json",
+            limit=self._settings.requests_per_minute,
+        )
+        ask, clock = self._asker(connection, root, connection.scope, budget)
+
+        def build(stop: Stop) -> ManagementApi:
+            return ManagementApi(
+                tenant_id=connection.tenant_id,
+                publisher_id=connection.publisher_id,
+                root=root,
+                asker=ask(stop),
+            )
+
+        return Factory(build=build, clock=clock, budget=budget)
+
+    def _build_trace(self, connection: Connection) -> Factory[TraceApi]:
+        trace = connection.message_trace
+        budget = self._budget(
+            f"budgets/{connection.tenant_id}/trace.json",
+            limit=self._settings.message_trace_requests,
+            window=TRACE_WINDOW,
+            # A page takes seconds, so most of a block would be forfeited.
+            max_block=1,
+        )
+        ask, clock = self._asker(connection, trace.endpoint, trace.scope, budget)
+
+        def build(stop: Stop) -> TraceApi:
+            if trace.api == REPORTING:
+                return ReportingTrace(root=trace.endpoint, asker=ask(stop))
+            return GraphTrace(root=trace.endpoint, asker=ask(stop), offered=trace.offered)
+
+        return Factory(build=build, clock=clock, budget=budget)
+
+    def _budget(self, name: str, **limits: Any) -> Budget:
+        if name not in self._budgets:
+            self._budgets[name] = Budget(self._storage, name, **limits)
+        return self._budgets[name]
+
+    def _asker(
+        self, connection: Connection, root: str, scope: str, budget: Budget
+    ) -> tuple[Callable[[Stop], Asker], ServiceClock]:
+        """What asks one API of a connection: pinned to its root, with tokens for its scope and a clock of its own."""
+        tuning, network = self._tuning, self._settings.network
+        clock = ServiceClock()
+        tokens = token_source(connection, scope, network=network)
+        http = HttpClient(root, verify=network.verify, limits=tuning.limits)
+
+        def ask(stop: Stop) -> Asker:
+            return Asker(
+                http=http,
+                tokens=tokens,
+                budget=budget,
+                clock=clock,
+                stopping=stop,
+                tries=tuning.tries,
+                backoff=tuning.backoff,
+                throttle_backoff=tuning.throttle_backoff,
+                sleep=stop.wait,
+            )
+
+        return ask, clock
