@@ -50,6 +50,8 @@ DEFINITE = {
 }
 MAX_REFUSALS = 3
 NOT_RECORDS = "not-records"
+OF_ONE_CONTENT = frozenset({NOT_RECORDS, "AF20050", "AF20051", "AF20052"})
+"""What is wrong with one content, however many there are of which it is said; never an outage."""
 NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token", "internal"})
 
 
@@ -80,7 +82,7 @@ class Failures:
     @property
     def outage(self) -> bool:
         """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
-        unanswered = sum(error.code != NOT_RECORDS for _, error in self.lines)
+        unanswered = sum(error.code not in OF_ONE_CONTENT for _, error in self.lines)
         total = len(self.lines) + self.fetched
         return total > 1 and unanswered * 2 > total
 
@@ -324,10 +326,10 @@ class Pipeline:
         """The reason for which a content is given up, "" while there is hope."""
         now = self._clock.now()
         entry = self._entry(work)
-        if reason := DEFINITE.get(error.code):
-            # A definite answer, and still only one answer: it has to stand for a day.
-            listed = entry.listed or int(now.timestamp())
-            if now.timestamp() - listed >= DEFINITE_PATIENCE.total_seconds():
+        if (reason := DEFINITE.get(error.code)) and entry.first_attempt:
+            # A definite answer, and still only one answer: it has to stand for a day, however old the content is.
+            stood = now.timestamp() - entry.first_attempt >= DEFINITE_PATIENCE.total_seconds()
+            if stood and DEFINITE.get(entry.reason) == reason:
                 return reason
         expires = entry.expires_at()
         # Past its expiry a content gets a last try; silence is no answer to that, but only for a day.
@@ -351,8 +353,7 @@ class Pipeline:
         return [
             (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
             for work, error in self.failures.lines
-            # Bytes came, so this is about the content and not about the service.
-            if not outage or error.code == NOT_RECORDS
+            if not outage or error.code in OF_ONE_CONTENT
         ]
 
     def _settle(
