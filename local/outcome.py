@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from local.readback import Event, Sample
+from shared.append_blobs import LedgerStore
 from shared.ledger import Counts, Day, Entry
 from shared.settings import Settings
-from shared.storage import LedgerStore, Storage
+from shared.storage import Storage
 
 EXAMPLES = 3
 _NOTHING = (
@@ -174,7 +175,7 @@ def read_feeds(
 def _read_days(storage: Storage, feed: str) -> list[Day]:
     store = LedgerStore(storage.state, f"ledger/{feed}")
     days = []
-    for date, segments in store.days().items():
+    for date, segments in store.stored().items():
         day = Day(date)
         for segment in sorted(segments.sizes):
             day.load(store.read(date, segment, 0))

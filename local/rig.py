@@ -59,13 +59,16 @@ class TenantControl:
         return dict(self._get("/trace").json())
 
     def trace_rows(
-        self, kind: str = "expected", *, since: datetime | None = None
+        self, kind: str = "expected", **times: datetime
     ) -> set[tuple[str, str | None, str]]:
         """(id, recipient, status) of the message trace, see `local.tenant.trace.books`.
 
-        ``kind`` is one of its `KINDS`; ``since``, of what stands there only what has since then.
+        `kind` is one of its `KINDS`; `start` and `end` narrow it down to rows received in between, both inclusive;
+        with `since`, of what stands there only what has stood there since then.
         """
-        more = "" if since is None else f"&since={since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        more = "".join(
+            f"&{name}={at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}" for name, at in times.items()
+        )
         lines = self._get(f"/trace/rows?kind={kind}{more}").iter_lines()
         rows = (json.loads(line) for line in lines if line)
         return {(row["id"], row["recipient"], row["status"]) for row in rows}

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 
+from shared.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
 from shared.clock import utc_now
 from shared.errors import CollectorError, Transient
 from shared.ledger import Counts, Day, Entry, Line, encode
-from shared.storage import MAX_APPEND_BYTES, LedgerStore, Segments
 
 logger = logging.getLogger("m365.ledger")
 
@@ -61,7 +61,7 @@ class FeedLedger:
         Args:
             closed: days of which everything was terminal when they had this size in bytes.
         """
-        self._stored = self._store.days()
+        self._stored = self._store.stored()
         self._store.resume(self._stored)
         for day, segments in sorted(self._stored.items()):
             if closed.get(day) != segments.total:
@@ -94,16 +94,30 @@ class FeedLedger:
                 day.load(data)
                 day.read_to[segment] = start + len(data)
 
-    def entry(self, day: date, content_id: str) -> Entry | None:
-        """What is known of a content: on its day first, then on any day that is loaded."""
+    def find(
+        self, day: date, content_id: str, *, everywhere: bool = False
+    ) -> tuple[date, Entry] | None:
+        """What is known of a content, and the day under which: its own first, then any day that is loaded.
+
+        Args:
+            day: of ``contentCreated``.
+            content_id: the content.
+            everywhere: the day is a guess, so every stored day is loaded before the content is called unknown.
+        """
         with self._lock:
-            found = self.day(day).entries.get(content_id)
-            if found is not None:
+            if found := self._find(day, content_id):
                 return found
-            for other in self._days.values():
-                if content_id in other.entries:
-                    return other.entries[content_id]
-            return None
+            if not everywhere:
+                return None
+            for other in self._stored:
+                self.day(other)
+            return self._find(day, content_id)
+
+    def _find(self, day: date, content_id: str) -> tuple[date, Entry] | None:
+        for ledger in (self.day(day), *self._days.values()):
+            if content_id in ledger.entries:
+                return ledger.day, ledger.entries[content_id]
+        return None
 
     def pending(self) -> list[tuple[date, Entry]]:
         """Every content of the loaded days that is neither delivered nor given up, oldest first."""
@@ -195,7 +209,7 @@ class FeedLedger:
 
         Lines that others appended meanwhile are read first, so that a size never covers a line that was not seen.
         """
-        self._stored = self._store.days()
+        self._stored = self._store.stored()
         found = {}
         with self._lock:
             for day, segments in self._stored.items():

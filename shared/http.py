@@ -1,9 +1,9 @@
 """One HTTP client for every API we collect from: pinned to its host, bounded in time, honest about bodies.
 
 Guarantees: a request goes to the configured origin (scheme, host and port) or nowhere, and no redirect is followed,
-so a token cannot leave; every request has a connect and a read limit and every body a total limit and a minimum rate,
-so a server that hangs or drips its body cannot hold a run (one that drips its headers holds one thread of it); a body
-that is cut short, or whose gzip checksum is wrong, is an error and never a short answer.
+so a token cannot leave; every request has a connect and a read limit, every answer a total limit from its first header
+to its last byte, and every body a minimum rate, so a server that hangs or drips cannot hold a run; a body that is cut
+short, or whose gzip checksum is wrong, is an error and never a short answer.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import urllib3
 
 from shared.errors import Permanent, Transient
 from shared.network import proxies_for, reason_of
+from shared.timed_http import Deadline, TimedAdapter
 
 _inflater: Any
 try:
@@ -44,7 +45,7 @@ class Limits:
     Attributes:
         connect: to connect.
         read: between two reads.
-        total: for the whole answer.
+        total: for the whole answer, headers included; it is noticed one read too late at most.
         min_rate: bytes a second that a body must reach on average once ``grace`` seconds have passed.
     """
 
@@ -151,7 +152,8 @@ class HttpClient:
             Transient: no answer, or not a whole one, in time.
         """
         self.check(url)
-        started = self._clock()
+        deadline = Deadline(self._limits.total, self._clock)
+        deadline.hold()
         try:
             answer = self._session().request(
                 method,
@@ -178,8 +180,8 @@ class HttpClient:
             if on_length is not None:
                 on_length(_length(answer.headers.get("Content-Length")), bool(encoding))
                 # Waiting for memory is our time, not the server's.
-                started = self._clock()
-            body = self._read(answer, started, on_chunk)
+                deadline.restart()
+            body = self._read(answer, deadline, on_chunk)
             if not body and answer.status_code != 200:
                 # Some servers label the missing body of a refusal; its status is what counts.
                 pass
@@ -199,7 +201,7 @@ class HttpClient:
             answer.close()
 
     def _read(
-        self, answer: requests.Response, started: float, on_chunk: Callable[[], None]
+        self, answer: requests.Response, deadline: Deadline, on_chunk: Callable[[], None]
     ) -> bytes:
         limits = self._limits
         chunks: list[bytes] = []
@@ -212,16 +214,12 @@ class HttpClient:
                 on_chunk()
                 chunks.append(chunk)
                 size += len(chunk)
-                now = self._clock()
-                elapsed = now - begun
-                if now - started > limits.total or (
-                    elapsed > limits.grace and size < limits.min_rate * elapsed
-                ):
-                    raise Transient(
-                        f"{self.origin[1]} sent only {size} bytes in {now - started:.0f} s",
-                        code="too-slow",
-                    )
+                elapsed = self._clock() - begun
+                if deadline.passed or (elapsed > limits.grace and size < limits.min_rate * elapsed):
+                    raise self._too_slow(size, elapsed)
         except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
+            if deadline.passed:
+                raise self._too_slow(size, self._clock() - begun) from error
             raise Transient(
                 f"{self.origin[1]} broke off after {size} bytes ({_names(error)})",
                 code="cut-short",
@@ -231,10 +229,17 @@ class HttpClient:
             raise Transient(f"{self.origin[1]} broke off before the body", code="cut-short")
         return b"".join(chunks)
 
+    def _too_slow(self, size: int, seconds: float) -> Transient:
+        return Transient(
+            f"{self.origin[1]} sent only {size} bytes of a body in {seconds:.0f} s", code="too-slow"
+        )
+
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, TimedAdapter())
             # Environment CA bundles would override ours and a netrc entry would replace the Authorization header;
             # the proxies are the one thing of the environment that is wanted.
             session.trust_env = False

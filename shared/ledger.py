@@ -78,6 +78,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
         listed: when it was first known, by its earliest line that does not settle it; 0 where there is none.
         listed_last: time of the ``listed`` line that says where it is: the latest, since a service that lists a content
             again may correct itself; ``created``, ``expires`` and ``uri`` are that line's. 0 where there is none.
+        first_attempt: when a run first tried and failed; 0 where none did.
         attempts: ids of the runs that tried and failed, so that a line that was stored twice counts once.
     """
 
@@ -88,6 +89,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     uri: str = ""
     listed: int = 0
     listed_last: int = 0
+    first_attempt: int = 0
     last_attempt: int = 0
     attempts: frozenset[str] = frozenset()
     time: int = 0
@@ -137,6 +139,7 @@ def entry_of(line: Line) -> Entry:
         uri=line.uri,
         listed=0 if terminal else line.time,
         listed_last=0 if rank else line.time,
+        first_attempt=line.time if line.state == State.ATTEMPT else 0,
         last_attempt=line.time if line.state == State.ATTEMPT else 0,
         attempts=frozenset((line.run,)) if line.state == State.ATTEMPT else frozenset(),
         time=line.time if terminal else 0,
@@ -166,15 +169,15 @@ def merge(a: Entry, b: Entry) -> Entry:
     """Merge what two lines (or two merges) say of one content; order and repetition do not matter."""
     strong = a if _strength(a) >= _strength(b) else b
     place = a if _place(a) >= _place(b) else b
-    listed = min(a.listed, b.listed) if a.listed and b.listed else a.listed or b.listed
     return Entry(
         id=a.id,
         state=strong.state,
         created=place.created,
         expires=place.expires,
         uri=place.uri,
-        listed=listed,
+        listed=_earlier(a.listed, b.listed),
         listed_last=place.listed_last,
+        first_attempt=_earlier(a.first_attempt, b.first_attempt),
         last_attempt=max(a.last_attempt, b.last_attempt),
         attempts=a.attempts | b.attempts,
         time=strong.time,
@@ -183,6 +186,11 @@ def merge(a: Entry, b: Entry) -> Entry:
         dead=strong.dead,
         reason=strong.reason,
     )
+
+
+def _earlier(a: int, b: int) -> int:
+    """The earlier of two times, of which 0 is none."""
+    return min(a, b) if a and b else a or b
 
 
 _decoder = msgspec.json.Decoder(Line)

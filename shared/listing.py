@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from shared.checkpoint import HeldCheckpoint
 from shared.clock import ServiceClock
@@ -169,9 +170,7 @@ class Listing:
 
     def _write_down_new(self, page: list[Content]) -> list[Content]:
         """Write ``listed`` for what the ledger does not know, or knows otherwise; return what is new."""
-        known = {
-            content.id: (content, self._ledger.entry(content.day, content.id)) for content in page
-        }
+        known = {content.id: self._known(content) for content in page}
         fresh = [content for content, entry in known.values() if entry is None]
         pending = [
             (content, entry)
@@ -194,6 +193,14 @@ class Listing:
             if not content.malformed:
                 self._on_pending(content, entry)
         return fresh
+
+    def _known(self, content: Content) -> tuple[Content, Entry | None]:
+        """A content and what is known of it; it stays on the day under which that was written down."""
+        found = self._ledger.find(content.day, content.id, everywhere=not content.dated)
+        if found is None:
+            return content, None
+        day, entry = found
+        return (content if content.day == day else replace(content, day=day)), entry
 
     def _differs(self, content: Content, entry: Entry) -> bool:
         """Whether the service now names another place or another end of a content that we still want."""

@@ -11,8 +11,10 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 
 from shared.clock import ServiceClock
 from shared.dead_letters import CONTENT, RECORD, DeadLetters
@@ -30,7 +32,7 @@ from shared.ledger import Entry, Line, State
 from shared.memory import Gate, Reservation
 from shared.publisher import Delivery, Publisher
 from shared.sinks import Event
-from shared.sources.management_api import Content, ManagementApi
+from shared.sources.management_api import Content
 from shared.split import ErrorBody, event_id, split
 from shared.stop import RunStopped, Stop
 
@@ -44,10 +46,21 @@ DEFINITE = {
     "http-410": "not-found",
     "AF20051": "expired",
     "AF20052": "malformed-id",
+    "no-details": "not-found",
 }
 MAX_REFUSALS = 3
 NOT_RECORDS = "not-records"
+OF_ONE_CONTENT = frozenset({NOT_RECORDS, "AF20050", "AF20051", "AF20052"})
+"""What is wrong with one content, however many there are of which it is said; never an outage."""
 NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token", "internal"})
+
+
+class Fetches(Protocol):
+    """An API, as far as contents are concerned."""
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch a content's body; ``reserve`` is told its announced length and whether it is compressed."""
+        ...
 
 
 @dataclass(eq=False)
@@ -69,7 +82,7 @@ class Failures:
     @property
     def outage(self) -> bool:
         """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
-        unanswered = sum(error.code != NOT_RECORDS for _, error in self.lines)
+        unanswered = sum(error.code not in OF_ONE_CONTENT for _, error in self.lines)
         total = len(self.lines) + self.fetched
         return total > 1 and unanswered * 2 > total
 
@@ -95,7 +108,7 @@ class Pipeline:
     def __init__(
         self,
         *,
-        api: ManagementApi,
+        api: Fetches,
         ledger: FeedLedger,
         publisher: Publisher[Work],
         dead_letters: DeadLetters,
@@ -313,10 +326,10 @@ class Pipeline:
         """The reason for which a content is given up, "" while there is hope."""
         now = self._clock.now()
         entry = self._entry(work)
-        if reason := DEFINITE.get(error.code):
-            # A definite answer, and still only one answer: it has to stand for a day.
-            listed = entry.listed or int(now.timestamp())
-            if now.timestamp() - listed >= DEFINITE_PATIENCE.total_seconds():
+        if (reason := DEFINITE.get(error.code)) and entry.first_attempt:
+            # A definite answer, and still only one answer: it has to stand for a day, however old the content is.
+            stood = now.timestamp() - entry.first_attempt >= DEFINITE_PATIENCE.total_seconds()
+            if stood and DEFINITE.get(entry.reason) == reason:
                 return reason
         expires = entry.expires_at()
         # Past its expiry a content gets a last try; silence is no answer to that, but only for a day.
@@ -340,8 +353,7 @@ class Pipeline:
         return [
             (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
             for work, error in self.failures.lines
-            # Bytes came, so this is about the content and not about the service.
-            if not outage or error.code == NOT_RECORDS
+            if not outage or error.code in OF_ONE_CONTENT
         ]
 
     def _settle(

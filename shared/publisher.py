@@ -13,89 +13,28 @@ import logging
 import random
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic
 
 from shared.errors import CollectorError, SinkError, Throttled
+from shared.outbox import Delivery, K, Load, Outbox
 from shared.pace import Pace
+from shared.patience import Abandoned, Patience
 from shared.sinks import Batch, Event, EventTooLarge, Sender, Sink, SinkBusy
+
+__all__ = ["Abandoned", "Delivery", "Patience", "Publisher"]
 
 logger = logging.getLogger("m365.publisher")
 
-K = TypeVar("K")
-
 MAX_EVENTS = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long the publisher waits, in seconds.
-
-    Attributes:
-        watchdog: a send (or connecting) that takes longer is abandoned.
-        no_acknowledgement: without any acknowledgement for so long the publisher gives up.
-        linger: how long a batch that is not full waits for more events.
-        busy: before the same events are offered again to a busy hub, with jitter.
-        error: before they are offered again after another failure, with jitter.
-    """
-
-    watchdog: float = 45.0
-    no_acknowledgement: float = 60.0
-    linger: float = 0.1
-    busy: float = 4.0
-    error: float = 1.0
-
-
-class Abandoned:
-    """Sends of this process that hang: counted for as long as their threads do."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.hanging = 0
-        self.total = 0
-
-    def add(self) -> int:
-        """Count one; returns how many hang now."""
-        with self._lock:
-            self.hanging += 1
-            self.total += 1
-            return self.hanging
-
-    def ended(self) -> None:
-        """One of them came back after all."""
-        with self._lock:
-            self.hanging -= 1
-
-
-@dataclass(eq=False)
-class Delivery(Generic[K]):
-    """One content on its way.
-
-    Attributes:
-        key: what the caller knows it by.
-        outstanding: events handed over and not yet acknowledged.
-        records: events acknowledged.
-        bytes: sum of their bodies.
-        dead: records that no batch can carry, dead-lettered instead.
-    """
-
-    key: K
-    outstanding: int = 0
-    records: int = 0
-    bytes: int = 0
-    dead: int = 0
-    ended: bool = False
-    broken: bool = False
-    settled: bool = False
 
 
 @dataclass(eq=False)
 class _Slot(Generic[K]):
     """One sending thread and what it has in hand."""
 
-    load: list[tuple[Delivery[K], Event]] = field(default_factory=list)
+    load: Load[K] = field(default_factory=list)
     sender: Sender | None = None
     busy_since: float | None = None
     abandoned: bool = False
@@ -133,7 +72,6 @@ class Publisher(Generic[K]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sink = sink
-        self._on_settled = on_settled
         self._on_oversize = on_oversize
         self._pace = pace or Pace()
         self._abandoned = abandoned or Abandoned()
@@ -141,11 +79,8 @@ class Publisher(Generic[K]):
         self._max_abandoned = max_abandoned
         self._on_failed = on_failed
         self._clock = clock
-        self._lock = threading.Condition()
-        self._queue: deque[tuple[Delivery[K], Event]] = deque()
-        self._outstanding = 0
-        self._unreported = 0
-        self._waiting_since: float | None = None
+        self._outbox = Outbox(on_settled, clock)
+        self._lock = self._outbox.lock
         self._last_error: CollectorError | None = None
         self._closing = False
         self._stopped = False
@@ -171,23 +106,13 @@ class Publisher(Generic[K]):
                 raise self.error
             if self._stopped:
                 raise SinkError("the run has ended; nothing more is published", code="closed")
-            before = len(self._queue)
-            self._queue.extend((delivery, event) for event in events)
-            count = len(self._queue) - before
-            delivery.outstanding += count
-            self._outstanding += count
-            if count and self._waiting_since is None:
-                self._waiting_since = self._clock()
+            self._outbox.put(delivery, events)
             self._start()
-            self._lock.notify_all()
 
     def end(self, delivery: Delivery[K]) -> None:
         """The content's stream ended without error; it settles once nothing of it is outstanding."""
-        with self._lock:
-            delivery.ended = True
-            done = self._complete(delivery)
-        if done:
-            self._report(delivery)
+        if self._outbox.end(delivery):
+            self._outbox.report(delivery)
 
     def break_off(self, delivery: Delivery[K]) -> None:
         """The content's stream failed: what was sent of it is sent, and it never settles."""
@@ -207,10 +132,10 @@ class Publisher(Generic[K]):
             self._lock.notify_all()
             # What is acknowledged must also have been reported: the caller writes it down next.
             while self._clock() < deadline and (
-                self._unreported or (self._outstanding and self.error is None)
+                self._outbox.unreported or (self._outbox.outstanding and self.error is None)
             ):
                 self._lock.wait(0.05)
-            left = self._outstanding
+            left = self._outbox.outstanding
             self._stopped = True
             hanging = [slot for slot in self._slots if slot.busy_since is not None]
             for slot in hanging:
@@ -264,7 +189,7 @@ class Publisher(Generic[K]):
 
     def _wait_for_events(self) -> bool:
         with self._lock:
-            while not self._queue:
+            while not self._outbox:
                 if self._stopped or self.error is not None:
                     return False
                 self._lock.wait(0.5)
@@ -308,8 +233,7 @@ class Publisher(Generic[K]):
         lingered = False
         while True:
             with self._lock:
-                room = min(64, self._cap - len(slot.load), len(self._queue))
-                chunk = [self._queue.popleft() for _ in range(room)]
+                chunk = self._outbox.take(min(64, self._cap - len(slot.load)))
                 slot.load.extend(chunk)
             for position, (_, event) in enumerate(chunk):
                 if batch.add(event):
@@ -320,10 +244,10 @@ class Publisher(Generic[K]):
                 if not slot.load:
                     # Not even an empty batch holds it.
                     slot.load = [rest.pop(0)]
-                    self._give_back(rest)
+                    self._outbox.give_back(rest)
                     self._dead_letter(slot)
                     return 0
-                self._give_back(rest)
+                self._outbox.give_back(rest)
                 return size
             if len(slot.load) >= self._cap:
                 return size
@@ -334,11 +258,6 @@ class Publisher(Generic[K]):
                     self._lock.wait(self._patience.linger)
                 lingered = True
 
-    def _give_back(self, items: list[tuple[Delivery[K], Event]]) -> None:
-        with self._lock:
-            self._queue.extendleft(reversed(items))
-            self._lock.notify_all()
-
     def _dead_letter(self, slot: _Slot[K]) -> None:
         """Give up the one event in hand, which no batch can carry, once its bytes are safe."""
         ((delivery, event),) = slot.load
@@ -347,54 +266,23 @@ class Publisher(Generic[K]):
             if slot.abandoned or self._stopped:
                 return
             slot.load = []
-            delivery.dead += 1
-            done = self._subtract(delivery, 1)
+            done = self._outbox.dead(delivery)
         if done:
-            self._report(delivery)
+            self._outbox.report(delivery)
 
     def _credit(self, slot: _Slot[K], size: int) -> None:
         """The batch is acknowledged: subtract it from its contents, once."""
-        settled = []
         with self._lock:
             if slot.abandoned or self._stopped:
                 return
             load, slot.load = slot.load, []
             self.batches += 1
             self._last_error = None
-            self._waiting_since = self._clock()
             self._cap = min(MAX_EVENTS, self._cap * 2)
-            for delivery, event in load:
-                delivery.records += 1
-                delivery.bytes += len(event.body)
-            for delivery, number in Counter(delivery for delivery, _ in load).items():
-                if self._subtract(delivery, number):
-                    settled.append(delivery)
+            settled = self._outbox.credit(load)
         self._pace.acknowledged(size)
         for delivery in settled:
-            self._report(delivery)
-
-    def _subtract(self, delivery: Delivery[K], number: int) -> bool:
-        delivery.outstanding -= number
-        self._outstanding -= number
-        if not self._outstanding:
-            self._waiting_since = None
-            self._lock.notify_all()
-        return self._complete(delivery)
-
-    def _complete(self, delivery: Delivery[K]) -> bool:
-        if delivery.outstanding or not delivery.ended or delivery.broken or delivery.settled:
-            return False
-        delivery.settled = True
-        self._unreported += 1
-        return True
-
-    def _report(self, delivery: Delivery[K]) -> None:
-        try:
-            self._on_settled(delivery)
-        finally:
-            with self._lock:
-                self._unreported -= 1
-                self._lock.notify_all()
+            self._outbox.report(delivery)
 
     def _failed(self, slot: _Slot[K], error: CollectorError) -> None:
         """A send (or a dead letter) failed: its events go back to the head of the queue, and we wait a little."""
@@ -406,7 +294,7 @@ class Publisher(Generic[K]):
             if slot.abandoned:
                 return
             load, slot.load = slot.load, []
-            self._queue.extendleft(reversed(load))
+            self._outbox.give_back(load)
             self._last_error = error
             if isinstance(error, EventTooLarge):
                 # The hub takes less than it announced: halve until it fits or one event is left.
@@ -473,8 +361,8 @@ class Publisher(Generic[K]):
                     and now - slot.busy_since > self._patience.watchdog
                 ]
                 silent = (
-                    self._waiting_since is not None
-                    and now - self._waiting_since > self._patience.no_acknowledgement
+                    self._outbox.waiting_since is not None
+                    and now - self._outbox.waiting_since > self._patience.no_acknowledgement
                 )
             for slot in late:
                 self._abandon(slot)
@@ -491,7 +379,7 @@ class Publisher(Generic[K]):
                 return
             slot.abandoned = True
             load, slot.load = slot.load, []
-            self._queue.extendleft(reversed(load))
+            self._outbox.give_back(load)
             self._slots.remove(slot)
             self._last_error = SinkError(
                 "Event Hubs did not answer a send in time", code="send-abandoned"

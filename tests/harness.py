@@ -24,6 +24,7 @@ from local.certs import Certs
 from local.eventhubs import EventHubs, StoredEvent
 from local.tenant import Content, Tenant, TenantServer, TenantSpec
 from shared.app import App
+from shared.append_blobs import LedgerStore
 from shared.checkpoint import Checkpoint
 from shared.checkpoint import decode as decode_checkpoint
 from shared.feed import Tuning
@@ -32,7 +33,7 @@ from shared.ledger import Day, Entry, State
 from shared.publisher import Patience
 from shared.runs import RunSummary
 from shared.settings import load
-from shared.storage import DAYS_TABLE, RUNS_TABLE, LedgerStore, Storage, read_blob
+from shared.storage import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
 
 EXCHANGE = "Audit.Exchange"
 HUB = "m365-audit"
@@ -223,7 +224,7 @@ class Rig:
         """The merged ledger of a feed, read anew from storage."""
         store = LedgerStore(self.storage.state, f"ledger/{self.tenant.spec.tenant_id}/{source}")
         entries: dict[str, Entry] = {}
-        for day, segments in store.days().items():
+        for day, segments in store.stored().items():
             ledger = Day(day)
             for segment in sorted(segments.sizes):
                 ledger.load(store.read(day, segment, 0))
@@ -234,7 +235,7 @@ class Rig:
         """One day of a feed's ledger, gap records included, read anew from storage."""
         store = LedgerStore(self.storage.state, f"ledger/{self.tenant.spec.tenant_id}/{source}")
         found = Day(day)
-        for segment in sorted(store.days()[day].sizes):
+        for segment in sorted(store.stored()[day].sizes):
             found.load(store.read(day, segment, 0))
         return found
 

@@ -7,9 +7,10 @@ from datetime import date, datetime, timedelta
 from itertools import groupby
 
 from local.bench.contents import Placed
+from shared.append_blobs import LedgerStore
 from shared.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
 from shared.ledger import Line, State, encode
-from shared.storage import LedgerStore, Storage
+from shared.storage import Storage
 
 TIMER = timedelta(minutes=10)
 _PER_APPEND = 2_000
@@ -36,7 +37,7 @@ def fill_ledger(
         for chunk in _chunks(placed):
             store.append(day, encode(_listed(each) for each in chunk))
             store.append(day, encode(_delivered(each) for each in chunk))
-    return {day: segments.total for day, segments in store.days().items()}
+    return {day: segments.total for day, segments in store.stored().items()}
 
 
 def put_checkpoint(

@@ -19,6 +19,7 @@ from local.tenant.faults import HARMLESS, Fault
 from local.tenant.login import Login
 from local.tenant.messages import JSON_TYPE, Answer, Request
 from local.tenant.model import Tenant
+from local.tenant.trace.errors import GRAPH_ERRORS, REPORT_ERRORS
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.reporting import ReportingService
 
@@ -106,10 +107,11 @@ class Site:
 
     def _status(self, request: Request, fault: Fault) -> Answer:
         code = fault.code
-        if request.kind in TRACE_KINDS and code is not None:
+        if request.kind in TRACE_KINDS and code in GRAPH_ERRORS:
             answer = self._graph.error(code)
         elif request.kind in REPORT_KINDS:
-            answer = self._reporting.error(code or str(fault.status or 500))
+            name = code if code in REPORT_ERRORS else str(fault.status or 500)
+            answer = self._reporting.error(name)
         elif code is not None and code.startswith("AADSTS"):
             number = int(code.removeprefix("AADSTS"))
             answer = Answer(

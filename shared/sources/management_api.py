@@ -36,9 +36,10 @@ class Content:
     Attributes:
         id: opaque content id.
         uri: where it is fetched.
-        created: ``contentCreated`` as on the wire.
+        created: ``contentCreated`` as on the wire; the start of its window where that is missing or absurd.
         expires: ``contentExpiration`` as on the wire, "" where it is missing.
         day: the UTC day of ``created``.
+        dated: whether ``created`` is the service's word.
         malformed: the entry's bytes where it could not be understood; such a content cannot be fetched.
     """
 
@@ -47,6 +48,7 @@ class Content:
     created: str
     expires: str
     day: date
+    dated: bool = True
     malformed: bytes = b""
 
 
@@ -172,11 +174,10 @@ class ManagementApi:
         except ValueError:
             day = None
         now = self._clock.now().date()
-        if day is None or not isinstance(created, str):
+        # The ledger keeps days for as long as their contents can be listed; an absurd one would not be kept.
+        dated = day is not None and now - OLDEST <= day <= now + NEWEST
+        if not dated or day is None or not isinstance(created, str):
             created, day = iso(window.start), window.start.date()
-        elif not now - OLDEST <= day <= now + NEWEST:
-            # The ledger keeps days for as long as their contents can be listed; an absurd one would not be kept.
-            day = window.start.date()
         if not isinstance(content_id, str) or not content_id:
             digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
             return Content(
@@ -185,6 +186,7 @@ class ManagementApi:
                 created=created,
                 expires="",
                 day=day,
+                dated=dated,
                 malformed=raw,
             )
         return Content(
@@ -193,6 +195,7 @@ class ManagementApi:
             created=created,
             expires=expires if isinstance(expires, str) else "",
             day=day,
+            dated=dated,
         )
 
     def _call(

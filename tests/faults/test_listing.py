@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -155,6 +156,74 @@ def test_a_content_belongs_to_the_day_it_was_created_whatever_its_id_says(
         (created.date().isoformat(), 1)
     ]
     rig.assert_complete()
+
+
+@pytest.mark.parametrize(
+    "created",
+    [
+        pytest.param(None, id="missing"),
+        pytest.param("yesterday", id="unreadable"),
+        pytest.param("2099-12-31T00:00:00.000Z", id="absurd"),
+    ],
+)
+def test_a_content_that_nobody_can_date_is_delivered_once_on_whatever_day_it_is_listed(
+    rig: Rig, created: str | None
+) -> None:
+    content = rig.offer()
+    list_as(rig, content, contentCreated=created)
+
+    with_app = rig.app()
+    delivered = [rig.run(app=with_app).delivered]
+    for _ in range(2):
+        rig.tenant.advance(timedelta(hours=26))
+        delivered.append(rig.run(app=with_app).delivered)
+    with_app.close()
+
+    assert delivered == [1, 0, 0]
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_content_that_waits_and_is_listed_again_under_another_day_stays_one_content(
+    rig: Rig,
+) -> None:
+    content = rig.offer(hours_ago=49)
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", status=500, content_id=content.content_id)
+    )
+    assert rig.run(tries=1).pending == 1
+    later = content.created + timedelta(days=1)
+    list_as(
+        rig,
+        content,
+        contentCreated=f"{later:%Y-%m-%dT%H:%M:%S}.000Z",
+        contentExpiration=f"{later + timedelta(days=7):%Y-%m-%dT%H:%M:%S}.000Z",
+    )
+
+    rig.tenant.advance(timedelta(minutes=11))
+    second = rig.run()
+    rig.tenant.faults.clear()
+    third = rig.run()
+
+    assert (second.delivered, third.delivered) == (1, 0)
+    assert [(row["RowKey"], row["listed"]) for row in rig.day_rows() if row["listed"]] == [
+        (content.created.date().isoformat(), 1)
+    ]
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def list_as(rig: Rig, content: Content, **fields: str | None) -> None:
+    """Let every listing consist of this content, with some of its fields changed or missing."""
+    feed = f"{rig.server.endpoint}/api/v1.0/{rig.tenant.spec.tenant_id}/activity/feed"
+    entry = {
+        "contentType": EXCHANGE,
+        "contentId": content.content_id,
+        "contentUri": f"{feed}/audit/{content.content_id}",
+        **fields,
+    }
+    body = json.dumps([{name: value for name, value in entry.items() if value is not None}])
+    rig.tenant.faults.add(Fault(on="list", action="status", status=200, body=body, times=-1))
 
 
 def test_a_content_that_is_never_listed_again_and_could_not_be_fetched_is_fetched_later(

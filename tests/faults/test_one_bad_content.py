@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.storage.blob import BlobLeaseClient
 
+from local.eventhubs import SERVER_BUSY
+from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
 from shared.ledger import State
-from tests.harness import EXCHANGE, Rig
+from tests.harness import EXCHANGE, FAST, Rig
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,56 @@ def test_one_definite_answer_loses_nothing_and_only_a_day_of_them_does(rig: Rig,
     assert (rig.run().pending, rig.ledger()[gone.content_id].state) == (1, State.ATTEMPT)
     rig.tenant.advance(timedelta(hours=25))
     assert (rig.run().lost, rig.ledger()[gone.content_id].state) == (1, State.LOST)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"code": "AF20050"}, id="of-the-service"),
+        pytest.param({"status": 404, "body": "<html>no such page</html>"}, id="of-a-gateway"),
+    ],
+)
+def test_one_definite_answer_loses_nothing_however_long_a_content_has_waited(
+    rig: Rig, answer: dict[str, object]
+) -> None:
+    contents = rig.offer_many(5)
+    rig.hubs.faults.add(HubFault(action="reject", condition=SERVER_BUSY, times=-1))
+    assert rig.run(patience=replace(FAST.patience, no_acknowledgement=0.5)).delivered == 0
+    rig.hubs.faults.clear()
+    rig.tenant.advance(timedelta(hours=30))
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", content_id=contents[1].content_id, **answer)  # type: ignore[arg-type]
+    )
+
+    summary = rig.run()
+
+    assert (summary.delivered, summary.pending, summary.lost) == (4, 1, 0)
+    rig.tenant.advance(timedelta(minutes=11))
+    rig.run()
+    rig.assert_complete()
+
+
+def test_contents_that_are_all_gone_are_lost_after_a_day_and_pass_for_no_outage(rig: Rig) -> None:
+    contents = rig.offer_many(3)
+    rig.tenant.faults.add(Fault(on="content", action="status", code="AF20050", times=-1))
+
+    assert rig.run().pending == 3
+    rig.tenant.advance(timedelta(hours=25))
+    assert rig.run().lost == 3
+
+    assert {rig.ledger()[each.content_id].reason for each in contents} == {"not-found"}
+    assert rig.events() == []
+
+
+def test_where_more_fails_than_succeeds_nothing_has_to_wait_for_its_next_try(rig: Rig) -> None:
+    contents = rig.offer_many(5)
+    for content in contents[:3]:
+        rig.tenant.faults.add(
+            Fault(on="content", action="status", status=500, content_id=content.content_id)
+        )
+
+    assert (rig.run(tries=1).delivered, rig.run().delivered) == (2, 3)
+    rig.assert_complete()
 
 
 def test_one_answer_with_a_wrong_date_makes_nothing_expire(rig: Rig) -> None:

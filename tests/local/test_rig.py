@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from local.host_process import HostError, HostProcess
 from local.profiles import PROFILES, read_profile
 from local.readback import read_back
 from local.rig import HUB, LocalRig, local_settings, make_spec
+from local.tenant import TraceSpec
 from tests.harness import ROOT
 
 
@@ -62,7 +64,12 @@ def test_the_printed_settings_let_the_app_collect_from_the_rig(tmp_path: Path) -
 
 
 def test_the_settings_of_a_closed_network_lead_through_its_proxy() -> None:
-    with LocalRig(make_spec(3, contents=5, records=2), proxy=True) as rig:
+    spec = make_spec(3, contents=5, records=2, trace=TraceSpec(rows=9))
+    with LocalRig(spec, proxy=True) as rig:
+        assert len(rig.tenant.trace_rows()) == rig.tenant.trace_books()["visible"] == 9
+        early = datetime(2020, 1, 1, tzinfo=UTC)
+        assert rig.tenant.trace_rows("served", end=datetime.now(UTC)) == set()
+        assert rig.tenant.trace_rows("standing", since=early) == set()
         settings = rig.settings()
         assert settings["HTTPS_PROXY"].startswith("http://127.0.0.1:")
         with HostProcess(settings) as host:

@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from local.azurite import Azurite
+from shared.append_blobs import LedgerStore
 from shared.feed_ledger import FeedLedger
 from shared.ledger import Line, State
-from shared.storage import LedgerStore, Storage
+from shared.storage import Storage
 
 DAY = date(2026, 3, 1)
 
@@ -45,4 +46,4 @@ def test_a_day_is_dropped_only_when_it_is_old_by_both_clocks(
     ledger.close()
 
     assert list(closed) == [DAY]
-    assert (DAY in store.days()) is kept
+    assert (DAY in store.stored()) is kept

@@ -419,6 +419,58 @@ def test_a_body_that_flows_for_too_long_is_ended_by_the_total(
     assert caught.value.code == "too-slow"
 
 
+DRIPPING = [
+    pytest.param(b"HTTP/1.1 200 OK\r\n", b"X: ", "no-answer", id="a-header"),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"2;", "too-slow", id="a-chunk"
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n",
+        b"X: ",
+        "too-slow",
+        id="a-trailer",
+    ),
+]
+
+
+def dripping(begin: bytes, line: bytes) -> Script:
+    """A line that never ends, a byte at a time, each long before the read limit."""
+
+    def script(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(begin + line)
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.02)
+
+    return script
+
+
+@pytest.mark.parametrize(("begin", "line", "code"), DRIPPING)
+def test_an_answer_that_drips_where_no_body_is_counted_is_ended_by_the_total(
+    serve: Callable[[Script], Server], begin: bytes, line: bytes, code: str
+) -> None:
+    server = serve(dripping(begin, line))
+
+    with pytest.raises(Transient) as caught:
+        get(server, limits=Limits(connect=2, read=2, total=0.3))
+
+    assert caught.value.code == code
+
+
+def test_a_proxy_that_drips_its_answer_is_ended_by_the_total(
+    serve: Callable[[Script], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(dripping(b"HTTP/1.1 200 OK\r\n", b"X: "))
+    monkeypatch.setenv("https_proxy", proxy.url)
+    client = HttpClient("https://api.test", limits=Limits(connect=2, read=2, total=0.3))
+
+    with pytest.raises(Transient) as caught:
+        client.request("GET", "https://api.test/x", headers={})
+
+    assert caught.value.code == "no-answer"
+    assert proxy.requests[0].startswith(b"CONNECT api.test:443 ")
+
+
 def test_a_server_that_says_nothing_is_given_up_after_the_read_limit(
     serve: Callable[[Script], Server],
 ) -> None:

@@ -364,6 +364,16 @@ def test_what_was_not_answered_whole_was_not_served(serve: Serve, action: str) -
     assert tenant.trace.books.served() == tenant.trace.books.standing()
 
 
+def test_a_fault_on_anything_is_played_on_a_trace_too(serve: Serve) -> None:
+    tenant = tenant_with()
+    tenant.faults.add(Fault(on="any", action="status", code="AF50000", times=2))
+    client = serve(tenant)
+    assert ask(client).status_code == 500
+    url = f"{client.server.endpoint}/ecp/reportingwebservice/reporting.svc/MessageTrace"
+    assert ask(client, url=url).headers["Content-Type"].startswith("text/html")
+    assert ask(client).status_code == 200
+
+
 def test_a_fault_names_a_code_of_its_api() -> None:
     with pytest.raises(ValueError, match="accepted are"):
         Fault(on="trace", action="status", code="AF50000")

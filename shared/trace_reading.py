@@ -1,0 +1,291 @@
+"""What a run of message trace reads, in this order: what is new, what may have changed, what was missed.
+
+Guarantees: the watermark moves over a window only when all of its rows were acknowledged and written down; a range that
+could not be read goes to the backfill in the same write, and becomes a gap record before it is dropped as too old; what
+is new is read first, and everything else yields while most of the request budget is used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from shared.checkpoint import HeldCheckpoint, TraceNote
+from shared.clock import ServiceClock, iso
+from shared.digests import Digests
+from shared.errors import CollectorError, Permanent, Transient
+from shared.gaps import Gaps
+from shared.sources.trace import PAGING, TraceApi
+from shared.stop import Stop
+from shared.trace_reader import TraceReader, WindowRead
+from shared.trace_windows import (
+    HOUR,
+    NARROWEST,
+    TARGET_ROWS,
+    Ranges,
+    add,
+    due_hours,
+    first_run,
+    hour_of,
+    next_width,
+    overlaps,
+    plan,
+    remove,
+)
+from shared.windows import Window, whole_second
+
+logger = logging.getLogger("m365.trace")
+
+YIELD_ABOVE = 0.6
+"""Share of the request budget above which only what is new is read."""
+
+MAX_FAILURES = 3
+"""Windows that could not be read, after which it is the service's trouble and not theirs."""
+
+MAX_AGAIN = 200
+FORGOTTEN = "left the service's memory unread"
+FOREVER = timedelta(days=36500)
+
+
+class TraceReading:
+    """The reading of one run.
+
+    Args:
+        api: what lists.
+        reader: reads a window.
+        digests: what became of each row.
+        gaps: records what was never read.
+        checkpoint: watermark, cursor, backfill.
+        clock: the service's time.
+        stop: the end of the run.
+        used: the share of the tenant's request budget that is taken, by anybody.
+
+    Attributes:
+        reached_now: whether everything new was read.
+        windows: what was read.
+        problems: why windows could not be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: TraceApi,
+        reader: TraceReader,
+        digests: Digests,
+        gaps: Gaps,
+        checkpoint: HeldCheckpoint,
+        clock: ServiceClock,
+        stop: Stop,
+        used: Callable[[], float],
+    ) -> None:
+        self._api = api
+        self._reader = reader
+        self._digests = digests
+        self._gaps = gaps
+        self._checkpoint = checkpoint
+        self._clock = clock
+        self._stop = stop
+        self._used = used
+        self._read_hours: set[datetime] = set()
+        self._unread_hours: set[datetime] = set()
+        self._failures = 0
+        self.reached_now = False
+        self.windows: Ranges = ()
+        self.problems: list[CollectorError] = []
+
+    def plan(self, end: datetime, backfill: timedelta) -> datetime:
+        """Where to begin; what lies further back is in the backfill before the watermark passes it.
+
+        Args:
+            end: up to where is read.
+            backfill: how far back a first run reads.
+        """
+        known, note, oldest = self._checkpoint.value, self.note, self._oldest()
+        if known.watermark is None:
+            live = first_run(end, backfill, oldest)
+            since = live.backfill[0].start if live.backfill else live.start
+            note = msgspec.structs.replace(note, since=since)
+        else:
+            live = plan(end, known.watermark, self.backfill, oldest)
+        if live.gap is not None:
+            self._gaps.record(live.gap, FORGOTTEN)
+        if (live.mark, live.backfill) != (known.watermark, self.backfill):
+            self._move(note, live.backfill, watermark=live.mark)
+        return live.start
+
+    def read_live(self, start: datetime, end: datetime) -> None:
+        """Read what is new; a window that cannot be read goes to the backfill once a newer one could be."""
+        unread: Ranges = ()
+        while start < end:
+            note = self.note
+            window = Window(start, min(start + _seconds(note.width), end))
+            read = self._try(window)
+            if read is None:
+                unread = add(unread, window)
+                if self._failures >= MAX_FAILURES:
+                    return
+                start = window.end
+                continue
+            note = msgspec.structs.replace(note, width=self._next_width(note.width, window, read))
+            if not read.whole:
+                self._move(note, self.backfill)
+                continue
+            backfill = self.backfill
+            for each in unread:
+                backfill = add(backfill, each)
+            unread = ()
+            mark = self._checkpoint.value.watermark
+            if mark is None or not window.end <= mark <= end:
+                mark = window.end
+            self._move(note, backfill, watermark=mark)
+            start = window.end
+        self.reached_now = not unread
+
+    def read_again(self, end: datetime) -> None:
+        """Read whole hours again, in which rows may have come late or changed their status."""
+        now, found = self._clock.now(), self._checkpoint.found
+        last = found.updated or now
+        due, following = due_hours(end, self._checkpoint.value.cursor, now - last)
+        for hour in self.note.again:
+            if hour + HOUR <= end and not self._read_hour(hour):
+                return
+        for number, hour in enumerate(due):
+            if hour not in self.note.again and not self._read_hour(hour):
+                return
+            after = due[number + 1] if number + 1 < len(due) else following
+            self._move(self.note, self.backfill, cursor=after)
+
+    def _read_hour(self, hour: datetime) -> bool:
+        """Read an hour again; False where reading has to yield."""
+        if overlaps(self.backfill, hour, hour + HOUR):
+            # Whose turn comes anyway.
+            return True
+        if hour < self._oldest():
+            self._reader.give_up(hour)
+            return True
+        start, width = hour, _seconds(self.note.width)
+        if width > HOUR / 2:
+            width = HOUR
+        while start < hour + HOUR:
+            if self._yields():
+                return False
+            window = Window(start, min(start + width, hour + HOUR))
+            read = self._try(window)
+            if read is None:
+                self._unread_hours.add(hour)
+                return self._failures < MAX_FAILURES
+            if read.whole:
+                start = window.end
+            else:
+                seconds = int(width.total_seconds())
+                width = timedelta(seconds=self._next_width(seconds, window, read))
+        self._read_hours.add(hour)
+        return True
+
+    def read_backfill(self, end: datetime) -> None:
+        """Work off what was missed, oldest first; a window that cannot be read waits for the next run."""
+        todo = remove(self.backfill, Window(end, end + FOREVER))
+        while todo and self._failures < MAX_FAILURES and not self._yields():
+            todo = self._forget(todo)
+            if not todo:
+                return
+            note = self.note
+            window = _aligned(
+                todo[0].start,
+                min(todo[0].start + _seconds(note.backfill_width), todo[0].end),
+            )
+            read = self._try(window)
+            if read is None:
+                todo = remove(todo, window)
+                continue
+            width = self._next_width(note.backfill_width, window, read)
+            note = msgspec.structs.replace(note, backfill_width=width)
+            if read.whole:
+                todo = remove(todo, window)
+                self._move(note, remove(self.backfill, window))
+            else:
+                self._move(note, self.backfill)
+
+    def _forget(self, todo: Ranges) -> Ranges:
+        """What is left of ranges without what the service no longer answers for, which becomes a gap record."""
+        oldest = self._oldest()
+        if todo[0].start >= oldest:
+            return todo
+        gone = Window(todo[0].start, min(todo[0].end, whole_second(oldest) + NARROWEST))
+        self._gaps.record(gone, FORGOTTEN)
+        self._move(self.note, remove(self.backfill, gone))
+        return remove(todo, gone)
+
+    def _try(self, window: Window) -> WindowRead | None:
+        """Read a window; None where it could not be, which is tried again by the next run."""
+        try:
+            read = self._reader.read(window)
+        except (Transient, Permanent) as error:
+            if self._stop():
+                raise
+            if error.code == PAGING and window.end - window.start > NARROWEST:
+                # A narrower window may be read.
+                return WindowRead(rows=4 * TARGET_ROWS, whole=False)
+            self._failures += 1
+            self.problems.append(error)
+            logger.warning("%s to %s is not read: %s", iso(window.start), iso(window.end), error)
+            return None
+        if read.whole:
+            self.windows = add(self.windows, window)
+        return read
+
+    def _next_width(self, width: int, window: Window, read: WindowRead) -> int:
+        wanted = next_width(
+            _seconds(width), window.end - window.start, read.rows, self._api.max_width
+        )
+        return int(wanted.total_seconds())
+
+    def _yields(self) -> bool:
+        """Whether what can wait has to wait."""
+        self._stop.raise_if_set()
+        return self._used() > YIELD_ABOVE
+
+    def _oldest(self) -> datetime:
+        return self._clock.now() - self._api.horizon
+
+    # -- the checkpoint
+
+    @property
+    def note(self) -> TraceNote:
+        """What the checkpoint holds of it."""
+        return self._checkpoint.value.trace
+
+    @property
+    def backfill(self) -> Ranges:
+        """What is still to be read."""
+        return tuple(Window(start, end) for start, end in self.note.backfill if start < end)
+
+    def _move(self, note: TraceNote, backfill: Ranges, **changes: datetime) -> None:
+        """Write the checkpoint."""
+        note = msgspec.structs.replace(
+            note,
+            backfill=tuple((each.start, each.end) for each in backfill),
+            again=self.again(),
+        )
+        self._checkpoint.move(trace=note, **changes)
+
+    def again(self) -> tuple[datetime, ...]:
+        """The hours to read again before their turn."""
+        counts = self._digests.counts()
+        pending = {hour for hour, each in counts.items() if each.pending}
+        unknown = set(self.note.again) - counts.keys() - self._read_hours
+        return tuple(sorted(pending | unknown | self._unread_hours)[:MAX_AGAIN])
+
+
+def _aligned(start: datetime, end: datetime) -> Window:
+    """A window that ends at a whole hour where it can, so that its hours are read as a whole."""
+    whole = hour_of(end)
+    return Window(start, whole if start < whole else end)
+
+
+def _seconds(width: int) -> timedelta:
+    """A stored width, whatever is stored."""
+    return timedelta(seconds=max(1, width))
