@@ -26,8 +26,9 @@ from shared.windows import Window
 
 logger = logging.getLogger("m365.trace")
 
-CROWDED = 40_000
-"""Rows after which a window is given up for a narrower one: the service's client remembers all of a window's rows."""
+CROWDED = 8
+"""Pages after which a window is given up for a narrower one: the client remembers all of a window's rows, and a window
+that is begun does not yield to what is new."""
 
 
 @dataclass(eq=False)
@@ -50,10 +51,12 @@ class WindowRead:
 
     Attributes:
         rows: that it had, known ones too, as far as it was read.
-        whole: whether it was read to its end; else it had too many rows.
+        pages: in which they came.
+        whole: whether it was read to its end; else it had too many pages.
     """
 
     rows: int
+    pages: int
     whole: bool
 
 
@@ -68,7 +71,7 @@ class TraceReader:
         stop: the end of the run.
         properties: application properties of every event.
         on_acknowledged: given the rows of each page before they are written down as delivered.
-        crowded: rows after which a window is given up for a narrower one.
+        crowded: pages after which a window is given up for a narrower one.
 
     Attributes:
         listed: rows that were new in this run.
@@ -116,24 +119,24 @@ class TraceReader:
         """
         with self._must_work():
             unseen = self._pending(window)
-        number, whole = 0, True
+        number, pages, whole = 0, 0, True
         for rows in self._api.pages(window):
             self._stop.raise_if_set()
-            number += len(rows)
+            number, pages = number + len(rows), pages + 1
             for digests in unseen.values():
                 digests.difference_update(row.digest for row in rows)
             with self._must_work():
                 self._settle()
                 self._take_up(rows)
                 self._digests.trim()
-            if number > self._crowded and window.end - window.start > NARROWEST:
+            if pages > self._crowded and window.end - window.start > NARROWEST:
                 whole = False
                 break
         with self._must_work():
             self._settle()
             for hour, digests in unseen.items() if whole else ():
                 self._give_up(hour, digests)
-        return WindowRead(rows=number, whole=whole)
+        return WindowRead(rows=number, pages=pages, whole=whole)
 
     def give_up(self, hour: datetime) -> None:
         """Give up what is pending in an hour that the service no longer answers for."""

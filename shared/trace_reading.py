@@ -25,7 +25,6 @@ from shared.trace_reader import TraceReader, WindowRead
 from shared.trace_windows import (
     HOUR,
     NARROWEST,
-    TARGET_ROWS,
     Ranges,
     add,
     covers,
@@ -47,6 +46,9 @@ YIELD_ABOVE = 0.6
 
 MAX_FAILURES = 3
 """Windows that could not be read, after which it is the service's trouble and not theirs."""
+
+MUCH = 9
+"""Pages that a window counts for where the service lost its way in it: the next is four times narrower."""
 
 MAX_AGAIN = 200
 FORGOTTEN = "left the service's memory unread"
@@ -249,7 +251,7 @@ class TraceReading:
                 raise
             if error.code == PAGING and window.end - window.start > NARROWEST:
                 # A narrower window may be read.
-                return WindowRead(rows=4 * TARGET_ROWS, whole=False)
+                return WindowRead(rows=0, pages=MUCH, whole=False)
             self._failures += 1
             self.problems.append(error)
             logger.warning("%s to %s is not read: %s", iso(window.start), iso(window.end), error)
@@ -260,7 +262,11 @@ class TraceReading:
 
     def _next_width(self, width: int, window: Window, read: WindowRead) -> int:
         wanted = next_width(
-            _seconds(width), window.end - window.start, read.rows, self._api.max_width
+            _seconds(width),
+            window.end - window.start,
+            read.rows,
+            read.pages,
+            self._api.max_width,
         )
         return int(wanted.total_seconds())
 

@@ -34,6 +34,7 @@ FIRST_WIDTH = HOUR
 TARGET_ROWS = 9_000
 """Rows that a window should have: one to two pages of 5,000."""
 
+TARGET_PAGES = 2
 GROWTH = 2
 """Times that the next window may be as wide as the last, whatever its rows say."""
 
@@ -150,7 +151,7 @@ def together(hours: Iterable[datetime], width: timedelta) -> Ranges:
 
 
 def next_width(
-    width: timedelta, read: timedelta, rows: int, most: timedelta, *, target: int = TARGET_ROWS
+    width: timedelta, read: timedelta, rows: int, pages: int, most: timedelta
 ) -> timedelta:
     """How wide the next window should be.
 
@@ -158,11 +159,12 @@ def next_width(
         width: what was meant for the last one.
         read: how wide that was.
         rows: that it had.
+        pages: in which they came; a service may have smaller ones than it was asked for.
         most: the widest that the service takes.
-        target: rows that the next should have.
     """
-    grown = width * GROWTH
-    wanted = min(grown, read * (target / rows)) if rows else grown
+    wanted = width * GROWTH
+    if load := max(rows / TARGET_ROWS, (pages - 1) / TARGET_PAGES):
+        wanted = min(wanted, read / load)
     seconds = min(max(math.floor(wanted.total_seconds()), 1), int(most.total_seconds()))
     return timedelta(seconds=seconds)
 

@@ -14,6 +14,7 @@ from shared.append_blobs import DigestStore
 from shared.digests import Hour, HourCounts
 from shared.runs import RunSummary
 from shared.sources.trace import SOURCE, digest_of
+from shared.storage import read_blob, write_blob
 from tests.harness import TRACE_HUB, Rig
 
 MANY = {"M365_MESSAGE_TRACE_REQUESTS": "10000"}
@@ -45,6 +46,20 @@ class TraceRig(Rig):
     def pass_time(self, **time: float) -> None:
         """Move the tenant's clock."""
         self.tenant.advance(timedelta(**time))
+
+    def change_note(self, **fields: Any) -> None:
+        """Change what the checkpoint remembers of the trace."""
+        stored = read_blob(self.storage.state, self.checkpoint_name(SOURCE))
+        assert stored is not None
+        value = json.loads(stored.data)
+        value.setdefault("trace", {}).update(fields)
+        data = json.dumps(value).encode()
+        write_blob(self.storage.state, self.checkpoint_name(SOURCE), data, etag=stored.etag)
+
+    def free_budget(self) -> None:
+        """Forget the requests made so far, as after five minutes."""
+        name = f"budgets/{self.tenant.spec.tenant_id}/trace.json"
+        self.storage.state.delete_blob(name)
 
     def ago(self, **time: float) -> datetime:
         """So long before the tenant's now."""
