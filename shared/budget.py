@@ -156,7 +156,8 @@ class Budget:
     def used(self) -> float:
         """The share of the window's requests that is taken, by anybody: 0 to 1, and 1 during a pause.
 
-        Looked up every few seconds at most: good for deciding what can wait, not for keeping within the limit.
+        What others take is looked up every few seconds at most: good for deciding what can wait, not for keeping
+        within the limit.
         """
         now = self._now()
         with self._lock:
@@ -203,6 +204,7 @@ class Budget:
         if granted == 0:
             return wait
         self._until = now + self._hold
+        self._used = min(1.0, self._used + granted / self.limit)
         if self._now() >= self._until:
             # Storage took so long that the block is no longer ours to use.
             return 0.01

@@ -178,12 +178,15 @@ class Rig:
         runs: int = 1,
         tuning: Mapping[str, float] | None = None,
         settings: Mapping[str, str] | None = None,
+        held: bool = False,
     ) -> subprocess.Popen[str]:
-        """Run one feed in a process of its own, which can then be killed."""
+        """Run one feed in a process of its own, which can then be killed; one that is held waits for ``let_go``."""
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "HARNESS": json.dumps({"source": source, "runs": runs, "tuning": dict(tuning or {})}),
+            "HARNESS": json.dumps(
+                {"source": source, "runs": runs, "tuning": dict(tuning or {}), "held": held}
+            ),
             **self.values(**(settings or {})),
         }
         return subprocess.Popen(
@@ -191,6 +194,7 @@ class Rig:
             cwd=ROOT,
             env=environment,
             text=True,
+            stdin=subprocess.PIPE if held else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -281,6 +285,13 @@ class Rig:
         }
 
 
+def let_go(worker: subprocess.Popen[str]) -> None:
+    """Let a worker that is held begin; it has started and imported everything by then."""
+    assert worker.stdin is not None
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+
+
 def record(**fields: Any) -> bytes:
     """A small audit record with an id of its own, as compact bytes; None removes a field."""
     values = {
@@ -301,6 +312,8 @@ def main(argv: Sequence[str] = ()) -> None:
     order = json.loads(os.environ["HARNESS"])
     tuning = replace(FAST, **order["tuning"])
     app = App(load(os.environ), tuning=tuning)
+    if order["held"]:
+        sys.stdin.readline()
     for _ in range(order["runs"]):
         (summary,) = app.run(order["source"])
         print(summary.log_line(), flush=True)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from local.certs import Certs
+from local.eventhubs import StoredEvent
 from local.tenant import TraceSpec, Triple
 from shared.append_blobs import DigestStore
 from shared.digests import Hour, HourCounts
@@ -73,6 +74,11 @@ class TraceRig(Rig):
             if "kind" not in event.properties
         )
 
+    def details(self) -> list[StoredEvent]:
+        """Every detail of a row at the hub."""
+        events = self.hubs.events(TRACE_HUB)
+        return [event for event in events if event.properties.get("kind") == "detail"]
+
     def statuses(self, trace_id: str) -> list[tuple[str, str]]:
         """(recipient, status) of a message's rows as they stand at the hub, sorted, repeats included."""
         return sorted(
@@ -83,7 +89,11 @@ class TraceRig(Rig):
 
     def bodies(self) -> Iterator[dict[str, Any]]:
         """Every row at the hub."""
-        return (json_of(event.body) for event in self.hubs.events(TRACE_HUB))
+        return (
+            json_of(event.body)
+            for event in self.hubs.events(TRACE_HUB)
+            if "kind" not in event.properties
+        )
 
     def trace_repeats(self) -> int:
         """Rows that arrived more than once, counted by how much more."""
