@@ -21,6 +21,7 @@ SOURCES = (
     "Audit.SharePoint",
     "Audit.General",
     "DLP.All",
+    "MessageTrace",
 )
 """Every source, by the name that Microsoft gives its content type."""
 
