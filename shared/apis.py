@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 TRACE_WINDOW = 300.0
 """Seconds over which Microsoft counts the requests of message trace."""
 
+DETAILS_SHARE = 0.25
+"""Of these requests that may go to details."""
+
 Api = TypeVar("Api", covariant=True)
 
 
@@ -77,6 +80,13 @@ class Apis:
             if connection.name not in self._traces:
                 self._traces[connection.name] = self._build_trace(connection)
             return self._traces[connection.name]
+
+    def details_budget(self, connection: Connection) -> Budget:
+        """What of the message trace's budget may go to the details of rows."""
+        limit = max(1, int(self._settings.message_trace_requests * DETAILS_SHARE))
+        name = f"budgets/{connection.tenant_id}/trace-details.json"
+        with self._lock:
+            return self._budget(name, limit=limit, window=TRACE_WINDOW, max_block=1)
 
     def _build_management(self, connection: Connection) -> Factory[ManagementApi]:
         root = connection.management

@@ -108,7 +108,7 @@ class Budget:
     ) -> None:
         self._storage = storage
         self._name = name
-        self._limit = limit
+        self.limit = limit
         self._window = window
         self._hold = hold
         self._max_block = max_block
@@ -178,7 +178,7 @@ class Budget:
         span = self._window + self._hold
         taken = sum(count for second, count in state.grants if now - span - 1 < second < now + span)
         alone = sum(1 for moment in self._alone if moment > now - self._window)
-        return min(1.0, max(taken / self._limit, alone / max(1, self._limit // SHARERS)))
+        return min(1.0, max(taken / self.limit, alone / max(1, self.limit // SHARERS)))
 
     def _try(self) -> float:
         """One attempt; 0 where leave is given, else seconds to wait."""
@@ -217,8 +217,8 @@ class Budget:
         granted, wait = grant(
             state,
             now,
-            min(self._block, max(1, self._limit // (4 * SHARERS))),
-            limit=self._limit,
+            min(self._block, max(1, self.limit // (4 * SHARERS))),
+            limit=self.limit,
             window=self._window + self._hold,
         )
         if granted:
@@ -229,7 +229,7 @@ class Budget:
         return granted, wait
 
     def _take_alone(self, now: float) -> float:
-        share = max(1, self._limit // SHARERS)
+        share = max(1, self.limit // SHARERS)
         while self._alone and self._alone[0] <= now - self._window:
             self._alone.popleft()
         if len(self._alone) >= share:

@@ -23,7 +23,7 @@ SOURCES = (
     "DLP.All",
     "MessageTrace",
 )
-"""Every source, by the name that Microsoft gives its content type."""
+"""Every source: the content types by the names that Microsoft gives them, and the message trace."""
 
 FEDERATED, CERTIFICATE, SECRET, MANAGED_IDENTITY = (
     "federated",

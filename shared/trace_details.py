@@ -31,7 +31,6 @@ from shared.stop import RunStopped, Stop
 logger = logging.getLogger("m365.trace")
 
 LIFE = timedelta(days=7)
-SHARE = 0.25
 SUFFIX = ".Details"
 KIND = "detail"
 
@@ -44,7 +43,6 @@ class TraceDetails:
         api: where they are fetched.
         statuses: lower-case statuses of the rows whose details are wanted.
         budget: of details alone, a part of the tenant's.
-        most: details that may be fetched in one run.
     """
 
     def __init__(
@@ -54,13 +52,11 @@ class TraceDetails:
         *,
         statuses: frozenset[str],
         budget: Budget,
-        most: int,
     ) -> None:
         self._run = run
         self._api = api
         self._statuses = statuses
         self._budget = budget
-        self._most = most
         self._clock = run.parts.clock
         self._key = run.feed.state_key + SUFFIX
         self._stop = Stop(run.tuning.run_seconds)
@@ -89,7 +85,7 @@ class TraceDetails:
         lines = []
         for row in rows:
             uri = self._api.details_uri(row) if row.status.lower() in self._statuses else None
-            if uri is None or self._ledger.entry(now.date(), row.digest.hex()) is not None:
+            if uri is None or self._ledger.find(now.date(), row.digest.hex()):
                 continue
             lines.append(
                 Line(
@@ -107,7 +103,7 @@ class TraceDetails:
     def fetch_due(self) -> None:
         """Fetch what is due, oldest first, as far as the share of the budget goes without waiting for it."""
         now, base = self._clock.now(), self._run.tuning.retry_base
-        room = int(self._most * (1 - self._budget.used()))
+        room = int(self._budget.limit * (1 - self._budget.used()))
         due = [(day, e) for day, e in self._ledger.pending() if e.due(base, now) <= now][:room]
         if not due:
             return

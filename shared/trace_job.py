@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 import msgspec
 
 from shared.append_blobs import DigestStore, LedgerStore
+from shared.budget import Budget
 from shared.checkpoint import TraceNote
 from shared.clock import iso, utc_now
 from shared.dead_letters import DeadLetters
@@ -36,10 +37,12 @@ class TraceOptions:
     Attributes:
         delay: how far windows trail the service's clock.
         backfill: how far back a first run reads.
+        details: lower-case statuses of the rows whose details are wanted.
     """
 
     delay: timedelta = timedelta(minutes=5)
     backfill: timedelta = timedelta(days=7)
+    details: frozenset[str] = frozenset()
 
 
 class TraceJob:
@@ -50,7 +53,7 @@ class TraceJob:
         api: what lists.
         options: see there.
         used: the share of the tenant's request budget that is taken, by anybody.
-        details: fetches the details of rows, where that is wanted.
+        details_budget: the share of it that may go to details, where they are wanted.
         wall: this machine's own clock, UTC.
     """
 
@@ -61,12 +64,16 @@ class TraceJob:
         options: TraceOptions,
         *,
         used: Callable[[], float],
-        details: TraceDetails | None = None,
+        details_budget: Budget | None = None,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._run = run
         self._options = options
-        self._details = details
+        self._details = (
+            TraceDetails(run, api, statuses=options.details, budget=details_budget)
+            if details_budget is not None
+            else None
+        )
         self._wall = wall
         self._clock = run.parts.clock
         self._summary = run.summary

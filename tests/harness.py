@@ -37,6 +37,7 @@ from shared.storage import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
 
 EXCHANGE = "Audit.Exchange"
 HUB = "m365-audit"
+TRACE_HUB = "m365-message-trace"
 SECRET = "canary~secret~of~the~rig"
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,7 +83,7 @@ class Rig:
         }
         self.tenant = Tenant(TenantSpec(**{**values, **spec}))
         self.server = TenantServer(self.tenant, certs=certs)
-        self.hubs = EventHubs({HUB: 2})
+        self.hubs = EventHubs({HUB: 2, TRACE_HUB: 2})
         self.certs = certs
         self.storage_connection = storage_connection
         self.storage = Storage.from_connection_string(storage_connection)
@@ -129,6 +130,8 @@ class Rig:
             "M365_CLIENT_SECRET": SECRET,
             "M365_LOGIN_ENDPOINT": self.server.endpoint,
             "M365_MANAGEMENT_ENDPOINT": self.server.endpoint,
+            "M365_GRAPH_ENDPOINT": self.server.endpoint,
+            "M365_REPORTING_ENDPOINT": self.server.endpoint,
             "M365_CA_FILE": str(self.certs.ca_file),
             "M365_EVENTHUB_CONNECTION_STRING": self.hubs.connection_string(),
             "M365_STORAGE_CONNECTION_STRING": self.storage_connection,
