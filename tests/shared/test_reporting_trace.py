@@ -101,7 +101,7 @@ def waits() -> Waits:
 
 @pytest.fixture
 def api(service: Service, waits: Waits) -> ReportingTrace:
-    return ReportingTrace(root=ROOT, asker=asker(service, waits))
+    return ReportingTrace(root=HOST, asker=asker(service, waits))
 
 
 def listed(api: ReportingTrace, window: Window = WINDOW) -> list[Row]:
