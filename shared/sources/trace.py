@@ -54,10 +54,10 @@ class Row:
 
 def digest_of(row_id: str, recipient: str | None, status: str | None) -> bytes:
     """The key of a row: blake2b-128 of (id, recipient, status); letter case does not matter, null is not empty."""
-    text = "\x1f".join("\x00" if each is None else each for each in (row_id, recipient, status))
-    return hashlib.blake2b(
-        text.lower().encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES
-    ).digest()
+    to = "\x00" if recipient is None else recipient
+    state = "\x00" if status is None else status
+    text = f"{row_id}\x1f{to}\x1f{state}".lower().encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
 
 
 def digest_of_bytes(raw: bytes) -> bytes:
@@ -87,17 +87,19 @@ def row_of(
     moment = received if isinstance(received, datetime) else None
     if moment is not None and not window.start <= moment <= window.end:
         moment = None
-    malformed = not isinstance(row_id, str) or not row_id
-    digest = digest_of_bytes(raw)
-    name = f"{MALFORMED}{digest.hex()}" if malformed else str(row_id)
     to, state = _text(recipient), _text(status)
+    if isinstance(row_id, str) and row_id:
+        name, digest = row_id, digest_of(row_id, to, state)
+    else:
+        digest = digest_of_bytes(raw)
+        name = f"{MALFORMED}{digest.hex()}"
     row = Row(
         raw=raw,
         id=name,
         recipient=to or "",
         status=state or "",
         received=moment or window.start,
-        digest=digest if malformed else digest_of(name, to, state),
+        digest=digest,
     )
     return row, moment
 

@@ -508,6 +508,19 @@ def test_an_expired_token_is_renewed_once(api: GraphTrace, service: Service) -> 
         listed(api)
 
 
+def test_a_refusal_that_does_not_say_why_names_what_is_most_likely_missing(
+    api: GraphTrace, service: Service
+) -> None:
+    for _ in range(2):
+        service.say(refusal("Unauthorized", ""), status=401)
+
+    with pytest.raises(AuthError, match="New-MgServicePrincipal") as caught:
+        listed(api)
+
+    assert caught.value.code == "trace-app-missing"
+    assert service.tokens == ["Bearer token1", "Bearer token2"]
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_pause_in_mid_window_is_waited_for_and_the_window_goes_on(
     api: GraphTrace, service: Service, waits: Waits, status: int
