@@ -21,7 +21,7 @@ from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.http import Response
 from shared.responses import retry_after
 from shared.sources.asking import Asker
-from shared.sources.trace import PAGING, Row
+from shared.sources.trace import PAGING, Row, whole_ms
 from shared.windows import Window
 
 logger = logging.getLogger("m365.trace")
@@ -125,7 +125,7 @@ class _Progress:
 
     def _place(self, row: Row, moment: datetime) -> None:
         # Filters take milliseconds, and what lies below them is in no order.
-        at = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        at = whole_ms(moment)
         up = at if at == moment else at + _MS
         if self._last is not None and at > self._last:
             self._newest_first = False
