@@ -112,6 +112,7 @@ class TraceJob:
 
     def collect(self) -> None:
         """What is new, then details, then what may have changed, then what was missed."""
+        self._reading.learn_the_time()
         end = whole_second(self._clock.now() - self._options.delay)
         start = self._reading.plan(end, self._options.backfill)
         self._reading.read_live(start, end)

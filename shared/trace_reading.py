@@ -7,6 +7,7 @@ is new is read first, and everything else yields while most of the request budge
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -27,13 +28,15 @@ from shared.trace_windows import (
     TARGET_ROWS,
     Ranges,
     add,
+    covers,
     due_hours,
     first_run,
     hour_of,
     next_width,
-    overlaps,
     plan,
     remove,
+    together,
+    whole_hours,
 )
 from shared.windows import Window, whole_second
 
@@ -89,12 +92,25 @@ class TraceReading:
         self._clock = clock
         self._stop = stop
         self._used = used
-        self._read_hours: set[datetime] = set()
+        self._read_hours_whole: set[datetime] = set()
         self._unread_hours: set[datetime] = set()
         self._failures = 0
         self.reached_now = False
         self.windows: Ranges = ()
         self.problems: list[CollectorError] = []
+
+    def learn_the_time(self) -> None:
+        """Have the service tell its time, where no answer has, so that nothing is planned by a wrong clock.
+
+        A time that is far from ours counts once a second answer confirms it. What the window holds is read later.
+        """
+        for _ in range(2):
+            if self._clock.taught and not self._clock.doubtful:
+                return
+            recent = whole_second(self._clock.now() - HOUR)
+            # It may be refused where our clock is wrong; the answer still has a date.
+            with contextlib.suppress(Permanent):
+                next(self._api.pages(Window(recent, recent + NARROWEST)), None)
 
     def plan(self, end: datetime, backfill: timedelta) -> datetime:
         """Where to begin; what lies further back is in the backfill before the watermark passes it.
@@ -146,43 +162,48 @@ class TraceReading:
 
     def read_again(self, end: datetime) -> None:
         """Read whole hours again, in which rows may have come late or changed their status."""
-        now, found = self._clock.now(), self._checkpoint.found
-        last = found.updated or now
-        due, following = due_hours(end, self._checkpoint.value.cursor, now - last)
-        for hour in self.note.again:
-            if hour + HOUR <= end and not self._read_hour(hour):
+        now, found, again = self._clock.now(), self._checkpoint.found, self.note.again
+        due, following = due_hours(end, self._checkpoint.value.cursor, now - (found.updated or now))
+        for hour in again:
+            if hour + HOUR <= end and not self._read_hours(Window(hour, hour + HOUR)):
                 return
-        for number, hour in enumerate(due):
-            if hour not in self.note.again and not self._read_hour(hour):
+        # What will be read whole by the backfill can wait for that.
+        turn = [hour for hour in due if hour not in again and not covers(self.backfill, hour)]
+        for window in together(turn, _seconds(self.note.width)):
+            if not self._read_hours(window):
                 return
-            after = due[number + 1] if number + 1 < len(due) else following
-            self._move(self.note, self.backfill, cursor=after)
+            after = due.index(window.end - HOUR) + 1
+            self._move(
+                self.note, self.backfill, cursor=due[after] if after < len(due) else following
+            )
+        if self._checkpoint.value.cursor != following:
+            self._move(self.note, self.backfill, cursor=following)
 
-    def _read_hour(self, hour: datetime) -> bool:
-        """Read an hour again; False where reading has to yield."""
-        if overlaps(self.backfill, hour, hour + HOUR):
-            # Whose turn comes anyway.
+    def _read_hours(self, window: Window) -> bool:
+        """Read whole hours again; False where reading has to yield."""
+        hours = set(whole_hours(window))
+        if window.start < self._oldest():
+            for hour in hours:
+                self._reader.give_up(hour)
             return True
-        if hour < self._oldest():
-            self._reader.give_up(hour)
-            return True
-        start, width = hour, _seconds(self.note.width)
+        start, width = window.start, _seconds(self.note.width)
         if width > HOUR / 2:
-            width = HOUR
-        while start < hour + HOUR:
+            width = window.end - window.start
+        while start < window.end:
             if self._yields():
                 return False
-            window = Window(start, min(start + width, hour + HOUR))
-            read = self._try(window)
+            piece = Window(start, min(start + width, window.end))
+            read = self._try(piece)
             if read is None:
-                self._unread_hours.add(hour)
+                # Each by itself the next time: the others may be in order.
+                self._unread_hours |= hours
                 return self._failures < MAX_FAILURES
             if read.whole:
-                start = window.end
+                start = piece.end
             else:
                 seconds = int(width.total_seconds())
-                width = timedelta(seconds=self._next_width(seconds, window, read))
-        self._read_hours.add(hour)
+                width = timedelta(seconds=self._next_width(seconds, piece, read))
+        self._read_hours_whole |= hours
         return True
 
     def read_backfill(self, end: datetime) -> None:
@@ -276,7 +297,7 @@ class TraceReading:
         """The hours to read again before their turn."""
         counts = self._digests.counts()
         pending = {hour for hour, each in counts.items() if each.pending}
-        unknown = set(self.note.again) - counts.keys() - self._read_hours
+        unknown = set(self.note.again) - counts.keys() - self._read_hours_whole
         return tuple(sorted(pending | unknown | self._unread_hours)[:MAX_AGAIN])
 
 

@@ -132,6 +132,23 @@ def overlaps(ranges: Iterable[Window], start: datetime, end: datetime) -> bool:
     return any(each.start < end and start < each.end for each in ranges)
 
 
+def covers(ranges: Iterable[Window], hour: datetime) -> bool:
+    """Whether one of these ranges holds a whole hour."""
+    return any(each.start <= hour and hour + HOUR <= each.end for each in ranges)
+
+
+def together(hours: Iterable[datetime], width: timedelta) -> Ranges:
+    """Hours as windows: what follows on each other in one, as far as that is no wider than ``width``."""
+    windows: list[Window] = []
+    for hour in hours:
+        last = windows[-1] if windows else None
+        if last and last.end == hour and hour + HOUR - last.start <= width:
+            windows[-1] = Window(last.start, hour + HOUR)
+        else:
+            windows.append(Window(hour, hour + HOUR))
+    return tuple(windows)
+
+
 def next_width(
     width: timedelta, read: timedelta, rows: int, most: timedelta, *, target: int = TARGET_ROWS
 ) -> timedelta:

@@ -1,10 +1,10 @@
-"""What the tests of message trace share: a tenant with mail, a run of its feed, and what arrived compared with its books."""
+"""What the tests of message trace share: a tenant with mail, runs of its feed, what arrived beside its books."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,6 +42,10 @@ class TraceRig(Rig):
                 return done
         raise AssertionError(f"not done after {most} runs; the last: {done[-1]}")
 
+    def pass_time(self, **time: float) -> None:
+        """Move the tenant's clock."""
+        self.tenant.advance(timedelta(**time))
+
     def ago(self, **time: float) -> datetime:
         """So long before the tenant's now."""
         return self.tenant.now() - timedelta(**time)
@@ -57,7 +61,7 @@ class TraceRig(Rig):
     def statuses(self, trace_id: str) -> list[tuple[str, str]]:
         """(recipient, status) of a message's rows as they stand at the hub, sorted, repeats included."""
         return sorted(
-            (str(row["recipientAddress"]), str(row["status"]))
+            (row["recipientAddress"], row["status"])
             for row in self.bodies()
             if row["id"] == trace_id
         )
@@ -113,6 +117,4 @@ def digests(triples: Iterable[Triple]) -> set[bytes]:
 
 def json_of(body: bytes) -> dict[str, Any]:
     """A row as it stands at the hub."""
-    import json
-
     return dict(json.loads(body))
