@@ -84,9 +84,9 @@ class Apis:
     def details_budget(self, connection: Connection) -> Budget:
         """What of the message trace's budget may go to the details of rows."""
         limit = max(1, int(self._settings.message_trace_requests * DETAILS_SHARE))
-        name = f"budgets/{connection.tenant_id}/trace-details.json"
+        clock = self.message_trace(connection).clock
         with self._lock:
-            return self._budget(name, limit=limit, window=TRACE_WINDOW, max_block=1)
+            return self._trace_budget(connection, "trace-details", limit, clock)
 
     def _build_management(self, connection: Connection) -> Factory[ManagementApi]:
         root = connection.management
@@ -94,7 +94,8 @@ class Apis:
             f"budgets/{connection.tenant_id}/management.json",
             limit=self._settings.requests_per_minute,
         )
-        ask, clock = self._asker(connection, root, connection.scope, budget)
+        clock = ServiceClock()
+        ask = self._asker(connection, root, connection.scope, budget, clock)
 
         def build(stop: Stop) -> ManagementApi:
             return ManagementApi(
@@ -108,14 +109,11 @@ class Apis:
 
     def _build_trace(self, connection: Connection) -> Factory[TraceApi]:
         trace = connection.message_trace
-        budget = self._budget(
-            f"budgets/{connection.tenant_id}/trace.json",
-            limit=self._settings.message_trace_requests,
-            window=TRACE_WINDOW,
-            # A page takes seconds, so most of a block would be forfeited.
-            max_block=1,
+        clock = ServiceClock()
+        budget = self._trace_budget(
+            connection, "trace", self._settings.message_trace_requests, clock
         )
-        ask, clock = self._asker(connection, trace.endpoint, trace.scope, budget)
+        ask = self._asker(connection, trace.endpoint, trace.scope, budget, clock)
 
         def build(stop: Stop) -> TraceApi:
             if trace.api == REPORTING:
@@ -124,17 +122,29 @@ class Apis:
 
         return Factory(build=build, clock=clock, budget=budget)
 
+    def _trace_budget(
+        self, connection: Connection, name: str, limit: int, clock: ServiceClock
+    ) -> Budget:
+        return self._budget(
+            f"budgets/{connection.tenant_id}/{name}.json",
+            limit=limit,
+            window=TRACE_WINDOW,
+            # A page takes seconds, so most of a block would be forfeited.
+            max_block=1,
+            # Five minutes are long enough for instances whose own clocks differ to count each other wrong.
+            now=lambda: clock.now().timestamp(),
+        )
+
     def _budget(self, name: str, **limits: Any) -> Budget:
         if name not in self._budgets:
             self._budgets[name] = Budget(self._storage, name, **limits)
         return self._budgets[name]
 
     def _asker(
-        self, connection: Connection, root: str, scope: str, budget: Budget
-    ) -> tuple[Callable[[Stop], Asker], ServiceClock]:
+        self, connection: Connection, root: str, scope: str, budget: Budget, clock: ServiceClock
+    ) -> Callable[[Stop], Asker]:
         """What asks one API of a connection: pinned to its root, with tokens for its scope and a clock of its own."""
         tuning, network = self._tuning, self._settings.network
-        clock = ServiceClock()
         tokens = token_source(connection, scope, network=network)
         http = HttpClient(root, verify=network.verify, limits=tuning.limits)
 
@@ -151,4 +161,4 @@ class Apis:
                 sleep=stop.wait,
             )
 
-        return ask, clock
+        return ask

@@ -34,19 +34,12 @@ class ServiceClock:
         self._now = now
         self._offset = timedelta()
         self._step: timedelta | None = None
-        self._taught = False
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
         """Now, by the service's clock as far as it is known."""
         with self._lock:
             return self._now() + self._offset
-
-    @property
-    def taught(self) -> bool:
-        """Whether any answer has told the service's time."""
-        with self._lock:
-            return self._taught
 
     @property
     def doubtful(self) -> bool:
@@ -68,7 +61,6 @@ class ServiceClock:
         if abs(offset) > MAX_OFFSET:
             return
         with self._lock:
-            self._taught = True
             confirmed = self._step is not None and abs(offset - self._step) <= MAX_STEP
             if abs(offset - self._offset) > MAX_STEP and not confirmed:
                 self._step = offset

@@ -100,17 +100,17 @@ class TraceReading:
         self.problems: list[CollectorError] = []
 
     def learn_the_time(self) -> None:
-        """Have the service tell its time, where no answer has, so that nothing is planned by a wrong clock.
+        """Have the service tell its time first, so that nothing is planned by a wrong clock.
 
         A time that is far from ours counts once a second answer confirms it. What the window holds is read later.
         """
         for _ in range(2):
-            if self._clock.taught and not self._clock.doubtful:
-                return
             recent = whole_second(self._clock.now() - HOUR)
             # It may be refused where our clock is wrong; the answer still has a date.
             with contextlib.suppress(Permanent):
                 next(self._api.pages(Window(recent, recent + NARROWEST)), None)
+            if not self._clock.doubtful:
+                return
 
     def plan(self, end: datetime, backfill: timedelta) -> datetime:
         """Where to begin; what lies further back is in the backfill before the watermark passes it.
