@@ -108,12 +108,8 @@ class _Progress:
 
     def take(self, page: list[tuple[Row, datetime | None]]) -> list[Row]:
         """Note what a page holds; returns the rows that did not come before."""
-        if self._due and self._due.isdisjoint((row.id, row.recipient) for row, _ in page):
-            raise Transient(
-                "the service does not go on where a broken page token left off; the window is listed again",
-                code=PAGING,
-            )
-        self._due = set()
+        if page:
+            self._meet(page)
         fresh = []
         for row, moment in page:
             if moment is not None:
@@ -122,6 +118,19 @@ class _Progress:
                 self.seen.add(row.digest)
                 fresh.append(row)
         return fresh
+
+    def end(self) -> None:
+        """The chain ended."""
+        self._meet([])
+
+    def _meet(self, page: list[tuple[Row, datetime | None]]) -> None:
+        """The first rows after a new beginning are those that it began at, or something lies between."""
+        if self._due and self._due.isdisjoint((row.id, row.recipient) for row, _ in page):
+            raise Transient(
+                "the service does not go on where a broken page token left off; the window is listed again",
+                code=PAGING,
+            )
+        self._due = set()
 
     def _place(self, row: Row, moment: datetime) -> None:
         # Filters take milliseconds, and what lies below them is in no order.
@@ -147,6 +156,7 @@ def _chain(url: str, ask: Ask, read: Read, progress: _Progress) -> Iterator[list
         if fresh:
             yield fresh
         if page.link is None:
+            progress.end()
             return
         stale = 0 if fresh else stale + 1
         if page.link in followed:

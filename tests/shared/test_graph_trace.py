@@ -375,6 +375,24 @@ def test_a_service_that_cuts_the_time_to_seconds_makes_no_hole() -> None:
     assert caught.value.code == PAGING
 
 
+def test_an_empty_page_after_a_new_beginning_is_no_hole(api: GraphTrace, service: Service) -> None:
+    service.say(page(row(3, after=3), row(2, after=2), link=f"{TRACES}?$skiptoken=2"))
+    service.say(refusal("BadRequest", "bad token"), status=400)
+    service.say(page(link=f"{TRACES}?$skiptoken=3"))
+    service.say(page(row(2, after=2), row(1, after=1)))
+
+    assert [each.id[-1] for each in listed(api)] == ["3", "2", "1"]
+
+
+def test_nothing_at_all_after_a_new_beginning_is_a_hole(api: GraphTrace, service: Service) -> None:
+    service.say(page(row(3, after=3), row(2, after=2), link=f"{TRACES}?$skiptoken=2"))
+    service.say(refusal("BadRequest", "bad token"), status=400)
+    service.say(page())
+
+    with pytest.raises(Transient, match="left off"):
+        listed(api)
+
+
 def test_a_service_that_lists_oldest_first_is_begun_anew_at_the_end(
     api: GraphTrace, service: Service
 ) -> None:
