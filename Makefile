@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig bench test soak smoke lint settings clean env node iac
+.PHONY: help setup run rig bench cost test soak smoke lint settings clean env node iac
 
 PYTHON ?=
 ARGS ?=
@@ -24,6 +24,9 @@ rig: node  ## Keep the local rig up and print the settings that reach it
 
 bench: node  ## Measure how fast it is: make bench ARGS="--json"
 	@$(PY) -m local bench $(ARGS)
+
+cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3000000"
+	@$(PY) scripts/cost.py $(ARGS)
 
 test: lint node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 	@$(PY) -m pytest -q -n 2 --dist worksteal $(ARGS)

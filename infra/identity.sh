@@ -11,6 +11,7 @@ Usage: infra/identity.sh [options]
 
   --name NAME                  display name of the app registration (m365-collector)
   --identity-principal-id ID   object id of the function app's identity (output of the main part)
+  --tenant-id ID               the Microsoft 365 tenant: refuses to work in another one
   --identity-tenant-id ID      tenant of that identity, if it is not the one signed in to
   --credential KIND            federated (default), certificate, secret or managed-identity
   --certificate FILE           public part of the certificate (PEM), added to those that are there
@@ -27,13 +28,14 @@ Administrator, and as Privileged Role Administrator to grant permissions.
 TEXT
 }
 
-name=m365-collector principal= identity_tenant= credential=federated certificate= cloud=worldwide
+name=m365-collector principal= wanted_tenant= identity_tenant= credential=federated certificate= cloud=worldwide
 grant=yes message_trace=yes dlp=no legacy=no audit_log=no dry_run=no
 
 while [ $# -gt 0 ]; do
   case "$1" in
     --name) name=$2; shift ;;
     --identity-principal-id) principal=$2; shift ;;
+    --tenant-id) wanted_tenant=$2; shift ;;
     --identity-tenant-id) identity_tenant=$2; shift ;;
     --credential) credential=$2; shift ;;
     --certificate) certificate=$2; shift ;;
@@ -123,6 +125,10 @@ ensure_principal() {
 }
 
 tenant=$(az account show --query tenantId --output tsv)
+if [ -n "$wanted_tenant" ] && [ "$wanted_tenant" != "$tenant" ]; then
+  say "signed in to tenant $tenant: az login --tenant $wanted_tenant --allow-no-subscriptions, then again"
+  exit 1
+fi
 say "Tenant $tenant"
 
 client_id=

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import time
@@ -65,6 +66,10 @@ class Answer:
 
     ok: bool
     text: str
+
+
+class SignInError(Exception):
+    """There is no token, and waiting gives none."""
 
 
 class Azure:
@@ -241,6 +246,49 @@ def deployment_from(options: Mapping[str, str], outputs: Mapping[str, Any]) -> D
     return Deployment(**values)
 
 
+def read_outputs(path: Path) -> dict[str, Any]:
+    """Read a file of outputs.
+
+    Raises:
+        LookupError: it is not there, or is none.
+    """
+    try:
+        return dict(json.loads(path.read_text()).items())
+    except (OSError, ValueError, AttributeError) as error:
+        raise LookupError(f"--outputs: {path} is no JSON object of outputs: {error}") from error
+
+
+def signed_in(subscription_id: str) -> Callable[[str], str]:
+    """Give tokens of whoever is signed in, for the subscription's tenant.
+
+    They raise ``SignInError`` where nobody is.
+    """
+    from azure.core.exceptions import ClientAuthenticationError
+    from azure.identity import (
+        AzureCliCredential,
+        AzureDeveloperCliCredential,
+        ChainedTokenCredential,
+    )
+
+    # It would log what is said below.
+    logging.getLogger("azure.identity").addHandler(logging.NullHandler())
+    cli = AzureCliCredential(subscription=subscription_id)
+    credential = ChainedTokenCredential(cli, AzureDeveloperCliCredential())
+
+    def token(scope: str) -> str:
+        try:
+            return credential.get_token(scope).token
+        except ClientAuthenticationError as error:
+            tried = [line for line in str(error).splitlines() if line.startswith("\t")]
+            raise SignInError(
+                "\n".join(
+                    ["nobody is signed in to this subscription: az login, then again.", *tried]
+                )
+            ) from error
+
+    return token
+
+
 def _text(when: datetime) -> str:
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -253,17 +301,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--outputs", type=Path, help="what 'terraform output -json' printed")
     parser.add_argument("--wait-minutes", type=float, default=20)
     options = parser.parse_args(arguments)
-    outputs = json.loads(options.outputs.read_text()) if options.outputs else {}
     try:
+        outputs = read_outputs(options.outputs) if options.outputs else {}
         deployment = deployment_from(vars(options), outputs)
-    except LookupError as error:
+        azure = Azure(signed_in(deployment.subscription_id))
+        return report(check(azure, deployment, wait=options.wait_minutes * 60))
+    except (LookupError, SignInError) as error:
         print(error, file=sys.stderr)
         return 2
-    from azure.identity import DefaultAzureCredential
-
-    credential = DefaultAzureCredential()
-    azure = Azure(lambda scope: credential.get_token(scope).token)
-    return report(check(azure, deployment, wait=options.wait_minutes * 60))
 
 
 def report(found: Iterator[tuple[str, Answer]]) -> int:

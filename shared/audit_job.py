@@ -12,7 +12,7 @@ from datetime import datetime
 from shared.append_blobs import LedgerStore
 from shared.clock import iso, parse_wire
 from shared.dead_letters import DeadLetters
-from shared.errors import CollectorError, Throttled, Transient
+from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.feed import RunContext
 from shared.feed_ledger import FeedLedger
 from shared.gaps import Gaps
@@ -87,7 +87,7 @@ class AuditJob:
         """Everything from the subscription to the last window."""
         try:
             problem = self._subscription.ensure()
-        except (Transient, Throttled) as error:
+        except (Transient, Throttled, Permanent) as error:
             # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
             self.problems.append(error)
             problem = None

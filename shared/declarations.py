@@ -164,7 +164,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="M365_REPORTING_ENDPOINT",
         default="",
-        help="Root of the Reporting Web Service (it ends in `/reporting.svc`), where it is not the cloud's.",
+        help="Root of the Reporting Web Service, where it is not the cloud's.",
     ),
     Setting(
         name="M365_REPORTING_SCOPE",

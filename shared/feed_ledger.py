@@ -7,6 +7,7 @@ at most what was acknowledged since. ``listed`` lines are written at once: nothi
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from shared.ledger import Counts, Day, Entry, Line, encode
 logger = logging.getLogger("m365.ledger")
 
 KEEP = timedelta(days=9)
+LAST_DAY = timedelta(days=1)
 
 
 class FeedLedger:
@@ -120,13 +122,24 @@ class FeedLedger:
         return None
 
     def pending(self) -> list[tuple[date, Entry]]:
-        """Every content of the loaded days that is neither delivered nor given up, oldest first."""
+        """Every content of the loaded days that is neither delivered nor given up, in the order of their turn.
+
+        First those that expire within a day, oldest first; then the others in an order of chance: a run may end before
+        all had their turn, and some that hang must not keep the same ones waiting run after run.
+        """
         with self._lock:
-            return [
+            found = [
                 (day, entry)
                 for day, ledger in sorted(self._days.items())
                 for entry in ledger.pending()
             ]
+        soon = self._wall() + LAST_DAY
+        urgent: list[tuple[date, Entry]] = []
+        others: list[tuple[date, Entry]] = []
+        for each in found:
+            (urgent if each[1].expires_at() <= soon else others).append(each)
+        random.shuffle(others)
+        return urgent + others
 
     def write(self, lines: Iterable[tuple[date, Line]]) -> None:
         """Append lines now; they are merged in memory once they are stored.

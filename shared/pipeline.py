@@ -33,7 +33,7 @@ from shared.memory import Gate, Reservation
 from shared.publisher import Delivery, Publisher
 from shared.sinks import Event
 from shared.sources.management_api import Content
-from shared.split import ErrorBody, event_id, split
+from shared.split import BOM, ErrorBody, event_id, split
 from shared.stop import RunStopped, Stop
 
 logger = logging.getLogger("m365.pipeline")
@@ -268,7 +268,9 @@ class Pipeline:
         """The records of a content; None where its bytes went to the dead letters.
 
         Bytes that cannot be split may have been spoilt on their way, so they are asked for once more at once, and
-        again by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up.
+        again by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up;
+        what does not even begin as records is hardly the content's own (a gateway's page, nothing at all), and is asked
+        for until the content expires.
         """
         for last in (False, True):
             body = self._api.fetch(work.content, reservation.announce)
@@ -282,12 +284,16 @@ class Pipeline:
             except Permanent as error:
                 if not last:
                     continue
-                known = self._entry(work)
-                if known.reason == NOT_RECORDS or self._clock.now() >= known.expires_at():
+                if self._is_hopeless(work, body):
                     self._keep(work, CONTENT, body, str(error))
                     return None
                 raise
         raise AssertionError("unreachable")
+
+    def _is_hopeless(self, work: Work, body: bytes) -> bool:
+        known = self._entry(work)
+        own = body.removeprefix(BOM).lstrip().startswith(b"[")
+        return (own and known.reason == NOT_RECORDS) or self._clock.now() >= known.expires_at()
 
     def _keep(self, work: Work, kind: str, data: bytes, reason: str) -> None:
         content = work.content

@@ -18,6 +18,9 @@ from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Thr
 MAX_PAUSE = 3600.0
 
 _CODE = re.compile(rb"""['"]code['"]\s*:\s*['"]([A-Za-z0-9_.-]{1,64})['"]""")
+_TOKEN = re.compile(
+    r"\beyJ[A-Za-z0-9_.+/=-]{10,}|\bBearer\s+[A-Za-z0-9_~.+/=-]{10,}", re.IGNORECASE
+)
 
 _CONFIG: dict[str, str] = {
     "AF10001": "the app registration lacks the permission ActivityFeed.Read, or an administrator has not consented to "
@@ -74,20 +77,27 @@ def error_code(body: bytes) -> str:
 
 
 def error_text(body: bytes) -> str:
-    """The service's message, cut to 200 characters; "" where the body has none of the shapes that services use."""
-    head = body[:65536]
+    """The service's message, cut to 200 characters; "" where the body has none of the shapes that services use.
+
+    What checks tokens may quote the one that it refuses, and a message is logged and stored.
+    """
+    return _TOKEN.sub("(a token, not shown)", _said(body[:65536]))[:200]
+
+
+def _said(body: bytes) -> str:
     try:
-        found = msgspec.json.decode(head)
+        found = msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        title = _TITLE.search(head)
-        return title.group(1).decode("utf-8", "replace").strip()[:200] if title else ""
+        # The page of a web server or a gateway.
+        title = _TITLE.search(body)
+        return title.group(1).decode("utf-8", "replace").strip() if title else ""
     if not isinstance(found, dict):
         return ""
     error = found.get("error") or found.get("odata.error")
     text = error.get("message") if isinstance(error, dict) else found.get("Message")
     if isinstance(text, dict):
         text = text.get("value")
-    return text[:200] if isinstance(text, str) else ""
+    return text if isinstance(text, str) else ""
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

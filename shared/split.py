@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -174,23 +176,24 @@ def _id_slowly(record: bytes) -> str | None:
 
 
 def fields(record: bytes, names: tuple[str, ...]) -> tuple[Any, ...]:
-    """The values of some fields of a record, None where it is no object or has none of that name."""
-    value: Any
+    """The values of some fields of a record, two at least; None where it is no object or has none of that name."""
+    decoder, values = _reader(names)
     try:
-        value = _decoder(names).decode(record)
+        return values(decoder.decode(record))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        try:
-            found = json.loads(record.decode("utf-8", "surrogateescape"))
-        except (ValueError, RecursionError):
-            found = None
-        found = found if isinstance(found, dict) else {}
-        return tuple(found.get(name) for name in names)
-    return tuple(getattr(value, name) for name in names)
+        pass
+    try:
+        found = json.loads(record.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        found = None
+    found = found if isinstance(found, dict) else {}
+    return tuple(found.get(name) for name in names)
 
 
 @functools.cache
-def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+def _reader(
+    names: tuple[str, ...],
+) -> tuple[msgspec.json.Decoder[Any], Callable[[Any], tuple[Any, ...]]]:
     # A struct skips what was not asked for without making it.
-    return msgspec.json.Decoder(
-        msgspec.defstruct("Fields", [(name, Any, msgspec.field(default=None)) for name in names])
-    )
+    kind = msgspec.defstruct("Fields", [(name, Any, msgspec.field(default=None)) for name in names])
+    return msgspec.json.Decoder(kind), operator.attrgetter(*names)

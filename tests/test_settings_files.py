@@ -53,7 +53,7 @@ def test_the_example_of_many_connections_is_valid() -> None:
     found = load(
         {
             "M365_CONNECTIONS": example,
-            "CONTOSO_CLIENT_SECRET": "a",
+            "M365_IDENTITY_CLIENT_ID": "44444444-4444-4444-4444-444444444444",
             "FABRIKAM_CLIENT_SECRET": "b",
             "M365_EVENTHUB_NAMESPACE": "contoso.servicebus.windows.net",
             "M365_STORAGE_ACCOUNT": "contosostate",

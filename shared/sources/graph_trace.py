@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from shared.clock import iso, parse_wire
-from shared.errors import CollectorError, Transient
+from shared.errors import AuthError, CollectorError, Transient
 from shared.http import Response
 from shared.responses import error_code, error_for, error_named, error_text
 from shared.sources.asking import Asker
@@ -144,6 +144,10 @@ class GraphTrace:
         status, body = answer.status, answer.body
         if status == 401 and (TRACE_APP.encode() in body or b"rincipal-less" in body):
             return error_named("trace-app-missing", status, body)
+        if status == 401 and error_code(body) == "Unauthorized":
+            # The same without saying so, unless it is the token, of which a new one is tried.
+            named = error_named("trace-app-missing", status, body)
+            return AuthError(str(named), code=named.code, status=status)
         if status == 403 and error_code(body):
             return error_named("trace-role-missing", status, body)
         return paused(answer, self._asker) or error_for(

@@ -1,9 +1,9 @@
 """The Office 365 Management Activity API: subscriptions, listing, content.
 
 Contract: Microsoft's "Office 365 Management Activity API reference" and what clients meet in the field. Guarantees:
-a listing ends only when the service says that there is no next page (an empty page does not end it, a repeated page
-token is an error); links are followed only to the configured host; ``PublisherIdentifier`` is on every call; every
-request is paid for from the tenant's shared budget.
+a listing ends only when the service says that there is no next page (an empty page does not end it; a repeated page
+token, or page after page with nothing new, is an error); links are followed only to the configured host;
+``PublisherIdentifier`` is on every call; every request is paid for from the tenant's shared budget.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from shared.sources.asking import Asker
 from shared.split import ErrorBody, split
 from shared.windows import Window, horizon
 
+MAX_BARREN = 50
+"""Pages in a row without a content that was not on the window's earlier ones; some are empty, this many is a loop."""
 OLDEST, NEWEST = timedelta(days=8), timedelta(days=1)
 WINDOW_REFUSED = frozenset({"AF20030", "AF20055"})
 
@@ -120,8 +122,8 @@ class ManagementApi:
         """List a window page by page.
 
         Raises:
-            Transient: the service repeats a page token (code ``page-loop``) or refuses one (``AF20031``): what was
-                listed so far is good, the window has to be listed again.
+            Transient: the service repeats a page token or itself (code ``page-loop``), or refuses a token
+                (``AF20031``): what was listed so far is good, the window has to be listed again.
             Permanent: a link to a foreign host, a missing subscription, a refused window.
         """
         url: str | None = (
@@ -129,6 +131,8 @@ class ManagementApi:
             f"&startTime={format_wire(window.start)}&endTime={format_wire(window.end)}"
         )
         seen: set[str] = set()
+        known: set[str] = set()
+        barren = 0
         while url is not None:
             seen.add(url)
             try:
@@ -138,13 +142,23 @@ class ManagementApi:
                     raise Transient(str(error), code=error.code, status=error.status) from error
                 raise
             # What a page holds is good, whatever becomes of its link.
-            yield [self._content(raw, window) for raw in _records(answer)]
+            page = [self._content(raw, window) for raw in _records(answer)]
+            yield page
+            before = len(known)
+            known.update(content.id for content in page)
+            barren = 0 if len(known) > before else barren + 1
             url = _next_page(answer.headers)
             if url is not None:
                 self._asker.check(url)
             if url in seen:
                 raise Transient(
                     "the service repeated a page token; the window is listed again",
+                    code="page-loop",
+                )
+            if url is not None and barren >= MAX_BARREN:
+                # Each with a link of its own, they would go on for as long as the run and the budget last.
+                raise Transient(
+                    f"the service sent {barren} pages in a row with nothing new; the window is listed again",
                     code="page-loop",
                 )
 

@@ -24,6 +24,7 @@ from shared.sources.trace_pages import REFUSED, Page, ask_page, list_window, pau
 from shared.split import fields
 from shared.windows import Window
 
+SERVICE = "/ecp/reportingwebservice/reporting.svc"
 HEADERS = {"Accept": "application/json"}
 READ = ("MessageTraceId", "RecipientAddress", "Status", "Received")
 
@@ -32,15 +33,15 @@ class ReportingTrace:
     """One tenant's message trace in the Reporting Web Service.
 
     Args:
-        root: the service's root, which ends in ``/reporting.svc``.
-        asker: asks that root's host, and nobody else.
+        root: the service's host, such as ``https://reports.office365.com``.
+        asker: asks that host, and nobody else.
     """
 
     max_width = timedelta(days=1)
     horizon = timedelta(days=10) - timedelta(hours=1)
 
     def __init__(self, *, root: str, asker: Asker) -> None:
-        self._report = f"{root}/MessageTrace"
+        self._report = f"{root}{SERVICE}/MessageTrace"
         self._asker = asker
 
     @property

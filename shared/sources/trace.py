@@ -39,8 +39,8 @@ class Row:
         id: the service's id of the message; ``malformed:<digest>`` where the row is no object or has none.
         recipient: as on the wire, "" where it is missing.
         status: as on the wire, whatever it is; "" where it is missing.
-        received: UTC, always inside the window that was asked for (both ends included): where the row has no time, or
-            an impossible one, the window's start.
+        received: UTC, cut to the millisecond, and always inside the window that was asked for, both ends included: the
+            nearest end where it is not, the start where the row has no time.
         digest: 16 bytes, the key of the row; see ``digest_of``. Of ``raw`` where the row is malformed.
     """
 
@@ -54,10 +54,10 @@ class Row:
 
 def digest_of(row_id: str, recipient: str | None, status: str | None) -> bytes:
     """The key of a row: blake2b-128 of (id, recipient, status); letter case does not matter, null is not empty."""
-    text = "\x1f".join("\x00" if each is None else each for each in (row_id, recipient, status))
-    return hashlib.blake2b(
-        text.lower().encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES
-    ).digest()
+    to = "\x00" if recipient is None else recipient
+    state = "\x00" if status is None else status
+    text = f"{row_id}\x1f{to}\x1f{state}".lower().encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
 
 
 def digest_of_bytes(raw: bytes) -> bytes:
@@ -85,21 +85,30 @@ def row_of(
         received: a datetime, or what is none.
     """
     moment = received if isinstance(received, datetime) else None
-    if moment is not None and not window.start <= moment <= window.end:
-        moment = None
-    malformed = not isinstance(row_id, str) or not row_id
-    digest = digest_of_bytes(raw)
-    name = f"{MALFORMED}{digest.hex()}" if malformed else str(row_id)
+    # Services filter by the millisecond, some write more digits: a row of the window's last one still lies in it.
+    at = window.start if moment is None else whole_ms(moment)
+    if not window.start <= at <= window.end:
+        at, moment = min(max(at, window.start), window.end), None
     to, state = _text(recipient), _text(status)
+    if isinstance(row_id, str) and row_id:
+        name, digest = row_id, digest_of(row_id, to, state)
+    else:
+        digest = digest_of_bytes(raw)
+        name = f"{MALFORMED}{digest.hex()}"
     row = Row(
         raw=raw,
         id=name,
         recipient=to or "",
         status=state or "",
-        received=moment or window.start,
-        digest=digest if malformed else digest_of(name, to, state),
+        received=at,
+        digest=digest,
     )
     return row, moment
+
+
+def whole_ms(moment: datetime) -> datetime:
+    """Cut to the millisecond."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _text(value: object) -> str | None:

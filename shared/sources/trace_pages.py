@@ -21,7 +21,7 @@ from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.http import Response
 from shared.responses import retry_after
 from shared.sources.asking import Asker
-from shared.sources.trace import PAGING, Row
+from shared.sources.trace import PAGING, Row, whole_ms
 from shared.windows import Window
 
 logger = logging.getLogger("m365.trace")
@@ -108,12 +108,8 @@ class _Progress:
 
     def take(self, page: list[tuple[Row, datetime | None]]) -> list[Row]:
         """Note what a page holds; returns the rows that did not come before."""
-        if self._due and self._due.isdisjoint((row.id, row.recipient) for row, _ in page):
-            raise Transient(
-                "the service does not go on where a broken page token left off; the window is listed again",
-                code=PAGING,
-            )
-        self._due = set()
+        if page:
+            self._meet(page)
         fresh = []
         for row, moment in page:
             if moment is not None:
@@ -123,9 +119,22 @@ class _Progress:
                 fresh.append(row)
         return fresh
 
+    def end(self) -> None:
+        """The chain ended."""
+        self._meet([])
+
+    def _meet(self, page: list[tuple[Row, datetime | None]]) -> None:
+        """The first rows after a new beginning are those that it began at, or something lies between."""
+        if self._due and self._due.isdisjoint((row.id, row.recipient) for row, _ in page):
+            raise Transient(
+                "the service does not go on where a broken page token left off; the window is listed again",
+                code=PAGING,
+            )
+        self._due = set()
+
     def _place(self, row: Row, moment: datetime) -> None:
         # Filters take milliseconds, and what lies below them is in no order.
-        at = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        at = whole_ms(moment)
         up = at if at == moment else at + _MS
         if self._last is not None and at > self._last:
             self._newest_first = False
@@ -147,6 +156,7 @@ def _chain(url: str, ask: Ask, read: Read, progress: _Progress) -> Iterator[list
         if fresh:
             yield fresh
         if page.link is None:
+            progress.end()
             return
         stale = 0 if fresh else stale + 1
         if page.link in followed:

@@ -95,6 +95,31 @@ def test_bytes_that_were_spoilt_on_their_way_in_one_run_are_delivered_by_the_nex
     rig.assert_complete()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("<html>Maintenance</html>", id="a-page"),
+        pytest.param("", id="nothing"),
+        pytest.param("null", id="null"),
+    ],
+)
+def test_what_is_no_content_at_all_is_asked_for_again_and_never_taken_for_one(
+    rig: Rig, body: str
+) -> None:
+    rig.offer_many(3)
+    rig.tenant.faults.add(Fault(on="content", action="status", status=200, body=body, times=-1))
+    for _ in range(3):
+        summary = rig.run()
+        assert (summary.pending, summary.dead_letters, summary.lost) == (3, 0, 0)
+        rig.tenant.advance(timedelta(hours=1))
+
+    rig.tenant.faults.clear()
+    assert rig.run().status == "succeeded"
+
+    assert rig.dead_letters() == {}
+    rig.assert_complete()
+
+
 def test_a_record_over_the_hubs_limit_is_kept_and_its_siblings_flow(rig: Rig) -> None:
     huge = record(Padding="x" * (1 << 20))
     small = [record(), record(), record()]

@@ -12,6 +12,7 @@ from azure.storage.blob import BlobLeaseClient
 from local.eventhubs import SERVER_BUSY
 from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
+from shared.http import Limits
 from shared.ledger import State
 from tests.harness import EXCHANGE, FAST, Rig
 
@@ -128,6 +129,27 @@ def test_where_more_fails_than_succeeds_nothing_has_to_wait_for_its_next_try(rig
     rig.assert_complete()
 
 
+def test_contents_that_hang_for_longer_than_a_run_keep_the_others_waiting_for_no_more_than_chance(
+    rig: Rig,
+) -> None:
+    hanging = rig.offer_many(16, hours_ago=2)
+    good = {content.content_id for content in rig.offer_many(4)}
+    for each in hanging:
+        rig.tenant.faults.add(
+            Fault(on="content", action="hang", delay_s=3, content_id=each.content_id, times=-1)
+        )
+    limits = Limits(connect=2, read=0.4, total=1)
+
+    rig.run_until(
+        lambda _: bool(rig.delivered() & good),
+        most=20,
+        tuning=replace(FAST, run_seconds=2, fetch_threads=2, tries=1, limits=limits),
+    )
+
+    assert rig.delivered() <= good
+    assert all(entry.state != State.LOST for entry in rig.ledger().values())
+
+
 def test_one_answer_with_a_wrong_date_makes_nothing_expire(rig: Rig) -> None:
     content = rig.offer()
     far = (datetime.now(UTC) + timedelta(days=9)).strftime("%a, %d %b %Y %H:%M:%S GMT")
@@ -203,14 +225,17 @@ def test_windows_that_cannot_be_listed_do_not_keep_the_newest_waiting(rig: Rig) 
     assert rig.run().caught_up
 
 
-def test_not_knowing_the_subscriptions_keeps_nothing_waiting(rig: Rig) -> None:
+@pytest.mark.parametrize("status", [500, 404])
+def test_not_knowing_the_subscriptions_keeps_nothing_waiting(rig: Rig, status: int) -> None:
     rig.run()
     rig.offer_many(3)
-    rig.tenant.faults.add(Fault(on="subscriptions", action="status", status=500, times=-1))
+    rig.tenant.faults.add(
+        Fault(on="subscriptions", action="status", status=status, body="<html>", times=-1)
+    )
 
     summary = rig.run(tries=1)
 
-    assert (summary.status, summary.error_code) == ("failed", "http-500")
+    assert (summary.status, summary.error_code) == ("failed", f"http-{status}")
     rig.assert_complete()
 
 

@@ -69,6 +69,28 @@ def test_an_empty_page_with_a_next_page_does_not_end_the_listing(
     rig.assert_complete()
 
 
+def test_pages_with_nothing_new_that_never_end_keep_no_other_window_waiting(
+    make_rig: Callable[..., Rig],
+) -> None:
+    rig = make_rig(page_size=3)
+    rig.offer_many(5, records=1, hours_ago=OLDEST)
+    rig.offer_many(3, records=1)
+    # Each has a link of its own, so none is repeated.
+    rig.tenant.faults.add(Fault(on="list", action="empty_page_with_next", after=1, times=200))
+
+    summary = rig.run()
+
+    assert (summary.status, summary.error_code) == ("failed", "page-loop")
+    assert (summary.listed, summary.delivered, summary.caught_up) == (6, 6, False)
+    assert rig.checkpoint().watermark is None, "a range that was not listed was passed"
+    assert summary.requests < 300
+
+    rig.tenant.faults.clear()
+    assert rig.run().caught_up
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
 def test_a_page_token_that_is_repeated_once_heals_within_the_run(
     make_rig: Callable[..., Rig],
 ) -> None:

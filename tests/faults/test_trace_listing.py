@@ -31,7 +31,7 @@ def apis(rig: Rig, **settings: str) -> tuple[Apis, Connection]:
     """What a process makes its API clients with, and the one connection that it has."""
     values = {
         "M365_GRAPH_ENDPOINT": rig.server.endpoint,
-        "M365_REPORTING_ENDPOINT": f"{rig.server.endpoint}/ecp/reportingwebservice/reporting.svc",
+        "M365_REPORTING_ENDPOINT": rig.server.endpoint,
         # The quota of the tenant is what a test sets, if it does.
         "M365_MESSAGE_TRACE_REQUESTS": "1000",
     }

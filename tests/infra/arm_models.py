@@ -97,11 +97,9 @@ _GRAPH = {
         "description": "",
         "signInAudience": "",
         "requiredResourceAccess": "ResourceAccess",
-        "keyCredentials": "KeyCredential",
     },
     "ResourceAccess": {"resourceAppId": "", "resourceAccess": "Access"},
     "Access": {"id": "", "type": ""},
-    "KeyCredential": {"displayName": "", "type": "", "usage": "", "key": ""},
     "Microsoft.Graph/applications/federatedIdentityCredentials": {
         "name": "",
         "description": "",

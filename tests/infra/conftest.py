@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import json
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.infra import terraform
+from tests.infra.azure_cli import Directory
 from tests.infra.terraform import Module, Providers
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
@@ -59,12 +64,26 @@ def module(
 def planned(
     providers: Providers, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], dict[str, Any]]:
-    """Gives the plan of a variant of the main part."""
+    """Gives the plan of a variant of the main part, made once for all workers of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     @functools.cache
     def plan(variant: str) -> dict[str, Any]:
-        folder = tmp_path_factory.mktemp(variant)
-        variables = {"subscription_id": SUBSCRIPTION, "client_id": SUBSCRIPTION}
-        return Module(folder, "main", providers).plan({**variables, **VARIANTS[variant]})
+        kept = shared / f"plan-{variant}.json"
+        with kept.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                variables = {"subscription_id": SUBSCRIPTION, "client_id": SUBSCRIPTION}
+                module = Module(tmp_path_factory.mktemp(variant), "main", providers)
+                made = module.plan({**variables, **VARIANTS[variant]})
+                kept.write_text(json.dumps(made))
+        return dict(json.loads(kept.read_text()))
 
     return plan
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Directory:
+    """An empty directory and subscription behind a stand-in for the Azure CLI."""
+    return Directory.empty(tmp_path)

@@ -85,6 +85,22 @@ def test_a_workflow_trusts_nobody_more_than_it_must(path: Path) -> None:
     assert "secrets." not in path.read_text()
 
 
+def test_a_fork_plans_what_it_deploys_and_edits_nothing() -> None:
+    jobs = read(ROOT / ".github" / "workflows" / "deploy.yml")["jobs"]
+    steps = [
+        step
+        for name in ("plan", "deploy")
+        for step in jobs[name]["steps"]
+        if "az deployment sub" in step.get("run", "")
+    ]
+    assert len(steps) == 2
+    assert steps[0]["env"] == steps[1]["env"]
+    assert {"M365_CLIENT_ID", "M365_PARAMETERS"} <= set(steps[0]["env"])
+    for step in steps:
+        assert "python3 scripts/parameters.py > parameters.json" in step["run"]
+        assert "--parameters @parameters.json" in step["run"]
+
+
 def test_what_is_zipped_is_what_the_app_needs() -> None:
     (script,) = (each for each in scripts(read(WORKFLOWS[0])) if "zip -qr" in each)
     zipped = re.search(r"zip -qr app\.zip (.*)", script)

@@ -26,6 +26,41 @@ def test_the_guide_names_every_alert() -> None:
         assert f"| {name} |" in GUIDE
 
 
+def test_the_guide_names_every_setting_of_azd_and_no_other() -> None:
+    taken = (bicep.FOLDER / "main.parameters.json").read_text()
+    taken += (ROOT / "infra" / "azd.sh").read_text()
+    known = set(re.findall(r"\$\{?(M365_\w+)", taken))
+    set_in_guides = set(re.findall(r"azd env set (?:-- )?(M365_\w+)", GUIDE))
+    assert set_in_guides <= known
+    assert {name for name in known if f"`{name}`" not in GUIDE} <= set_in_guides
+
+
+@pytest.mark.parametrize("script", ["identity.sh", "remove.sh"])
+def test_options_that_the_guides_give_to_a_script_are_its_own(script: str) -> None:
+    known = set(re.findall(r"^    (--[\w-]+)\)", (ROOT / "infra" / script).read_text(), re.M))
+    usage = (ROOT / "infra" / script).read_text().partition("'TEXT'\n")[2].partition("\nTEXT")[0]
+    assert known == set(re.findall(r"^  (--[\w-]+)", usage, re.M))
+    guides = "\n".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    calls = re.findall(rf"infra/{script}((?:\s+--[\w-]+(?:\s+(?:<[^>]+>|[\w.-]+))?)*)", guides)
+    given = {option for call in calls for option in re.findall(r"--[\w-]+", call)}
+    assert given
+    assert given <= known
+
+
+def test_what_the_guides_make_is_a_target() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    guides = GUIDE + (ROOT / "README.md").read_text()
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)\b", guides, re.M)) <= targets
+
+
+@pytest.mark.parametrize("kind", ["func", "asp", "id", "evhns", "log", "appi", "ag", "alert"])
+def test_resources_are_named_as_the_guide_says(kind: str) -> None:
+    assert f"`{kind}-<name>" in GUIDE
+    assert any(f"'{kind}-${{name}}" in path.read_text() for path in bicep.files())
+    main = ROOT / "infra" / "terraform" / "main"
+    assert any(f'"{kind}-${{var.name}}' in path.read_text() for path in main.glob("*.tf"))
+
+
 def test_links_within_the_guide_lead_somewhere() -> None:
     headings = {
         re.sub(r"[^a-z0-9 -]", "", each.lower()).replace(" ", "-")
@@ -38,7 +73,7 @@ def test_links_within_the_guide_lead_somewhere() -> None:
 def test_files_that_the_guides_name_exist(name: str) -> None:
     for path in re.findall(r"\b(?:infra|docs|\.github)/[\w./-]*\w", (ROOT / name).read_text()):
         # Written by a command in the guide.
-        if not path.endswith("outputs.json"):
+        if not path.endswith(".tfvars"):
             assert (ROOT / path).exists(), path
 
 

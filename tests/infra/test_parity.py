@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from function_app import app
-from shared.settings import SETTINGS
+from shared.settings import SETTINGS, load
 from tests.infra import bicep, terraform
 from tests.infra.conftest import VARIANTS
 
@@ -61,7 +61,6 @@ ARM_TYPES = {
 # Parts of a resource in the one language, resources of their own in the other.
 PARTS = {
     "azurerm_subnet",
-    "azuread_application_certificate",
     "Microsoft.Storage/storageAccounts/blobServices",
     "Microsoft.Storage/storageAccounts/tableServices",
     "Microsoft.Network/privateEndpoints/privateDnsZoneGroups",
@@ -129,6 +128,38 @@ def test_defaults_are_the_apps_own(planned: Plan) -> None:
             assert by_terraform[setting.name] == setting.default, setting.name
 
 
+GUID = "44444444-4444-4444-4444-444444444444"
+
+
+def _as_deployed(plan: dict[str, Any], **extra: str) -> dict[str, str]:
+    """The app settings of a plan, with a GUID where an apply would tell."""
+    return {
+        name: GUID if value is None else value
+        for name, value in {**terraform_settings(plan), **extra}.items()
+    }
+
+
+@pytest.mark.parametrize("variant", ["default", "existing-namespace"])
+def test_the_app_accepts_the_settings_that_it_is_deployed_with(variant: str, planned: Plan) -> None:
+    settings = load(_as_deployed(planned(variant), M365_TENANT_ID=GUID))
+    (connection,) = settings.connections
+    assert connection.tenant_id == GUID
+
+
+def test_the_app_accepts_many_tenants_as_the_guide_says(planned: Plan) -> None:
+    connections = [
+        {"name": name, "tenant_id": f"{number}" + GUID[1:], "client_id": GUID}
+        for number, name in enumerate(("contoso", "fabrikam"))
+    ]
+    extra = {
+        "M365_CONNECTIONS": json.dumps(connections),
+        "M365_TENANT_ID": "",
+        "M365_CLIENT_ID": "",
+    }
+    found = load(_as_deployed(planned("default"), **extra)).connections
+    assert [each.name for each in found] == ["contoso", "fabrikam"]
+
+
 def test_both_languages_make_the_same_kinds_of_resources() -> None:
     used: set[str] = set()
     for folder in (MAIN, IDENTITY):
@@ -163,6 +194,92 @@ def test_both_languages_make_as_many_of_each(planned: Plan) -> None:
     )
     assert counts["azurerm_storage_table"] == len(set(re.findall(r"'(m365[a-z]+)'", storage)))
     assert counts["azurerm_private_endpoint"] == endpoints.count("{ key: ")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "azurerm_monitor_diagnostic_setting",
+        "azurerm_storage_account",
+        "azurerm_storage_management_policy",
+    ],
+)
+def test_both_languages_make_each_one_of_a_kind(kind: str, planned: Plan) -> None:
+    """Of these Bicep declares each by itself, none in a loop."""
+    by_terraform = sum(each["type"] == kind for each in terraform.resources(planned("everything")))
+    by_bicep = sum(
+        each.type == ARM_TYPES[kind] and not each.existing
+        for path in bicep.files()
+        for each in bicep.resources(path)
+    )
+    assert by_terraform == by_bicep
+
+
+def test_both_languages_keep_the_same_logs_and_metrics(planned: Plan) -> None:
+    def by(*lists: list[dict[str, Any]] | None) -> list[str]:
+        entries = [entry for each in lists for entry in each or []]
+        return sorted(
+            str(entry.get("category") or entry.get("category_group") or entry["categoryGroup"])
+            for entry in entries
+        )
+
+    by_bicep = [
+        by(each.config["properties"].get("logs"), each.config["properties"].get("metrics"))
+        for path in bicep.files()
+        for each in bicep.resources(path)
+        if each.type == "Microsoft.Insights/diagnosticSettings"
+    ]
+    by_terraform = [
+        by(each["values"].get("enabled_log"), each["values"].get("enabled_metric"))
+        for each in terraform.resources(planned("everything"))
+        if each["type"] == "azurerm_monitor_diagnostic_setting"
+    ]
+    assert sorted(by_terraform) == sorted(by_bicep)
+
+
+# Ids that only an apply would tell.
+UNTOLD = {
+    "keyVaultReferenceIdentity",
+    "serverFarmId",
+    "userAssignedIdentityResourceId",
+    "value",
+    "virtualNetworkSubnetId",
+}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "properties",
+        "properties.siteConfig",
+        "properties.functionAppConfig",
+        "properties.functionAppConfig.deployment.storage",
+        "properties.functionAppConfig.scaleAndConcurrency",
+    ],
+)
+def test_the_function_app_has_the_same_properties_in_both_languages(
+    part: str, planned: Plan
+) -> None:
+    (by_bicep,) = (
+        each.config
+        for each in bicep.resources(bicep.FOLDER / "modules" / "app.bicep")
+        if each.type == "Microsoft.Web/sites"
+    )
+    by_terraform = next(
+        each["values"]["body"]
+        for each in terraform.resources(planned("everything"))
+        if each["address"] == "azapi_resource.app"
+    )
+    for name in part.split("."):
+        by_bicep, by_terraform = by_bicep[name], by_terraform[name]
+    ours = {name for name in by_bicep if not name.startswith("__")}
+    assert ours - UNTOLD == set(by_terraform) - UNTOLD
+
+
+@pytest.mark.parametrize("name", sorted(UNTOLD))
+def test_what_a_plan_does_not_tell_of_the_function_app_is_in_both_languages(name: str) -> None:
+    for path in (bicep.FOLDER / "modules" / "app.bicep", MAIN / "app.tf"):
+        assert re.search(rf"^ *{name} *[:=]|\b{name} =", path.read_text(), re.M), path.name
 
 
 def _role_assignments_of_bicep() -> set[tuple[str, str]]:

@@ -105,6 +105,12 @@ def test_a_private_network_closes_everything_that_holds_data(variant: str, plann
     assert _site(resources)["siteConfig"]["ipSecurityRestrictionsDefaultAction"] == "Deny"
 
 
+def test_terraform_reaches_storage_through_azure_resource_manager_alone() -> None:
+    """Otherwise it waits for an account that a private network has closed, and wants a role on its data."""
+    text = (terraform.MODULES / "main" / "versions.tf").read_text()
+    assert re.search(r"storage \{[^}]*data_plane_available = false", text)
+
+
 def test_bicep_closes_everything_that_holds_data() -> None:
     text = {path.name: path.read_text() for path in bicep.files()}
     closing = "publicNetworkAccess: privateNetwork ? 'Disabled' : 'Enabled'"

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -158,3 +159,35 @@ def test_it_names_everything_that_it_does_not_know(capsys: pytest.CaptureFixture
     said = capsys.readouterr().err
     assert "--function-app-name" in said
     assert "--resource-group-name" not in said
+
+
+KNOWN = [
+    part
+    for name, value in vars(DEPLOYMENT).items()
+    for part in (f"--{name.replace('_', '-')}", value)
+]
+
+
+def test_it_says_that_nobody_is_signed_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    az = tmp_path / "az"
+    az.write_text("#!/bin/sh\necho 'Please run az login to setup account.' >&2; exit 1\n")
+    az.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert main(KNOWN) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("nobody is signed in to this subscription: az login")
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("text", [None, "no json", "[]"], ids=["not there", "no JSON", "a list"])
+def test_it_says_that_the_file_of_outputs_is_none(
+    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "outputs.json"
+    if text is not None:
+        path.write_text(text)
+    assert main(["--outputs", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err

@@ -24,6 +24,28 @@ def store(azurite: Azurite) -> Iterator[LedgerStore]:
     storage.close()
 
 
+def test_what_expires_soon_has_its_turn_first_and_nothing_else_is_always_first(
+    store: LedgerStore,
+) -> None:
+    here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=6, hours=12)
+    ledger = FeedLedger(store, wall=lambda: here)
+    ledger.open({})
+    lines = [
+        (day, Line(id=f"{day}/{hour:02}", state="listed", created=f"{day}T{hour:02}:00:00Z"))
+        for day in (DAY, DAY + timedelta(days=1))
+        for hour in range(24)
+    ]
+    ledger.write(lines)
+
+    orders = [[entry.id for _, entry in ledger.pending()] for _ in range(10)]
+
+    ledger.close()
+    soon = [f"{DAY}/{hour:02}" for hour in range(13)]
+    assert {tuple(order[: len(soon)]) for order in orders} == {tuple(soon)}
+    assert len({order[len(soon)] for order in orders}) > 1
+    assert {frozenset(order) for order in orders} == {frozenset(line.id for _, line in lines)}
+
+
 @pytest.mark.parametrize(
     ("service", "wall", "kept"),
     [

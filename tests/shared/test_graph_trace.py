@@ -190,10 +190,13 @@ def test_no_recipient_is_not_an_empty_one(api: GraphTrace, service: Service) -> 
     ("received", "expected"),
     [
         ("2026-03-01T12:30:00.1Z", NOON + timedelta(minutes=30, milliseconds=100)),
-        ("2026-03-01T12:30:00.1234567Z", NOON + timedelta(minutes=30, microseconds=123456)),
+        ("2026-03-01T12:30:00.1234567Z", NOON + timedelta(minutes=30, milliseconds=123)),
         ("2026-03-01T14:30:00+02:00", NOON + timedelta(minutes=30)),
         ("2026-03-01T13:00:00Z", WINDOW.end),
-        ("2026-03-01T13:00:00.001Z", WINDOW.start),
+        ("2026-03-01T13:00:00.0009999Z", WINDOW.end),
+        ("2026-03-01T13:00:00.001Z", WINDOW.end),
+        ("2026-03-01T11:59:59.999Z", WINDOW.start),
+        ("9999-12-31T23:59:59Z", WINDOW.end),
         ("0001-01-01T00:00:00Z", WINDOW.start),
         ("yesterday", WINDOW.start),
         (None, WINDOW.start),
@@ -372,6 +375,24 @@ def test_a_service_that_cuts_the_time_to_seconds_makes_no_hole() -> None:
     assert caught.value.code == PAGING
 
 
+def test_an_empty_page_after_a_new_beginning_is_no_hole(api: GraphTrace, service: Service) -> None:
+    service.say(page(row(3, after=3), row(2, after=2), link=f"{TRACES}?$skiptoken=2"))
+    service.say(refusal("BadRequest", "bad token"), status=400)
+    service.say(page(link=f"{TRACES}?$skiptoken=3"))
+    service.say(page(row(2, after=2), row(1, after=1)))
+
+    assert [each.id[-1] for each in listed(api)] == ["3", "2", "1"]
+
+
+def test_nothing_at_all_after_a_new_beginning_is_a_hole(api: GraphTrace, service: Service) -> None:
+    service.say(page(row(3, after=3), row(2, after=2), link=f"{TRACES}?$skiptoken=2"))
+    service.say(refusal("BadRequest", "bad token"), status=400)
+    service.say(page())
+
+    with pytest.raises(Transient, match="left off"):
+        listed(api)
+
+
 def test_a_service_that_lists_oldest_first_is_begun_anew_at_the_end(
     api: GraphTrace, service: Service
 ) -> None:
@@ -506,6 +527,19 @@ def test_an_expired_token_is_renewed_once(api: GraphTrace, service: Service) -> 
     service.say(expired, status=401)
     with pytest.raises(AuthError):
         listed(api)
+
+
+def test_a_refusal_that_does_not_say_why_names_what_is_most_likely_missing(
+    api: GraphTrace, service: Service
+) -> None:
+    for _ in range(2):
+        service.say(refusal("Unauthorized", ""), status=401)
+
+    with pytest.raises(AuthError, match="New-MgServicePrincipal") as caught:
+        listed(api)
+
+    assert caught.value.code == "trace-app-missing"
+    assert service.tokens == ["Bearer token1", "Bearer token2"]
 
 
 @pytest.mark.parametrize("status", [429, 503])

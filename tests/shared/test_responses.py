@@ -122,6 +122,25 @@ def test_the_code_is_found_in_bodies_that_are_no_json(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "quoted",
+    [
+        pytest.param(
+            "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2lnbmF0dXJl", id="a-jwt"
+        ),
+        pytest.param("Bearer opaque-token-0123456789", id="a-header"),
+        pytest.param("x" * 190 + " Bearer opaque-token-0123456789", id="at-the-cut"),
+    ],
+)
+def test_a_token_that_the_service_quotes_is_not_repeated(quoted: str) -> None:
+    data = json.dumps({"error": {"code": "AF10001", "message": f"refused: '{quoted}'"}}).encode()
+
+    text = str(meaning(403, data))
+
+    assert "refused: '" in text
+    assert not any(part in text for part in ("eyJ", "opaque", "c2lnbmF0dXJl"))
+
+
+@pytest.mark.parametrize(
     "data", [b"", b"{}", b"[]", b'{"code":17}', b'{"code":"' + b"x" * 65 + b'"}', b"\xff"]
 )
 def test_no_code_is_found_where_there_is_none(data: bytes) -> None:

@@ -93,7 +93,7 @@ def test_the_reporting_service_has_a_host_and_a_scope_that_do_not_follow_from_ea
     found, wrong = read(cloud, message_trace_api="reporting")
 
     assert (found.scope, found.offered, wrong) == (scope, True, [])
-    assert found.endpoint == f"https://{host}/ecp/reportingwebservice/reporting.svc"
+    assert found.endpoint == f"https://{host}"
 
 
 def test_where_no_reporting_service_is_known_its_endpoint_and_scope_are_asked_for() -> None:
@@ -103,11 +103,11 @@ def test_where_no_reporting_service_is_known_its_endpoint_and_scope_are_asked_fo
     found, wrong = read(
         "dod",
         message_trace_api="reporting",
-        reporting_endpoint="https://r.example/reporting.svc/",
+        reporting_endpoint="https://r.example/",
         reporting_scope="https://o.example/.default",
     )
     assert (found.endpoint, found.scope, wrong) == (
-        "https://r.example/reporting.svc",
+        "https://r.example",
         "https://o.example/.default",
         [],
     )

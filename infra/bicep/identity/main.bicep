@@ -15,12 +15,9 @@ param federate bool = true
 @description('Tenant of the function app\'s identity, if it is not the one that is signed in to.')
 param identityTenantId string = ''
 
-@description('The same as in the main part. A secret is made by hand (docs/registration.md), so that it never lies in a deployment\'s history.')
+@description('The same as in the main part. A certificate or secret is added by infra/identity.sh or by hand (docs/deploying.md): what a template declares would take the place of the one in use, before the app has the new one.')
 @allowed(['federated', 'certificate', 'secret', 'managed-identity'])
 param credential string = 'federated'
-
-@description('Public part of the certificate, base64 without its first and last line, for credential = certificate. Empty: added by hand.')
-param certificate string = ''
 
 @description('Grant the permissions (admin consent). Turn off where somebody else consents; the output ADMIN_CONSENT_URL is for them.')
 param grantPermissions bool = true
@@ -71,14 +68,6 @@ resource application 'Microsoft.Graph/applications@v1.0' = if (registers) {
     resourceAppId: apis[api]
     resourceAccess: map(filter(permissions, each => each.api == api), each => { id: each.id, type: 'Role' })
   }]
-  keyCredentials: empty(certificate) ? [] : [
-    {
-      displayName: 'm365-collector'
-      type: 'AsymmetricX509Cert'
-      usage: 'Verify'
-      key: certificate
-    }
-  ]
 }
 
 // Nobody signs in to it.

@@ -86,19 +86,6 @@ resource "azuread_application_federated_identity_credential" "main" {
   audiences      = [local.audience]
 }
 
-resource "azuread_application_certificate" "main" {
-  count = local.registers && var.certificate != "" ? 1 : 0
-
-  application_id = azuread_application.main[0].id
-  type           = "AsymmetricX509Cert"
-  value          = var.certificate
-
-  # The new one is there before the old one goes.
-  lifecycle {
-    create_before_destroy = true
-  }
-}
-
 # The APIs' own service principals in this tenant. They are Microsoft's and everybody's, so they are looked up and never
 # made: what Terraform makes it also removes. A tenant that lacks one: az ad sp create --id <the API's id above>.
 data "azuread_service_principal" "api" {

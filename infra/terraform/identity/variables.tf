@@ -28,7 +28,7 @@ variable "identity_tenant_id" {
 }
 
 variable "credential" {
-  description = "federated, certificate, secret or managed-identity: the same as in the main part. A secret is made by hand (docs/registration.md), so that it never lies in a state file."
+  description = "federated, certificate, secret or managed-identity: the same as in the main part. A certificate or secret is added by infra/identity.sh or by hand (docs/deploying.md): what is declared here would take the place of the one in use, before the app has the new one."
   type        = string
   default     = "federated"
 
@@ -36,12 +36,6 @@ variable "credential" {
     condition     = contains(["federated", "certificate", "secret", "managed-identity"], var.credential)
     error_message = "credential: one of federated, certificate, secret, managed-identity."
   }
-}
-
-variable "certificate" {
-  description = "Public part of the certificate as PEM, for credential = certificate. Empty: added by hand."
-  type        = string
-  default     = ""
 }
 
 variable "cloud" {

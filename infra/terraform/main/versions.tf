@@ -38,6 +38,12 @@ provider "azurerm" {
   ]
 
   features {
+    storage {
+      # Everything goes through Azure Resource Manager, so that neither a closed network nor a deployer without a role
+      # on the data stops it.
+      data_plane_available = false
+    }
+
     resource_group {
       # Azure puts rules of its own beside Application Insights, which would keep the group from being removed.
       prevent_deletion_if_contains_resources = false

@@ -1,0 +1,103 @@
+"""The cost table: its arithmetic by hand, and the guide's table by the inputs that it states."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts import cost
+from scripts.cost import INPUTS, block, inputs_of, main, markdown, measured
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "deploying.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+# 100 events a content; a content takes 0.1 s, an idle run 4 s, whatever the ledger holds.
+ROUND = {each.name: each.value or 0.0 for each in INPUTS} | {
+    "large_rate": 1_000.0,
+    "small_rate": 1_000.0,
+    "idle_5000": 1.0,
+    "idle_50000": 1.0,
+    "start": 2.0,
+    "round_trip": 0.25,
+    "calls": 4.0,
+    "timers": 5.0,
+}
+
+
+def test_the_arithmetic_is_what_the_guide_says_in_words() -> None:
+    month = cost.cost(1_000_000, ROUND)
+    runs = 30 * 5 * 144
+    seconds = runs * 4 + 30 * 10_000 * 0.1
+    assert month.gb_seconds == pytest.approx(2 * seconds)
+    assert month.function == pytest.approx((2 * seconds - 100_000) * 0.000026)
+    assert month.units == 1
+    assert month.hubs == pytest.approx(730 * 0.03 + 30 * 0.028)
+    assert month.storage == pytest.approx((runs * 50 + 300_000) / 10_000 * 0.055)
+    assert month.logs == pytest.approx(runs * 40 / 1e6 * 2.3 + 8 * 0.5)
+
+
+def test_waiting_for_microsoft_counts_where_it_is_more_than_the_work() -> None:
+    slow = cost.cost(1_000_000, {**ROUND, "round_trip": 0.8, "calls": 0.0})
+    fast = cost.cost(1_000_000, {**ROUND, "round_trip": 0.0, "calls": 0.0})
+    assert slow.gb_seconds - fast.gb_seconds == pytest.approx(2 * 300_000 * (0.8 / 4 - 0.1))
+
+
+def test_what_a_throughput_unit_cannot_keep_is_paid() -> None:
+    # 600 GB in seven days, and two units that keep 84 GB each.
+    month = cost.cost(57_142_857, {**ROUND, "peak": 2.0})
+    assert month.units == 2
+    assert month.hubs == pytest.approx(2 * 730 * 0.03 + 48 + (600 - 168) * 0.02, abs=0.01)
+
+
+def test_run_times_are_those_that_the_readme_shows() -> None:
+    found = measured(README, lambda: 1.5)
+    assert set(found) == {each.name for each in INPUTS if each.value is None}
+    assert found["large_rate"] > found["small_rate"] > 0
+    assert found["idle_50000"] >= found["idle_5000"] > 0
+    assert found["start"] == 1.5
+    with pytest.raises(ValueError, match="make bench"):
+        measured("nothing", lambda: 1.5)
+
+
+def test_the_guides_table_is_what_its_inputs_give() -> None:
+    shown = block(GUIDE)
+    assert set(inputs_of(shown)) == {each.name for each in INPUTS}
+    assert markdown(inputs_of(shown)) == shown
+
+
+def test_the_workbook_starts_with_the_same_prices() -> None:
+    workbook = json.loads((ROOT / "infra" / "workbook.json").read_text())
+    (parameters,) = (each for each in workbook["items"] if each["type"] == 9)
+    shown = {each["name"]: each["value"] for each in parameters["content"]["parameters"]}
+    prices = {each.name: each.value for each in INPUTS}
+    assert float(shown["GbSecondPrice"]) == prices["gb_second"]
+    assert float(shown["LogGbPrice"]) == prices["log_gb"]
+    assert float(shown["UnitHourPrice"]) == prices["unit_hour"]
+    assert float(shown["MillionEventsPrice"]) == prices["million_events"]
+    assert float(shown["InstanceGb"]) == prices["memory"]
+
+
+@pytest.mark.parametrize("old", ["old\\n", ""], ids=["replacing", "for the first time"])
+def test_it_writes_the_table_and_nothing_else(
+    old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cost, "measured_start", lambda: 9.9)
+    guide = tmp_path / "guide.md"
+    guide.write_text(f"before\n\n{cost.BEGIN}\n{old}{cost.END}\nafter\n")
+    assert main(["--set", "gb_second=1", "--write", str(guide)]) == 0
+    text = guide.read_text()
+    assert text.startswith(f"before\n\n{cost.BEGIN}\n|")
+    assert text.endswith(f"|\n{cost.END}\nafter\n")
+    assert inputs_of(block(text))["gb_second"] == 1
+    assert inputs_of(block(text))["start"] == 9.9
+    assert main(["--events-a-day", "3000000"]) == 0
+    assert "| 3,000,000 |" in capsys.readouterr().out
+
+
+def test_an_input_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--set", "gb_seconds=1"])
+    assert "there is no input 'gb_seconds'" in capsys.readouterr().err
