@@ -152,6 +152,7 @@ class TraceJob:
         """Note what has to be read again, whatever ended the run, and the days that need not be read again."""
         for hour in self._note.again:
             self._digests.hour(hour)
+            self._digests.trim()
         closed = self._ledger.settled_days(self._checkpoint.value.closed)
         note = msgspec.structs.replace(self._note, again=self._reading.again())
         if self._details is not None:

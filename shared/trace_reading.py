@@ -139,7 +139,7 @@ class TraceReading:
         unread: Ranges = ()
         while start < end:
             note = self.note
-            window = Window(start, min(start + _seconds(note.width), end))
+            window = Window(start, min(start + self._width(note.width), end))
             read = self._try(window)
             if read is None:
                 unread = add(unread, window)
@@ -171,7 +171,7 @@ class TraceReading:
                 return
         # What will be read whole by the backfill can wait for that.
         turn = [hour for hour in due if hour not in again and not covers(self.backfill, hour)]
-        for window in together(turn, _seconds(self.note.width)):
+        for window in together(turn, self._width(self.note.width)):
             if not self._read_hours(window):
                 return
             after = due.index(window.end - HOUR) + 1
@@ -188,7 +188,7 @@ class TraceReading:
             for hour in hours:
                 self._reader.give_up(hour)
             return True
-        start, width = window.start, _seconds(self.note.width)
+        start, width = window.start, self._width(self.note.width)
         if width > HOUR / 2:
             width = window.end - window.start
         while start < window.end:
@@ -218,7 +218,7 @@ class TraceReading:
             note = self.note
             window = _aligned(
                 todo[0].start,
-                min(todo[0].start + _seconds(note.backfill_width), todo[0].end),
+                min(todo[0].start + self._width(note.backfill_width), todo[0].end),
             )
             read = self._try(window)
             if read is None:
@@ -262,13 +262,17 @@ class TraceReading:
 
     def _next_width(self, width: int, window: Window, read: WindowRead) -> int:
         wanted = next_width(
-            _seconds(width),
+            self._width(width),
             window.end - window.start,
             read.rows,
             read.pages,
             self._api.max_width,
         )
         return int(wanted.total_seconds())
+
+    def _width(self, seconds: int) -> timedelta:
+        """A stored width, whatever is stored: another API may have been set since."""
+        return min(max(timedelta(seconds=seconds), NARROWEST), self._api.max_width)
 
     def _yields(self) -> bool:
         """Whether what can wait has to wait."""
@@ -311,8 +315,3 @@ def _aligned(start: datetime, end: datetime) -> Window:
     """A window that ends at a whole hour where it can, so that its hours are read as a whole."""
     whole = hour_of(end)
     return Window(start, whole if start < whole else end)
-
-
-def _seconds(width: int) -> timedelta:
-    """A stored width, whatever is stored."""
-    return timedelta(seconds=max(1, width))
