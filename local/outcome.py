@@ -82,6 +82,8 @@ class Outcome:
         events: events at the hub, repeats included; None likewise.
         faults: what was played, by name.
         seconds: from the first round to the last.
+        trace_requests: the most requests of message trace that the tenant counted in five minutes, and how many the
+            budget allows; None where nobody counted.
         unread: why the hub could not be read back.
     """
 
@@ -96,6 +98,7 @@ class Outcome:
     seconds: float = 0.0
     rounds: int = 0
     peak_memory_mb: float = 0.0
+    trace_requests: tuple[int, int] | None = None
     unread: str = ""
 
     @property
@@ -119,6 +122,12 @@ class Outcome:
             found += _feed_differences(feed)
         if self.unread:
             found.append(f"The hub could not be read back: {self.unread}.")
+        if self.trace_requests is not None and self.trace_requests[0] > self.trace_requests[1]:
+            found.append(
+                "{} requests of message trace in five minutes were more than the budget of {}.".format(
+                    *self.trace_requests
+                )
+            )
         if self.expected is not None and self.found is not None:
             found += _set_differences(self.expected, self.found, self.possible)
         # With books to compare with, a last round that met a fault and still left nothing to do is no difference.
@@ -140,6 +149,7 @@ class Outcome:
             "events_per_s": round(self.events_per_s, 1),
             "rounds": self.rounds,
             "faults": dict(self.faults),
+            "trace_requests_in_5_minutes": self.trace_requests and self.trace_requests[0],
             "differences": differences,
         }
 

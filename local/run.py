@@ -211,7 +211,8 @@ class _Drain:
             if after != before:
                 seconds += time.monotonic() - began
             settled = self._moved_s >= self._settle_s
-            stuck = 0 if after != before or not settled else stuck + 1
+            waits_for_rows = not settled and all(feed.drained for feed in _of_contents(feeds))
+            stuck = 0 if after != before or waits_for_rows else stuck + 1
             before = after
             rounds = Rounds(feeds=feeds, last=done, number=number, seconds=seconds)
             unlisted = any(feed.counts.listed < (feed.offered or 0) for feed in feeds)
@@ -232,7 +233,7 @@ class _Drain:
         """Move the clock to where the collector can do something again."""
         left = sum(feed.counts.pending for feed in feeds)
         missing = sum(max(0, (feed.offered or 0) - feed.counts.listed) for feed in feeds)
-        of_contents = [feed for feed in feeds if feed.source != MESSAGE_TRACE]
+        of_contents = _of_contents(feeds)
         if missing and not waiting and not all(feed.drained for feed in of_contents):
             return
         seconds = TIMER_S
@@ -255,6 +256,10 @@ class _Drain:
                 f"{left} contents wait for their next try, {missing} contents and rows are not listed yet; instead of "
                 "waiting, the tenant's clock is moved"
             )
+
+
+def _of_contents(feeds: list[FeedOutcome]) -> list[FeedOutcome]:
+    return [feed for feed in feeds if feed.source != MESSAGE_TRACE]
 
 
 def _catch_up(host: HostProcess, display: Display, read: Callable[[], list[FeedOutcome]]) -> Rounds:
