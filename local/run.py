@@ -108,7 +108,14 @@ def run_simulated(
         outcome = _outcome(rounds)
         expected = frozenset(rig.tenant.events() | rig.tenant.trace_events("expected"))
         possible = frozenset(rig.tenant.trace_events("ever_visible"))
-        outcome = replace(outcome, expected=expected, possible=possible, faults=rig.faults_played())
+        counted = int(rig.tenant.trace_books()["max_requests_in_5_minutes"])
+        outcome = replace(
+            outcome,
+            expected=expected,
+            possible=possible,
+            faults=rig.faults_played(),
+            trace_requests=(counted, settings.message_trace_requests),
+        )
         try:
             found, rows = (
                 read_back(rig.eventhub_connection_string, hub, on_progress=display.reading)

@@ -114,6 +114,7 @@ def test_two_runs_side_by_side_deliver_exactly_what_their_tenants_offered(
             assert feed["listed"] == feed["delivered"] == feed["offered"]
             assert feed["lost"] == feed["pending"] == 0
         assert report["ok"] is True
+        assert 0 < report["trace_requests_in_5_minutes"] <= 90
         assert report["offered_events"] > 12
         assert report["distinct_events_at_hub"] == report["offered_events"]
         assert report["events_at_hub"] == report["offered_events"] + report["repeats"]
