@@ -42,8 +42,9 @@ lint: env  ## Check style, format and types
 	@$(PY) -m ruff format --check --quiet . || { echo 'Not formatted: .venv/bin/ruff format . mends it.' >&2; exit 1; }
 	@$(if $(CODE),$(PY) -m mypy --strict --no-error-summary $(CODE))
 
-settings: env  ## Write local.settings.sample.json and docs/settings.md from the declared settings
+settings: env  ## Write docs/settings.md, docs/errors.md and local.settings.sample.json from the code
 	@$(PY) scripts/write_settings.py
+	@$(PY) scripts/write_errors.py
 
 clean:  ## Remove everything that these targets made
 	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

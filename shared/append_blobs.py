@@ -20,8 +20,8 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 
-from shared.errors import Transient
-from shared.storage import Conflict, storage_errors
+from shared import policy
+from shared.storage import Conflict, in_the_way, storage_errors
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MAX_APPENDS = 40_000
 MAX_APPEND_BYTES = 1 << 20
 
+_BLOCKS_USED_UP = "BlockCountExceedsLimit"
 _HOUR = "%Y-%m-%dT%H"
 
 K = TypeVar("K", date, datetime)
@@ -127,16 +128,16 @@ class AppendStore(Generic[K]):
                 with storage_errors(f"append to {name}"):
                     answer = self._append(blob, data)
             except Conflict as error:
-                if error.code != "BlockCountExceedsLimit":
+                if error.code != _BLOCKS_USED_UP:
                     # Appends compete with nobody, so what is in their way is not another worker.
-                    raise Transient(str(error), code=error.code, status=error.status) from error
+                    raise in_the_way(error) from error
                 self._current[key] = number + 1
                 continue
             if int(answer.get("blob_committed_block_count") or 0) >= self._max_appends:
                 self._current[key] = number + 1
             return segment, int(answer["blob_append_offset"])
-        raise Transient(
-            f"storage: append to {self._prefix}/{self.format(key)}: no segment with room was found"
+        raise policy.error(
+            "ledger-full", at=f"storage: append to {self._prefix}/{self.format(key)}"
         )
 
     @staticmethod

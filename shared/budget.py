@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared import policy
 from shared.clock import utc_now
-from shared.errors import CollectorError, Throttled
+from shared.errors import CollectorError
 from shared.responses import MAX_PAUSE
 from shared.storage import Conflict, read_blob, write_blob
 
@@ -140,13 +141,11 @@ class Budget:
             if wait <= 0:
                 return
             if deadline():
-                raise Throttled(
-                    "the request budget was used up when the run had to end", code="budget"
-                )
+                raise policy.error("budget", detail="the run had to end meanwhile")
             if self._paused_until - self._now() > self._patience:
-                raise Throttled(
-                    f"the service asked for a pause of which {wait:.0f} s are left",
-                    code="budget",
+                raise policy.error(
+                    "budget",
+                    detail=f"the service asked for a pause of which {wait:.0f} s are left",
                     retry_after=wait,
                 )
             pause = min(wait, 1.0) * random.uniform(0.8, 1.2)  # noqa: S311

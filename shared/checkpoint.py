@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared import policy
 from shared.errors import StateError
 from shared.storage import Conflict, read_blob, write_blob
 
@@ -104,31 +105,18 @@ def decode(data: bytes, name: str) -> Checkpoint:
     Raises:
         StateError: it cannot be read or comes from a newer version.
     """
-    mend = (
-        f"Deleting the blob '{name}' repeats nothing: the ledger knows what was delivered, and the next run lists the "
-        "last seven days again. It costs this: time not listed for over seven days is then only known from gap "
-        "records already written."
-    )
+    at = f"checkpoint '{name}'"
     try:
         schema = msgspec.json.decode(data, type=_Schema).schema
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StateError(
-            f"checkpoint '{name}' cannot be read ({error}). The feed is stopped. {mend}",
-            code="checkpoint-unreadable",
-        ) from error
+        raise policy.make(StateError, "checkpoint-unreadable", at=at, detail=str(error)) from error
     if schema > SCHEMA:
-        raise StateError(
-            f"checkpoint '{name}' was written by a newer version of the collector (schema {schema}; this version "
-            f"reads up to {SCHEMA}). The feed is stopped. Deploy that version again. {mend}",
-            code="checkpoint-newer",
-        )
+        versions = f"schema {schema}; this version reads up to {SCHEMA}"
+        raise policy.make(StateError, "checkpoint-newer", at=at, detail=versions)
     try:
         found = msgspec.json.decode(data, type=Checkpoint)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StateError(
-            f"checkpoint '{name}' cannot be read ({error}). The feed is stopped. {mend}",
-            code="checkpoint-unreadable",
-        ) from error
+        raise policy.make(StateError, "checkpoint-unreadable", at=at, detail=str(error)) from error
     return msgspec.structs.replace(
         found,
         watermark=_utc(found.watermark),

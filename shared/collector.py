@@ -13,11 +13,13 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from shared import policy
 from shared.checkpoint import CheckpointStore, HeldCheckpoint
 from shared.clock import iso
-from shared.errors import CollectorError, Throttled, Transient
+from shared.errors import CollectorError, Throttled
 from shared.feed import Feed, Job, Parts, RunContext, Tuning
 from shared.lease import Lease
+from shared.policy import Action
 from shared.runs import Runs, RunSummary
 from shared.stop import RunStopped, Stop
 from shared.storage import Conflict
@@ -25,9 +27,6 @@ from shared.storage import Conflict
 logger = logging.getLogger("m365.collector")
 
 SILENT_WORKER = timedelta(hours=1)
-DEADLINE, LEASE_LOST = "deadline", "lease-lost"
-ORDERLY = frozenset({DEADLINE, LEASE_LOST})
-"""Codes of what ends a run without anything being wrong; the next run, or another worker, goes on."""
 
 
 def run_feed(feed: Feed, parts: Parts, tuning: Tuning | None = None) -> RunSummary:
@@ -74,7 +73,7 @@ class FeedRun:
             self._note(error)
         except Exception as error:
             logger.exception("the run of %s failed unexpectedly", self._feed.state_key)
-            self._note(Transient(f"internal error ({type(error).__name__})", code="internal"))
+            self._note(policy.error("internal", detail=type(error).__name__))
         summary.ended = iso(datetime.now(UTC))
         summary.seconds = round(time.monotonic() - self._began, 3)
         if runs is not None:
@@ -94,7 +93,7 @@ class FeedRun:
             return
         self.summary.error = str(error)
         self.summary.error_code = error.code
-        orderly = isinstance(error, Throttled | RunStopped) or error.code in ORDERLY
+        orderly = isinstance(error, Throttled | RunStopped) or _goes_on(error)
         self.summary.status = "incomplete" if orderly else "failed"
 
     def _run(self, runs: Runs) -> None:
@@ -120,11 +119,7 @@ class FeedRun:
         """Say so when the worker that holds the lease has long done nothing: nobody collects this feed then."""
         silent = self._clock.now() - updated if updated is not None else timedelta()
         if silent > SILENT_WORKER:
-            raise Transient(
-                f"somebody has held this feed's lease and not moved its checkpoint for {silent}. A worker that crashed "
-                "loses its lease within a minute; break the lease on the checkpoint blob if this goes on",
-                code="lease-stuck",
-            )
+            raise policy.error("lease-stuck", detail=f"for {silent}")
 
     def _collect(self, checkpoints: CheckpointStore, lease: Lease, runs: Runs) -> None:
         stop = Stop(self._tuning.run_seconds)
@@ -155,10 +150,10 @@ class FeedRun:
         if stop.error is not None:
             self._note(stop.error)
         for problem in problems:
-            if problem.code != DEADLINE:
+            if not _goes_on(problem):
                 self._note(problem)
         if lease.lost:
-            self._note(Transient("the lease was lost; another worker goes on", code=LEASE_LOST))
+            self._note(policy.error("lease-lost"))
         for problem in problems:
             self._note(problem)
         if self.summary.status == "running":
@@ -233,8 +228,11 @@ class _Held:
         except Exception as error:
             # Whatever went wrong here, what was acknowledged still has to be written down.
             logger.exception("the run of %s could not end in order", self._feed.state_key)
-            self.job.problems.append(
-                Transient(f"internal error ({type(error).__name__})", code="internal")
-            )
+            self.job.problems.append(policy.error("internal", detail=type(error).__name__))
             return False
         return True
+
+
+def _goes_on(error: CollectorError) -> bool:
+    """Whether nothing is wrong: the next run, or another worker, goes on."""
+    return policy.rule_of(error).action is Action.CARRY_ON

@@ -8,42 +8,29 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from requests.structures import CaseInsensitiveDict
+
+from shared import policy
+from shared.clock import utc_now
 from shared.connections import CERTIFICATE, MANAGED_IDENTITY, SECRET
-from shared.errors import AuthError, CollectorError, Transient
-from shared.network import Network, reason_of
+from shared.errors import CollectorError, Throttled
+from shared.network import Network, chain, reason_of
+from shared.responses import retry_after
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.core.pipeline import PipelineResponse
 
     from shared.connections import Connection
 
 _AADSTS = re.compile(r"AADSTS(\d{4,8})")
 
-_FEDERATION = (
-    "the app registration does not trust the managed identity. Add a federated credential whose subject is the "
-    "identity's object (principal) id, whose issuer is https://<login host>/<the identity's tenant id>/v2.0 and whose "
-    "audience is api://AzureADTokenExchange (other clouds have their own); a fresh one takes minutes to spread"
-)
-_MEANING: dict[str, str] = {
-    "70021": _FEDERATION,
-    "700211": _FEDERATION,
-    "700212": _FEDERATION,
-    "700213": _FEDERATION,
-    "7000215": "the client secret is wrong (often the secret's id was pasted instead of its value). Put the value of "
-    "a valid secret into the setting",
-    "7000222": "the client secret has expired. Create a new one in the app registration and update the setting",
-    "700016": "the application is not known in the tenant. Check M365_CLIENT_ID and M365_TENANT_ID, and that an "
-    "administrator of that tenant has consented",
-    "90002": "the tenant is not known. Check M365_TENANT_ID and M365_CLOUD",
-    "700027": "the certificate is not registered with the application. Upload its public part to the app registration "
-    "(Certificates & secrets), or put the one that is registered into M365_CERTIFICATE",
-    "700024": "the certificate's assertion came outside its time: the clock of this machine is wrong",
-    "500011": "the API is not known in the tenant: probably the wrong M365_CLOUD",
-    "7000229": "the application has no service principal in the tenant: an administrator has to consent",
-}
+LONGEST_WAIT = 5.0
+"""Seconds for which the token endpoint may make a run wait; beyond it the run had better end and a later one go on."""
 
 
 class TokenSource(Protocol):
@@ -54,6 +41,7 @@ class TokenSource(Protocol):
 
         Raises:
             AuthError: the credential is refused.
+            Throttled: the token service asked to wait longer than a run should.
             Transient: the token service does not answer.
         """
         ...
@@ -70,12 +58,22 @@ class AzureTokenSource:
         make: builds the credential; called again after ``invalidate``, because a credential caches its token.
         scope: what the token is for.
         name: the connection's name, for messages.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, make: Callable[[], TokenCredential], scope: str, name: str) -> None:
+    def __init__(
+        self,
+        make: Callable[[], TokenCredential],
+        scope: str,
+        name: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._make = make
         self._scope = scope
         self._name = name
+        self._clock = clock
+        self._quiet_until = 0.0
         self._credential: TokenCredential | None = None
         self._lock = threading.Lock()
 
@@ -84,14 +82,29 @@ class AzureTokenSource:
         from azure.core.exceptions import AzureError
 
         with self._lock:
+            if (left := self._quiet_until - self._clock()) > 0:
+                raise self._throttled(left)
             if self._credential is None:
                 self._credential = self._make()
             credential = self._credential
         try:
             return credential.get_token(self._scope).token
-        except (AzureError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (AzureError, ValueError, TypeError, KeyError, AttributeError, _AskedToWait) as error:
             # What is not JSON makes the library stumble instead of complain.
+            if wait := next((e for e in chain(error) if isinstance(e, _AskedToWait)), None):
+                with self._lock:
+                    self._quiet_until = self._clock() + wait.seconds
+                raise self._throttled(wait.seconds) from error
             raise translate(error, self._name) from error
+
+    def _throttled(self, seconds: float) -> Throttled:
+        return policy.make(
+            Throttled,
+            "token-throttled",
+            at=f"connection '{self._name}'",
+            detail=f"{seconds:.0f} s are left",
+            retry_after=seconds,
+        )
 
     def invalidate(self) -> None:
         """Forget the credential and with it the token it cached."""
@@ -103,29 +116,35 @@ def translate(error: Exception, name: str) -> CollectorError:
     """Name what a credential's failure means; the library's text is not repeated, it quotes requests."""
     from azure.identity import CredentialUnavailableError
 
-    match = _AADSTS.search(str(error))
-    code = match.group(1) if match else ""
+    at = f"connection '{name}'"
     if isinstance(error, CredentialUnavailableError):
-        return AuthError(
-            f"connection '{name}': no managed identity answers here. In Azure, assign it to the function app and name "
-            "its client id in M365_IDENTITY_CLIENT_ID; elsewhere set M365_CREDENTIAL to 'secret' or 'certificate'",
-            code="no-managed-identity",
-        )
-    if code in _MEANING:
-        return AuthError(
-            f"connection '{name}': {_MEANING[code]} (AADSTS{code})", code=f"AADSTS{code}"
-        )
-    if code and not code.startswith("5019") and code != "90033":
-        return AuthError(
-            f"connection '{name}': Entra refused the credential (AADSTS{code}; its meaning is at "
-            f"https://login.microsoftonline.com/error?code={code})",
-            code=f"AADSTS{code}",
-        )
-    why = f"AADSTS{code}" if code else reason_of(error) or type(error).__name__
-    return Transient(
-        f"connection '{name}': no token from Entra ({why})",
-        code=f"AADSTS{code}" if code else "no-token",
-    )
+        return policy.error("no-managed-identity", at=at)
+    # An unknown tenant is named by the answer to the discovery, which the library keeps as the cause of its own words.
+    match = next(filter(None, (_AADSTS.search(str(each)) for each in chain(error))), None)
+    if match is None:
+        return policy.error("no-token", at=at, detail=reason_of(error) or type(error).__name__)
+    code = match.group()
+    known = policy.is_known(code)
+    detail = code if known else f"{code}, https://login.microsoftonline.com/error?code={code[6:]}"
+    return policy.error(code, at=at, detail=detail)
+
+
+class _AskedToWait(Exception):  # noqa: N818 - no failure of ours
+    """The token endpoint named a time that is longer than a run should wait."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("the token endpoint asked to wait")
+        self.seconds = seconds
+
+
+def _end_long_waits(response: PipelineResponse[Any, Any]) -> None:
+    """End the library's own retries where it would sleep for as long as the token endpoint says, which has no bound."""
+    answer = response.http_response
+    if answer.status_code < 400:
+        return
+    seconds = retry_after(CaseInsensitiveDict(answer.headers), utc_now())
+    if seconds is not None and seconds > LONGEST_WAIT:
+        raise _AskedToWait(seconds)
 
 
 def token_source(
@@ -159,6 +178,7 @@ def _credential(connection: Connection, options: dict[str, Any]) -> TokenCredent
         "disable_instance_discovery": not connection.known_login,
         "retry_total": 2,
         "retry_backoff_factor": 0.4,
+        "raw_response_hook": _end_long_waits,
     }
     who = (connection.tenant_id, connection.client_id)
     if known.kind == CERTIFICATE and known.certificate is not None:

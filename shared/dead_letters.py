@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import ContentSettings
 
-from shared.errors import Transient
-from shared.storage import Conflict, code_of, storage_errors
+from shared import policy
+from shared.storage import Conflict, code_of, in_the_way, storage_errors
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -65,7 +65,7 @@ class DeadLetters:
                 self._upload(name, data, metadata)
         except Conflict as error:
             # Nobody competes for a dead letter, so what is in its way is not the same bytes.
-            raise Transient(str(error), code=error.code, status=error.status) from error
+            raise in_the_way(error) from error
         return name
 
     def _upload(self, name: str, data: bytes, metadata: dict[str, str]) -> None:
@@ -80,7 +80,7 @@ class DeadLetters:
             )
         except ResourceExistsError as error:
             # The SDK calls every HTTP 409 so, that of a container which is being deleted too.
-            if code_of(error) != "BlobAlreadyExists":
+            if policy.rule_of(code_of(error)).action is not policy.Action.CARRY_ON:
                 raise
 
 

@@ -8,9 +8,12 @@
     ├── Transient        try again, now or in the next run
     ├── Permanent        asking again for this one thing will not help
     └── SinkError        Event Hubs does not take events; nothing was marked delivered
+        ├── SinkBusy       it asks us to slow down
+        ├── EventTooLarge  it refuses a batch for its size
+        └── SinkRefused    it refuses our credential, or does not know the hub
 
-Guarantee: the text of these errors is made by this project or taken from a service's error field; it never holds
-a token, a secret or a record.
+What leads to which of them, and with what message, is ``shared.policy``. Guarantee: the text of these errors is made by
+this project or taken from a service's error field; it never holds a token, a secret or a record.
 """
 
 from __future__ import annotations
@@ -22,12 +25,14 @@ class CollectorError(Exception):
     Attributes:
         code: the service's own code (``AF20022``, ``AADSTS7000215``), or a short word of ours; "" where none.
         status: the HTTP status, 0 where there was no answer.
+        log: what happened, in few words; the message where nobody said.
     """
 
-    def __init__(self, message: str, *, code: str = "", status: int = 0) -> None:
+    def __init__(self, message: str, *, code: str = "", status: int = 0, log: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.status = status
+        self.log = log or message
 
 
 class ConfigError(CollectorError):
@@ -50,9 +55,15 @@ class Throttled(CollectorError):
     """
 
     def __init__(
-        self, message: str, *, code: str = "", status: int = 0, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        code: str = "",
+        status: int = 0,
+        log: str = "",
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, code=code, status=status)
+        super().__init__(message, code=code, status=status, log=log)
         self.retry_after = retry_after
 
 
@@ -66,3 +77,15 @@ class Permanent(CollectorError):
 
 class SinkError(CollectorError):
     """Events could not be handed over; nothing of them counts as delivered."""
+
+
+class SinkBusy(SinkError):
+    """The sink asks us to slow down."""
+
+
+class EventTooLarge(SinkError):
+    """The sink refuses a batch for its size, although it fits what the sink announced."""
+
+
+class SinkRefused(SinkError):
+    """The sink refuses our credential, or does not know the hub."""

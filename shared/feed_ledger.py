@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 
+from shared import policy
 from shared.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
 from shared.clock import utc_now
-from shared.errors import CollectorError, Transient
+from shared.errors import CollectorError
 from shared.ledger import Counts, Day, Entry, Line, encode
 
 logger = logging.getLogger("m365.ledger")
@@ -192,9 +193,7 @@ class FeedLedger:
                 self._on_error(error)
             except Exception as error:
                 logger.exception("the ledger could not be written")
-                self._on_error(
-                    Transient(f"internal error ({type(error).__name__})", code="internal")
-                )
+                self._on_error(policy.error("internal", detail=type(error).__name__))
 
     def close(self, *, patience: float = 30.0, pause: float = 1.0) -> None:
         """Stop the writing thread and append what is left, trying again for as long as patience lasts.

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from shared.errors import Permanent, Transient
+from shared import policy
+from shared.errors import CollectorError
 from shared.network import proxies_for, reason_of
 from shared.timed_http import Deadline, TimedAdapter
 
@@ -123,10 +124,9 @@ class HttpClient:
             asked = None
         if asked != self.origin:
             where = "{}://{}:{}".format(*asked) if asked else "what is not a plain URL"
-            raise Permanent(
-                f"refused to follow a link to {where}: only {self.origin[0]}://{self.origin[1]}:{self.origin[2]} is "
-                "configured, and a token goes nowhere else",
-                code="foreign-url",
+            raise policy.error(
+                "foreign-url",
+                detail=f"to {where}, while {self.origin[0]}://{self.origin[1]}:{self.origin[2]} is configured",
             )
 
     def request(
@@ -164,17 +164,14 @@ class HttpClient:
                 timeout=(self._limits.connect, self._limits.read),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise Transient(
-                f"no answer from {self.origin[1]} ({reason_of(error) or _names(error)})",
-                code="no-answer",
+            raise policy.error(
+                "no-answer", at=self.origin[1], detail=reason_of(error) or _names(error)
             ) from error
         try:
             if 300 <= answer.status_code < 400:
-                raise Permanent(
-                    f"{self.origin[1]} redirected a request (HTTP {answer.status_code}); redirects are not followed, "
-                    "since a token goes only to the configured host",
-                    code="redirect",
-                    status=answer.status_code,
+                status = answer.status_code
+                raise policy.error(
+                    "redirect", at=self.origin[1], detail=f"HTTP {status}", status=status
                 )
             encoding = answer.headers.get("Content-Encoding", "").strip().lower()
             if on_length is not None:
@@ -188,10 +185,7 @@ class HttpClient:
             elif encoding in ("gzip", "x-gzip"):
                 body = gunzip(body)
             elif encoding not in ("", "identity"):
-                raise Transient(
-                    f"{self.origin[1]} answered in an encoding that was not asked for ({encoding[:40]})",
-                    code="bad-encoding",
-                )
+                raise policy.error("bad-encoding", at=self.origin[1], detail=encoding[:40])
             return Response(status=answer.status_code, headers=answer.headers, body=body)
         except BaseException:
             # What is left of the answer must not be taken for the next one.
@@ -220,18 +214,21 @@ class HttpClient:
         except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
             if deadline.passed:
                 raise self._too_slow(size, self._clock() - begun) from error
-            raise Transient(
-                f"{self.origin[1]} broke off after {size} bytes ({_names(error)})",
-                code="cut-short",
+            raise policy.error(
+                "cut-short",
+                at=self.origin[1],
+                detail=f"broke off after {size} bytes, {_names(error)}",
             ) from error
         if not chunks and answer.status_code == 200 and not _announced(answer):
             # Headers that are cut short look like an answer that has none left, and an empty body.
-            raise Transient(f"{self.origin[1]} broke off before the body", code="cut-short")
+            raise policy.error("cut-short", at=self.origin[1], detail="broke off before the body")
         return b"".join(chunks)
 
-    def _too_slow(self, size: int, seconds: float) -> Transient:
-        return Transient(
-            f"{self.origin[1]} sent only {size} bytes of a body in {seconds:.0f} s", code="too-slow"
+    def _too_slow(self, size: int, seconds: float) -> CollectorError:
+        return policy.error(
+            "too-slow",
+            at=self.origin[1],
+            detail=f"sent only {size} bytes of a body in {seconds:.0f} s",
         )
 
     def _session(self) -> requests.Session:
@@ -281,10 +278,10 @@ def gunzip(data: bytes) -> bytes:
             inflate = _inflater.decompressobj(wbits=GZIP_WINDOW)
             parts.append(inflate.decompress(rest))
             if not inflate.eof:
-                raise Transient("a gzip body was cut short", code="cut-short")
+                raise policy.error("cut-short", detail="gzip without its end")
             rest = inflate.unused_data
     except (zlib.error, _inflater.error) as error:
-        raise Transient("a gzip body was damaged", code="cut-short") from error
+        raise policy.error("cut-short", detail="gzip that is damaged") from error
     if not data:
-        raise Transient("a gzip body was empty", code="cut-short")
+        raise policy.error("cut-short", detail="gzip that is empty")
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from shared import policy
 from shared.checkpoint import HeldCheckpoint
 from shared.clock import ServiceClock
 from shared.dead_letters import ENTRY, DeadLetters
@@ -18,7 +19,8 @@ from shared.errors import CollectorError, Permanent, Transient
 from shared.feed_ledger import FeedLedger
 from shared.gaps import Gaps
 from shared.ledger import Entry, Line, State
-from shared.sources.management_api import WINDOW_REFUSED, Content, ManagementApi
+from shared.policy import Action
+from shared.sources.management_api import Content, ManagementApi
 from shared.stop import Stop
 from shared.windows import Window, plan
 
@@ -27,7 +29,6 @@ logger = logging.getLogger("m365.listing")
 RELISTS = 3
 MAX_UNLISTED = 3
 MALFORMED = "a listing entry without a content id"
-LOST_THREAD = frozenset({"page-loop", "AF20031"})
 
 
 class Listing:
@@ -119,7 +120,7 @@ class Listing:
         except (Transient, Permanent) as error:
             self._unlisted += 1
             self.problems.append(error)
-            logger.warning("window %s to %s is not listed: %s", window.start, window.end, error)
+            logger.warning("window %s to %s is not listed: %s", window.start, window.end, error.log)
             if self._stop():
                 raise
             return False
@@ -130,12 +131,12 @@ class Listing:
         for attempt in range(RELISTS):
             try:
                 self._list_pages(window)
-            except Transient as error:
-                if error.code not in LOST_THREAD or attempt == RELISTS - 1:
-                    raise
-                logger.info("%s", error)
             except Permanent as error:
-                if error.code not in WINDOW_REFUSED or attempt:
+                action = policy.rule_of(error).action
+                if action is Action.LIST_AGAIN and attempt < RELISTS - 1:
+                    logger.info("%s", error.log)
+                    continue
+                if action is not Action.CLAMP_WINDOW or attempt:
                     raise
                 shorter = self._clamp(window)
                 if shorter is None:

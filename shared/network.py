@@ -16,14 +16,14 @@ measured with the pinned versions, and is held by tests:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from requests.utils import get_environ_proxies, select_proxy
 
-from shared.errors import ConfigError
+from shared import policy
+from shared.policy import REASONS
 
 AMQP, WEBSOCKET = "amqp", "websocket"
 TRANSPORTS = (AMQP, WEBSOCKET)
@@ -104,60 +104,31 @@ def proxy_for(url: str) -> str:
     return found if "://" in found or not found else f"http://{found}"
 
 
-def reason_of(error: BaseException) -> str:
-    """Why a service cannot be reached and what to do, where an error tells; nothing of its text is repeated."""
+def chain(error: BaseException) -> list[BaseException]:
+    """An error and what led to it, the nearest first, eight at most."""
     seen: list[BaseException] = []
     next_: BaseException | None = error
     while next_ is not None and next_ not in seen and len(seen) < 8:
         seen.append(next_)
         next_ = next_.__cause__ or next_.__context__
-    text = " ".join(f"{type(each).__name__} {each}" for each in seen)
-    if refused := _TUNNEL.search(text):
-        status = refused.group(1)
-        return _TUNNEL_REASONS.get(status, _TUNNEL_REASONS["403"]).format(status=status)
-    return next((reason for pattern, reason in _REASONS if pattern.search(text)), "")
+    return seen
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a service cannot be reached and what to do, where an error tells; nothing of its text is repeated."""
+    text = " ".join(f"{type(each).__name__} {each}" for each in chain(error))
+    for reason in REASONS:
+        if found := reason.pattern.search(text):
+            return reason.text.format(**found.groupdict())
+    return ""
 
 
 def _eventhub_proxy(proxy: str) -> dict[str, Any]:
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:
-        raise ConfigError(
-            f"HTTPS_PROXY: a proxy of the kind {parts.scheme[:10]!r} cannot carry WebSockets to Event Hubs; expected "
-            "http://[name:password@]host:port, or the namespace's host in NO_PROXY",
-            code="proxy",
-        )
+        raise policy.error("proxy", detail=f"its kind is {parts.scheme[:10]!r}")
     found: dict[str, Any] = {"proxy_hostname": parts.hostname, "proxy_port": parts.port or 80}
     if parts.username:
         found["username"] = unquote(parts.username)
         found["password"] = unquote(parts.password or "")
     return found
-
-
-_TUNNEL = re.compile(r"(?:Tunnel connection failed|CONNECT via proxy status): (\d{3})")
-_TUNNEL_REASONS = {
-    "403": "the proxy refuses to connect to it (HTTP {status}): have its host allowed there, or name it in NO_PROXY",
-    "407": "the proxy asks for a name and password: put them into HTTPS_PROXY, http://name:password@host:port",
-    "502": "the proxy cannot reach it (HTTP {status}): check the endpoint, and the proxy's own way out",
-    "503": "the proxy cannot reach it (HTTP {status}): check the endpoint, and the proxy's own way out",
-    "504": "the proxy cannot reach it (HTTP {status}): check the endpoint, and the proxy's own way out",
-}
-_REASONS = tuple(
-    (re.compile(pattern), reason)
-    for pattern, reason in (
-        (
-            r"Hostname mismatch|IP address mismatch|hostname .* doesn't match",
-            "its certificate is for another name: check the endpoint",
-        ),
-        (r"certificate has expired", "its certificate has expired"),
-        (
-            r"CERTIFICATE_VERIFY_FAILED",
-            "nobody we trust signed its certificate: put the authority, perhaps the proxy's own, into M365_CA_FILE",
-        ),
-        (r"Unable to connect to proxy|ProxyError", "the proxy of HTTPS_PROXY does not answer"),
-        (
-            r"gaierror|NameResolutionError|Name or service not known|name resolution",
-            "its host name is not known here: check the endpoint and the DNS of this network",
-        ),
-        (r"Connection refused", "the connection was refused: check the endpoint and its port"),
-    )
-)

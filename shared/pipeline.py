@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
+from shared import policy
 from shared.clock import ServiceClock
 from shared.dead_letters import CONTENT, RECORD, DeadLetters
 from shared.errors import (
@@ -25,11 +26,11 @@ from shared.errors import (
     Permanent,
     SinkError,
     Throttled,
-    Transient,
 )
 from shared.feed_ledger import FeedLedger
 from shared.ledger import Entry, Line, State
 from shared.memory import Gate, Reservation
+from shared.policy import Action
 from shared.publisher import Delivery, Publisher
 from shared.sinks import Event
 from shared.sources.management_api import Content
@@ -40,19 +41,7 @@ logger = logging.getLogger("m365.pipeline")
 
 DEFINITE_PATIENCE = timedelta(hours=24)
 EXPIRY_PATIENCE = timedelta(hours=24)
-DEFINITE = {
-    "AF20050": "not-found",
-    "http-404": "not-found",
-    "http-410": "not-found",
-    "AF20051": "expired",
-    "AF20052": "malformed-id",
-    "no-details": "not-found",
-}
 MAX_REFUSALS = 3
-NOT_RECORDS = "not-records"
-OF_ONE_CONTENT = frozenset({NOT_RECORDS, "AF20050", "AF20051", "AF20052"})
-"""What is wrong with one content, however many there are of which it is said; never an outage."""
-NO_ANSWER = frozenset({"no-answer", "cut-short", "too-slow", "no-token", "internal"})
 
 
 class Fetches(Protocol):
@@ -82,7 +71,7 @@ class Failures:
     @property
     def outage(self) -> bool:
         """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
-        unanswered = sum(error.code not in OF_ONE_CONTENT for _, error in self.lines)
+        unanswered = sum(not policy.rule_of(error).one_content for _, error in self.lines)
         total = len(self.lines) + self.fetched
         return total > 1 and unanswered * 2 > total
 
@@ -212,9 +201,7 @@ class Pipeline:
                 self._failed(work, error)
             except Exception as error:
                 logger.exception("a content could not be processed")
-                self._failed(
-                    work, Transient(f"internal error ({type(error).__name__})", code="internal")
-                )
+                self._failed(work, policy.error("internal", detail=type(error).__name__))
 
     def _refused(self, work: Work, error: CollectorError) -> None:
         """Tell a refusal that concerns every content alike, which ends the run, from one content's own.
@@ -278,14 +265,12 @@ class Pipeline:
             try:
                 return split(body)
             except ErrorBody as error:
-                raise Transient(
-                    "an object came in place of records", code="error-object"
-                ) from error
+                raise policy.error("error-object") from error
             except Permanent as error:
                 if not last:
                     continue
                 if self._is_hopeless(work, body):
-                    self._keep(work, CONTENT, body, str(error))
+                    self._keep(work, CONTENT, body, error.log)
                     return None
                 raise
         raise AssertionError("unreachable")
@@ -293,7 +278,8 @@ class Pipeline:
     def _is_hopeless(self, work: Work, body: bytes) -> bool:
         known = self._entry(work)
         own = body.removeprefix(BOM).lstrip().startswith(b"[")
-        return (own and known.reason == NOT_RECORDS) or self._clock.now() >= known.expires_at()
+        again = policy.rule_of(known.reason).action is Action.DEAD_LETTER
+        return (own and again) or self._clock.now() >= known.expires_at()
 
     def _keep(self, work: Work, kind: str, data: bytes, reason: str) -> None:
         content = work.content
@@ -321,7 +307,7 @@ class Pipeline:
             with self._lock:
                 self.failures.fetched += 1
                 self.lost += 1
-            logger.warning("content %s is lost (%s): %s", work.content.id, reason, error)
+            logger.warning("content %s is lost (%s): %s", work.content.id, reason, error.log)
             self._settle(work, State.LOST, reason=reason)
             return
         with self._lock:
@@ -332,15 +318,15 @@ class Pipeline:
         """The reason for which a content is given up, "" while there is hope."""
         now = self._clock.now()
         entry = self._entry(work)
-        if (reason := DEFINITE.get(error.code)) and entry.first_attempt:
+        rule = policy.rule_of(error)
+        if rule.loss and entry.first_attempt:
             # A definite answer, and still only one answer: it has to stand for a day, however old the content is.
             stood = now.timestamp() - entry.first_attempt >= DEFINITE_PATIENCE.total_seconds()
-            if stood and DEFINITE.get(entry.reason) == reason:
-                return reason
+            if stood and policy.rule_of(entry.reason).loss == rule.loss:
+                return rule.loss
         expires = entry.expires_at()
-        # Past its expiry a content gets a last try; silence is no answer to that, but only for a day.
-        answered = error.code not in NO_ANSWER
-        if now >= expires and (answered or now >= expires + EXPIRY_PATIENCE):
+        # Past its expiry a content gets a last try; what says nothing of it is no answer to that, but only for a day.
+        if now >= expires and (rule.answers or now >= expires + EXPIRY_PATIENCE):
             return "expired"
         return ""
 
@@ -359,7 +345,7 @@ class Pipeline:
         return [
             (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
             for work, error in self.failures.lines
-            if not outage or error.code in OF_ONE_CONTENT
+            if not outage or policy.rule_of(error).one_content
         ]
 
     def _settle(

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic
 
-from shared.errors import CollectorError, SinkError, Throttled
+from shared import policy
+from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, Throttled
 from shared.outbox import Delivery, K, Load, Outbox
 from shared.pace import Pace
 from shared.patience import Abandoned, Patience
-from shared.sinks import Batch, Event, EventTooLarge, Sender, Sink, SinkBusy
+from shared.sinks import Batch, Event, Sender, Sink
 
 __all__ = ["Abandoned", "Delivery", "Patience", "Publisher"]
 
@@ -105,7 +106,7 @@ class Publisher(Generic[K]):
             if self.error is not None:
                 raise self.error
             if self._stopped:
-                raise SinkError("the run has ended; nothing more is published", code="closed")
+                raise policy.make(SinkError, "closed", detail="nothing more is published")
             self._outbox.put(delivery, events)
             self._start()
 
@@ -148,9 +149,8 @@ class Publisher(Generic[K]):
         if self.error is not None:
             raise self.error
         if left:
-            raise SinkError(
-                f"the run had to end while {left} events were not yet acknowledged", code="deadline"
-            )
+            detail = f"{left} events were not yet acknowledged"
+            raise policy.make(SinkError, "deadline", detail=detail)
 
     # -- the sending threads
 
@@ -176,7 +176,7 @@ class Publisher(Generic[K]):
                 if slot.abandoned:
                     return
         except Exception as error:  # noqa: BLE001 - a dead sender must end the run, not hang it
-            self._fail(SinkError(f"a sending thread failed ({type(error).__name__}: {error})"))
+            self._fail(policy.make(SinkError, "internal", detail=type(error).__name__))
             logger.exception("a sending thread failed")
             # Nobody knows what state its connection is in.
             self._discard(slot)
@@ -309,7 +309,7 @@ class Publisher(Generic[K]):
         else:
             pause = 0.0 if isinstance(error, EventTooLarge) else self._patience.error
             self._discard(slot)
-        logger.info("%s; the batch is offered again", error)
+        logger.info("%s; the batch is offered again", error.log)
         self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311
 
     def _dead_letter_or_fail(self, slot: _Slot[K]) -> None:
@@ -381,9 +381,7 @@ class Publisher(Generic[K]):
             load, slot.load = slot.load, []
             self._outbox.give_back(load)
             self._slots.remove(slot)
-            self._last_error = SinkError(
-                "Event Hubs did not answer a send in time", code="send-abandoned"
-            )
+            self._last_error = policy.error("send-abandoned", detail="no answer in time")
             hanging = self._abandoned.add()
             self.abandoned += 1
             if not self._stopped:
@@ -393,10 +391,10 @@ class Publisher(Generic[K]):
         self._discard(slot)
         if max(hanging, self.abandoned) > self._max_abandoned:
             self._fail(
-                SinkError(
-                    f"{self.abandoned} sends to Event Hubs hung in this run, {hanging} still hang in this process; "
-                    "the run ends",
-                    code="send-abandoned",
+                policy.error(
+                    "send-abandoned",
+                    detail=f"{self.abandoned} sends to Event Hubs hung in this run, "
+                    f"{hanging} still hang in this process",
                 )
             )
 
@@ -404,18 +402,8 @@ class Publisher(Generic[K]):
         seconds = self._patience.no_acknowledgement
         last = self._last_error
         if isinstance(last, SinkBusy):
-            self._fail(
-                Throttled(
-                    f"Event Hubs was over its throughput for {seconds:.0f} s: raise the throughput units, or let the "
-                    "next runs catch up",
-                    code="sink-throttled",
-                )
-            )
+            self._fail(policy.make(Throttled, "sink-throttled", detail=f"for {seconds:.0f} s"))
             return
-        detail = f"; last: {last}" if last else ""
-        self._fail(
-            SinkError(
-                f"no acknowledgement from Event Hubs for {seconds:.0f} s{detail}",
-                code=(last.code if last else "") or "no-acknowledgement",
-            )
-        )
+        silence = policy.error("no-acknowledgement", detail=f"for {seconds:.0f} s")
+        # What was wrong with the last send says more than the silence that came of it.
+        self._fail(last if last and last.code else silence)

@@ -15,17 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from shared import policy
 from shared.errors import CollectorError, SinkError
-from shared.network import reason_of
+from shared.network import chain, reason_of
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.eventhub import EventDataBatch, EventHubProducerClient
 
 MAX_EVENT_BYTES = 1024 * 1024
-
-BROKEN = frozenset({"unknown-error", "socket-error"})
-"""What azure-eventhub calls a link or connection that went away without a condition of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +32,6 @@ class Event:
 
     body: bytes
     properties: dict[str, str]
-
-
-class SinkBusy(SinkError):
-    """The sink asks us to slow down."""
-
-
-class EventTooLarge(SinkError):
-    """The sink refuses a batch for its size, although it fits what the sink announced."""
-
-
-class SinkRefused(SinkError):
-    """The sink refuses our credential, or does not know the hub."""
 
 
 class Batch(Protocol):
@@ -171,7 +157,7 @@ class EventHubSink:
                 self._connection_string, eventhub_name=self.name, **self._options
             )
         if self._credential is None:
-            raise SinkError("an Event Hubs namespace needs a credential")
+            raise SinkError("an Event Hubs namespace needs a credential", code="internal")
         return EventHubProducerClient(
             fully_qualified_namespace=self._namespace,
             eventhub_name=self.name,
@@ -246,6 +232,29 @@ class EventHubSender:
 
 def sink_error(error: Exception, hub: str) -> CollectorError:
     """Name what an error of azure-eventhub means; its text may hold addresses, so only its condition is kept."""
+    from azure.core.exceptions import ClientAuthenticationError
+
+    what = f"Event Hubs, hub '{hub}'"
+    condition = _condition(error)
+    if condition not in VAGUE and policy.is_known(condition):
+        return policy.error(condition, at=what, detail=condition)
+    if any(isinstance(each, ClientAuthenticationError) for each in chain(error)):
+        # It is the credential that failed, before anything of the hub was asked.
+        why = reason_of(error)
+        return policy.error("hub-no-token" if why else "hub-no-identity", at=what, detail=why)
+    # Before what the SDK calls it: over WebSockets a host that does not resolve is an authentication error to it.
+    if why := reason_of(error):
+        return policy.error("unreachable", at=what, detail=why)
+    name = type(error).__name__
+    return policy.error(_code(error, condition), at=what, detail=condition or name)
+
+
+VAGUE = frozenset({"", "unknown-error", "socket-error", "client-error"})
+"""Conditions that azure-eventhub makes up itself, for whatever went wrong on the way."""
+
+
+def _code(error: Exception, condition: str) -> str:
+    """The code of a failure that no condition of the service names."""
     from azure.eventhub.exceptions import (
         AuthenticationError,
         ConnectError,
@@ -253,38 +262,12 @@ def sink_error(error: Exception, hub: str) -> CollectorError:
         OperationTimeoutError,
     )
 
-    condition = _condition(error)
-    what = f"Event Hubs, hub '{hub}'"
-    if "server-busy" in condition or "resource-limit" in condition:
-        return SinkBusy(f"{what}: over its throughput ({condition})", code=condition)
-    if "size-exceeded" in condition:
-        return EventTooLarge(f"{what}: refused a batch for its size", code=condition)
-    # Before what the SDK calls it: over WebSockets a host that does not resolve is an authentication error to it.
-    if why := reason_of(error):
-        return SinkError(f"{what}: no connection: {why}", code=condition or type(error).__name__)
-    if isinstance(error, AuthenticationError) or "unauthorized" in condition:
-        return SinkRefused(
-            f"{what}: access refused. The function app's identity needs the role 'Azure Event Hubs Data Sender' on "
-            "the hub; a fresh assignment takes some minutes to spread",
-            code=condition or "unauthorized",
-        )
-    if "not-found" in condition:
-        return SinkRefused(
-            f"{what}: there is no such hub. Create it, or set M365_OUTPUT_… to one that exists",
-            code=condition,
-        )
+    if isinstance(error, AuthenticationError):
+        return condition if policy.is_known(condition) else "unauthorized"
+    if policy.is_known(condition):
+        return condition
     unreachable = (ConnectError, ConnectionLostError, OperationTimeoutError)
-    if isinstance(error, unreachable) or condition in BROKEN:
-        return SinkError(
-            f"{what}: the connection broke or nothing answered ({condition or type(error).__name__}). Should it last, "
-            "check the namespace's name and network rules, and that port 5671 is open on the way (where only 443 "
-            "is, set M365_EVENTHUB_TRANSPORT to websocket)",
-            code=condition or type(error).__name__,
-        )
-    return SinkError(
-        f"{what}: not acknowledged ({condition or type(error).__name__})",
-        code=condition or type(error).__name__,
-    )
+    return "unreachable" if isinstance(error, unreachable) else "not-acknowledged"
 
 
 def _condition(error: BaseException | None) -> str:
@@ -296,7 +279,8 @@ def _condition(error: BaseException | None) -> str:
                 value = getattr(holder, name, None)
                 text = value.decode() if isinstance(value, bytes) else str(value or "")
                 if text and len(text) < 100 and " " not in text:
-                    return text.lower()
+                    # "amqp:link:message-size-exceeded": who says it stands before what.
+                    return text.lower().rpartition(":")[2]
         error, seen = error.__cause__ or error.__context__, seen + 1
     return ""
 
@@ -367,7 +351,7 @@ class _FileSender:
                 self._file.flush()
                 os.fsync(self._file.fileno())
         except OSError as error:
-            raise SinkError(f"cannot write the output file: {error.strerror}") from error
+            raise policy.make(SinkError, "output-file", detail=error.strerror or "") from error
 
     def cut(self) -> None:
         pass

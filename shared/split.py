@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from shared import policy
 from shared.errors import CollectorError, Permanent
 
 BOM = b"\xef\xbb\xbf"
@@ -58,11 +59,13 @@ def split(body: bytes) -> list[bytes]:
     except msgspec.ValidationError:
         if body.lstrip()[:1] == b"{":
             raise ErrorBody(body) from None
-        raise Permanent(
-            "the body is JSON, but not an array of records", code="not-records"
-        ) from None
+        raise _not_records("the body is JSON, but not an array of records") from None
     except (msgspec.DecodeError, RecursionError):
         return _split_slowly(body)
+
+
+def _not_records(detail: str) -> Permanent:
+    return policy.make(Permanent, "not-records", detail=detail)
 
 
 def _split_slowly(body: bytes) -> list[bytes]:
@@ -72,27 +75,25 @@ def _split_slowly(body: bytes) -> list[bytes]:
     if text[position : position + 1] == "{":
         raise ErrorBody(body)
     if text[position : position + 1] != "[":
-        raise Permanent("the body is not a JSON array of records", code="not-records")
+        raise _not_records("the body is not a JSON array of records")
     records: list[bytes] = []
     position = _skip(text, position + 1)
     if text[position : position + 1] == "]":
         if _skip(text, position + 1) != len(text):
-            raise Permanent("something follows the array of records", code="not-records")
+            raise _not_records("something follows the array of records")
         return records
     while True:
         try:
             _, end = _scan.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
-            raise Permanent(
-                f"record {len(records) + 1} of the body is not JSON", code="not-records"
-            ) from error
+            raise _not_records(f"record {len(records) + 1} of the body is not JSON") from error
         records.append(text[position:end].encode("utf-8", "surrogateescape"))
         position = _skip(text, end)
         mark = text[position : position + 1]
         if mark == "]" and _skip(text, position + 1) == len(text):
             return records
         if mark != ",":
-            raise Permanent(f"the body breaks off after record {len(records)}", code="not-records")
+            raise _not_records(f"the body breaks off after record {len(records)}")
         position = _skip(text, position + 1)
 
 

@@ -33,8 +33,10 @@ from azure.core.exceptions import (
 from azure.data.tables import EdmType, EntityProperty, TableServiceClient, UpdateMode
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
-from shared.errors import CollectorError, ConfigError, Transient
+from shared import policy
+from shared.errors import CollectorError, Transient
 from shared.network import Network, reason_of
+from shared.policy import Action
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -47,7 +49,7 @@ DAYS_TABLE = "m365days"
 
 SILENCE = 10.0
 
-_BEING_DELETED = ("ContainerBeingDeleted", "TableBeingDeleted")
+_CONTAINER_MISSING = "ContainerNotFound"
 
 
 class Conflict(CollectorError):
@@ -67,40 +69,42 @@ def storage_errors(what: str) -> Iterator[None]:
     """Translate the SDK's errors into ours, naming what was being done."""
     try:
         yield
-    except ResourceNotFoundError as error:
-        raise Transient(
-            f"storage: {what}: not found ({code_of(error)})", code=code_of(error), status=404
-        ) from error
-    except ClientAuthenticationError as error:
-        # A credential that cannot reach Entra raises the same as an account that refuses it.
-        if why := reason_of(error):
-            raise Transient(f"storage: {what}: no token from Entra ({why})") from error
-        raise _refused(what, error) from error
     except HttpResponseError as error:
-        status = error.status_code or 0
-        if status in (401, 403):
-            raise _refused(what, error) from error
-        if status in (409, 412) and code_of(error) not in _BEING_DELETED:
-            raise Conflict(
-                f"storage: {what}: {code_of(error)}", code=code_of(error), status=status
-            ) from error
-        raise Transient(
-            f"storage: {what}: {code_of(error) or type(error).__name__} (HTTP {status})",
-            code=code_of(error),
-            status=status,
-        ) from error
+        raise _answered(f"storage: {what}", error) from error
     except AzureError as error:
         why = reason_of(error) or type(error).__name__
-        raise Transient(f"storage: {what}: no answer ({why})") from error
+        raise policy.make(
+            Transient, "storage-unreachable", at=f"storage: {what}", detail=why
+        ) from error
 
 
-def _refused(what: str, error: HttpResponseError) -> ConfigError:
-    return ConfigError(
-        f"storage: {what}: access refused ({code_of(error) or error.status_code}). The function app's identity needs "
-        "the roles 'Storage Blob Data Contributor' and 'Storage Table Data Contributor' on the state account, and "
-        "the account's network rules must admit the app.",
-        code=code_of(error),
-        status=error.status_code or 0,
+def _answered(at: str, error: HttpResponseError) -> CollectorError:
+    """What an answer of the account means, or a credential's failure, which the SDK takes for one."""
+    code, status = code_of(error), error.status_code or 0
+    if error.response is None and isinstance(error, ClientAuthenticationError):
+        # A credential that cannot reach Entra raises the same as one that nobody answers.
+        why = reason_of(error)
+        return policy.error("storage-no-token" if why else "storage-no-identity", at=at, detail=why)
+    action = policy.rule_of(code, policy.Area.STORAGE).action
+    detail = ", ".join(word for word in (code, f"HTTP {status}") if word)
+    if status in (401, 403) and action is not Action.STOP_FEED:
+        return policy.error("storage-refused", at=at, detail=detail, status=status)
+    if status in (409, 412) and not (policy.is_known(code) and action is Action.RETRY):
+        return Conflict(f"{at}: {code}", code=code, status=status)
+    return policy.error(
+        code or "storage-failed", area=policy.Area.STORAGE, at=at, detail=detail, status=status
+    )
+
+
+def in_the_way(conflict: Conflict) -> CollectorError:
+    """What a conflict is where nobody competes: a failure as any other."""
+    return policy.make(
+        Transient,
+        conflict.code or "storage-failed",
+        area=policy.Area.STORAGE,
+        at="storage",
+        detail=str(conflict),
+        status=conflict.status,
     )
 
 
@@ -166,7 +170,7 @@ class Storage:
                 self._blobs.create_container(name, raw_response_hook=lambda _: None)
             except ResourceExistsError as error:
                 # The SDK calls every HTTP 409 so, that of a container which is being deleted too.
-                if code_of(error) != "ContainerAlreadyExists":
+                if policy.rule_of(code_of(error)).action is not Action.CARRY_ON:
                     raise
         self._ready.add(name)
 
@@ -176,7 +180,7 @@ class Storage:
         The SDK shows every answer of the blob service to this hook, inside its own retries, so no call needs to know.
         """
         answer = response.http_response
-        if answer.headers.get("x-ms-error-code") != "ContainerNotFound":
+        if answer.headers.get("x-ms-error-code") != _CONTAINER_MISSING:
             return
         asked = urlsplit(response.http_request.url).path + "/"
         for name in (STATE_CONTAINER, DEAD_LETTER_CONTAINER):

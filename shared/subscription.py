@@ -14,9 +14,10 @@ from datetime import UTC, datetime, time, timedelta
 
 import msgspec
 
+from shared import policy
 from shared.checkpoint import HeldCheckpoint, SubscriptionNote
 from shared.clock import ServiceClock
-from shared.errors import CollectorError, ConfigError, Throttled
+from shared.errors import CollectorError
 from shared.gaps import Gaps
 from shared.sources.management_api import ManagementApi
 from shared.windows import Window, whole_second
@@ -69,12 +70,7 @@ class SubscriptionKeeper:
             return self._start(note, now)
         # It was on and somebody turned it off: that is an administrator's word, so it is reported, not undone.
         self._found_off(note, note.disabled or note.enabled, now)
-        return ConfigError(
-            f"the subscription for {self._source} was disabled in the tenant after it had been on. If that was "
-            "not intended, start it again (POST .../subscriptions/start), or delete this feed's checkpoint, upon "
-            "which the next run starts it. Nothing new is collected until then, and that time is on record as a gap",
-            code="subscription-disabled",
-        )
+        return policy.error("subscription-disabled", at=self._source)
 
     def _note(self, now: datetime) -> SubscriptionNote:
         """What is remembered; a clock that ran ahead is not believed when something was, only that it was.
@@ -113,10 +109,7 @@ class SubscriptionKeeper:
         """Start what is missing, once in 15 minutes at most; the attempt is remembered before it is made."""
         # In both directions: an attempt further in the future was dated by a wrong clock and would keep the feed off.
         if note.attempt is not None and abs(now - note.attempt) < START_COOL_DOWN:
-            return Throttled(
-                f"the subscription for {self._source} was started less than 15 minutes ago and is not on yet",
-                code="subscription-pending",
-            )
+            return policy.error("subscription-pending", at=self._source)
         note = msgspec.structs.replace(note, attempt=now, disabled=note.disabled or note.enabled)
         self._checkpoint.move(subscription=note)
         self._api.start(self._source)

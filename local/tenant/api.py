@@ -74,8 +74,9 @@ class ActivityApi:
             raise Refused("AF20013", tenant_id)
         if tenant_id.lower() != spec.tenant_id.lower():
             raise Refused("AF20010", tenant_id)
-        if "ActivityFeed.Read" not in spec.roles:
-            raise Refused("AF10001", ", ".join(spec.roles))
+        roles = self._tenant.tokens.roles_of(request.headers.get("authorization"))
+        if "ActivityFeed.Read" not in roles:
+            raise Refused("AF10001", ", ".join(roles))
         if publisher is not None and not is_guid(publisher):
             raise Refused("AF20002", f"PublisherIdentifier={publisher}")
         if not self._tenant.quota.take():

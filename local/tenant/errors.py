@@ -20,6 +20,7 @@ AF_ERRORS: dict[str, tuple[int, str]] = {
         400,
         "Microsoft.Office.Compliance.Audit.DataServiceException: Tenant {0} does not exist.",
     ),
+    "AF20012": (400, "Tenant {0} is not configured rightly in the service."),
     "AF20013": (400, "Tenant id is not a GUID: {0}."),
     "AF20020": (400, "Content type not valid: {0}."),
     "AF20021": (400, "The webhook could not be validated: {0}."),
@@ -64,6 +65,35 @@ AAD_ERRORS: dict[int, tuple[str, int, str]] = {
         "The certificate used to sign the client assertion is not "
         "registered. [Reason - The key was not found., Thumbprint of key used by client: '']",
     ),
+    700024: (
+        "invalid_client",
+        401,
+        "Client assertion is not within its valid time range.",
+    ),
+    700213: (
+        "invalid_client",
+        401,
+        "No matching federated identity record found for presented assertion subject '{0}'.",
+    ),
+    7000229: (
+        "invalid_client",
+        401,
+        "The client application '{0}' is missing service principal in the tenant '{1}'.",
+    ),
+    7000112: ("unauthorized_client", 400, "Application '{0}' is disabled."),
+    53003: ("access_denied", 400, "Access has been blocked by Conditional Access policies."),
+    500011: (
+        "invalid_resource",
+        400,
+        "The resource principal named '{0}' was not found in the tenant named '{1}'. You might have "
+        "sent your request to the wrong tenant.",
+    ),
+    900432: (
+        "invalid_request",
+        400,
+        "Confidential Client is not supported in Cross Cloud request.",
+    ),
+    90055: ("temporarily_unavailable", 429, "The tenant has been throttled."),
     70011: (
         "invalid_scope",
         400,

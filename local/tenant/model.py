@@ -62,6 +62,10 @@ class Tenant:
         with self._lock:
             return [*self._lived, (self._since, self.now())]
 
+    def grant(self, *roles: str) -> None:
+        """Consent to other app roles from now on; tokens keep those that they were issued with."""
+        self.tokens.roles = roles
+
     def offer(
         self,
         source: str,
@@ -114,18 +118,24 @@ class Tenant:
 
 
 class Tokens:
-    """Access tokens the tenant has issued, and which of them still count."""
+    """Access tokens the tenant has issued, and which of them still count.
+
+    ``roles`` are those of the app registration, from which a new token gets what its audience knows.
+    """
 
     def __init__(self, spec: TenantSpec, now: Clock) -> None:
         self._spec = spec
         self._now = now
         self._lock = threading.Lock()
         self._issued: dict[str, tuple[float, str]] = {}
+        self._roles: dict[str, tuple[str, ...]] = {}
+        self.roles = tuple(spec.roles)
 
     def issue(self, audience: str) -> str:
         """A new token that looks as the login authority's do; nobody can check its signature."""
         spec, now = self._spec, int(self._now().timestamp())
         issuer = f"https://sts.windows.net/{spec.tenant_id}/"
+        roles = tuple(role for role in self.roles if self._has(audience, role))
         claims = {
             "aud": audience,
             "iss": issuer,
@@ -135,7 +145,7 @@ class Tokens:
             "appid": spec.client_id,
             "appidacr": "1",
             "idp": issuer,
-            "roles": [role for role in spec.roles if self._has(audience, role)],
+            "roles": list(roles),
             "tid": spec.tenant_id,
             "ver": "1.0",
         }
@@ -148,6 +158,7 @@ class Tokens:
         )
         with self._lock:
             self._issued[token] = (time.monotonic() + spec.token_life_s, audience)
+            self._roles[token] = roles
         return token
 
     def audience(self, authorization: str | None) -> str | None:
@@ -156,6 +167,16 @@ class Tokens:
         with self._lock:
             ends, audience = self._issued.get(token.strip(), (0.0, ""))
         return audience if scheme.lower() == "bearer" and ends > time.monotonic() else None
+
+    def roles_of(self, authorization: str | None) -> tuple[str, ...]:
+        """The roles of the token in an ``Authorization`` header."""
+        with self._lock:
+            return self._roles.get((authorization or "").partition(" ")[2].strip(), ())
+
+    def issued(self) -> list[str]:
+        """Every token that was ever issued, those that no longer count included."""
+        with self._lock:
+            return list(self._roles)
 
     def opens(self, api: str, audience: str) -> bool:
         """Whether a token for an audience is one for an API of ``AUDIENCES``.

@@ -1,8 +1,9 @@
 """One request to a Microsoft 365 API with everything around it: budget, token, retries, the meaning of the answer.
 
 Guarantees, the same for every API: each request is paid for from the tenant's shared budget before it is made; a
-token goes only to the configured host; a refused token is renewed once; a throttled answer pauses everybody who
-shares the budget; a passing failure is tried again a few times, with full jitter; no wait outlasts the run.
+token goes only to the configured host; a refused token is renewed once, and not kept for the next run where the new one
+is refused too; a throttled answer pauses everybody who shares the budget; a passing failure is tried again a few times,
+with full jitter; no wait outlasts the run.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from shared import policy
 from shared.budget import Budget
 from shared.clock import ServiceClock
 from shared.credentials import TokenSource
 from shared.errors import AuthError, CollectorError, ConfigError, Throttled, Transient
 from shared.http import HttpClient, Response
+from shared.policy import Action
 from shared.stop import RunStopped
 
 logger = logging.getLogger("m365.asking")
@@ -101,15 +104,22 @@ class Asker:
             try:
                 return self._once(method, url, judge, headers or {}, reserve)
             except AuthError as error:
-                refused += 1
-                if error.status != 401 or refused > 1:
+                refreshes = policy.rule_of(error).action is Action.REFRESH_TOKEN
+                if error.status != 401 and not refreshes:
                     raise
+                # The second, too: what it lacks may be granted at any time, and the next run must not meet it again.
                 self._tokens.invalidate()
+                refused += 1
+                if refused > 1:
+                    raise
             except ConfigError:
                 # A permission that is granted now shows in a new token only.
                 self._tokens.invalidate()
                 raise
             except Throttled as error:
+                if _of_the_token(error):
+                    # The pace of Entra is not that of the API, which others may go on to ask with tokens they have.
+                    raise
                 with self._count_lock:
                     self.throttled += 1
                 throttles += 1
@@ -121,7 +131,10 @@ class Asker:
                     seconds = self._throttle_backoff * random.uniform(0.5, 1.5)  # noqa: S311
                 logger.info("throttled by the service: everybody pauses for %.0f s", seconds)
                 self._budget.pause(seconds)
-            except Transient:
+            except Transient as error:
+                if _of_the_token(error):
+                    # The credential has tried again by itself.
+                    raise
                 failures += 1
                 if failures >= self._tries or self._stopping():
                     raise
@@ -157,3 +170,7 @@ class Asker:
         if self._stopping():
             # A body may drip for minutes; the next run asks for it again.
             raise RunStopped("the run ended while a body was read", code="stopped")
+
+
+def _of_the_token(error: CollectorError) -> bool:
+    return policy.area_of(error.code) is policy.Area.ENTRA

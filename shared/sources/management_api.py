@@ -17,9 +17,11 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from shared import policy
 from shared.clock import format_wire, iso, parse_wire
 from shared.errors import CollectorError, Permanent, Transient
 from shared.http import Response
+from shared.policy import Action
 from shared.responses import error_code, error_for
 from shared.sources.asking import Asker
 from shared.split import ErrorBody, split
@@ -28,7 +30,6 @@ from shared.windows import Window, horizon
 MAX_BARREN = 50
 """Pages in a row without a content that was not on the window's earlier ones; some are empty, this many is a loop."""
 OLDEST, NEWEST = timedelta(days=8), timedelta(days=1)
-WINDOW_REFUSED = frozenset({"AF20030", "AF20055"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,9 @@ class ManagementApi:
         self.feed_root = f"{root}/api/v1.0/{tenant_id}/activity/feed"
         self._publisher = publisher_id
         self._asker = asker
+        self._host = urlsplit(root).hostname or ""
+        self._host = urlsplit(root).hostname or ""
+        self._host = urlsplit(root).hostname or ""
         self._clock = asker.clock
 
     @property
@@ -115,16 +119,16 @@ class ManagementApi:
                 "POST", f"{self.feed_root}/subscriptions/start?contentType={quote(content_type)}"
             )
         except Permanent as error:
-            if error.code != "AF20024":
+            if policy.rule_of(error).action is not Action.CARRY_ON:
                 raise
 
     def pages(self, content_type: str, window: Window) -> Iterator[list[Content]]:
         """List a window page by page.
 
         Raises:
-            Transient: the service repeats a page token or itself (code ``page-loop``), or refuses a token
-                (``AF20031``): what was listed so far is good, the window has to be listed again.
-            Permanent: a link to a foreign host, a missing subscription, a refused window.
+            Permanent: the service repeats a page token or itself, or refuses a token (action ``LIST_AGAIN``): what was
+                listed so far is good, the window has to be listed again. Or a link to a foreign host, a missing
+                subscription, a window that was refused.
         """
         url: str | None = (
             f"{self.feed_root}/subscriptions/content?contentType={quote(content_type)}"
@@ -135,12 +139,7 @@ class ManagementApi:
         barren = 0
         while url is not None:
             seen.add(url)
-            try:
-                answer = self._call("GET", url, check=_records)
-            except Permanent as error:
-                if error.code == "AF20031":
-                    raise Transient(str(error), code=error.code, status=error.status) from error
-                raise
+            answer = self._call("GET", url, check=_records)
             # What a page holds is good, whatever becomes of its link.
             page = [self._content(raw, window) for raw in _records(answer)]
             yield page
@@ -151,16 +150,10 @@ class ManagementApi:
             if url is not None:
                 self._asker.check(url)
             if url in seen:
-                raise Transient(
-                    "the service repeated a page token; the window is listed again",
-                    code="page-loop",
-                )
+                raise policy.error("page-loop", detail="a page token came twice")
             if url is not None and barren >= MAX_BARREN:
                 # Each with a link of its own, they would go on for as long as the run and the budget last.
-                raise Transient(
-                    f"the service sent {barren} pages in a row with nothing new; the window is listed again",
-                    code="page-loop",
-                )
+                raise policy.error("page-loop", detail=f"{barren} pages in a row with nothing new")
 
     def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
         """Fetch a content's body, inflated and whole.
@@ -235,7 +228,8 @@ class ManagementApi:
         # A 200 can carry an error object where an array was promised.
         stray = answer.body.lstrip()[:1] in (b"{", b"'") and error_code(answer.body)
         if answer.status != 200 or stray:
-            return error_for(answer.status, answer.headers, answer.body, self._clock.now())
+            now = self._clock.now()
+            return error_for(answer.status, answer.headers, answer.body, now, at=self._host)
         try:
             if check is not None:
                 check(answer)
@@ -262,9 +256,7 @@ def _records(answer: Response) -> list[bytes]:
     try:
         return split(answer.body)
     except (ErrorBody, Permanent) as error:
-        raise Transient(
-            f"a listing could not be read: {error}", code="not-a-list", status=answer.status
-        ) from error
+        raise policy.error("not-a-list", detail=str(error), status=answer.status) from error
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from shared.app import EXPIRY_WARNING
+from shared.policy import RULES, TABLE, Action, Area
 from shared.runs import RunSummary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,18 +63,42 @@ def test_a_query_is_balanced(query: str) -> None:
     assert query.count("'") % 2 == 0
 
 
-def test_the_codes_that_alerts_look_for_are_raised_somewhere() -> None:
-    code = _code()
-    text = json.dumps(ALERTS)
-    for wanted in (
-        "sink-throttled",
-        "send-abandoned",
-        "no-acknowledgement",
-        "subscription-disabled",
-    ):
-        assert wanted in text
-        assert f'"{wanted}"' in code
-    assert 'code=f"AADSTS{code}"' in code
+def _codes(name: str) -> set[str]:
+    """The codes that an alert compares with."""
+    (alert,) = [each for each in ALERTS if each["name"] == name]
+    query = " ".join(alert["query"])
+    listed = re.findall(r"\bcode in \(([^)]*)\)", query)
+    single = re.findall(r"error_code\) == '([^']*)'", query)
+    return {*re.findall(r"'([^']*)'", " ".join(listed)), *single}
+
+
+def test_the_alert_of_the_hub_knows_every_code_that_a_hub_can_lead_to() -> None:
+    assert _codes("hub-refusing") == {rule.code for rule in TABLE[Area.HUB]}
+
+
+def test_the_alert_of_the_credential_knows_every_code_for_which_a_person_is_needed() -> None:
+    """Entra's own numbers by their prefix, since they are more than any table has."""
+    wanted = {
+        rule.code
+        for area in (Area.API, Area.ENTRA)
+        for rule in TABLE[area]
+        if rule.action in (Action.STOP_FEED, Action.REFRESH_TOKEN)
+        and not rule.code.startswith("AADSTS")
+    }
+    assert _codes("credential-refused") == wanted | {"no-token"}
+    (alert,) = [each for each in ALERTS if each["name"] == "credential-refused"]
+    assert "code startswith 'AADSTS'" in " ".join(alert["query"])
+
+
+def test_every_code_that_an_alert_looks_for_stands_in_the_table() -> None:
+    assert _codes("subscription-off") == {"subscription-disabled"}
+    assert set().union(*(_codes(each["name"]) for each in ALERTS)) <= set(RULES)
+
+
+def test_a_credential_is_warned_of_by_the_alert_as_early_as_by_the_log() -> None:
+    (alert,) = [each for each in ALERTS if each["name"] == "credential-ends"]
+    assert f"| where expires < now() + {EXPIRY_WARNING.days}d" in alert["query"]
+    assert f"within {EXPIRY_WARNING.days} days" in alert["description"]
 
 
 def test_the_line_is_logged_as_the_queries_expect_it() -> None:
@@ -122,4 +148,5 @@ def test_every_alert_that_is_promised_is_there() -> None:
         "hub-refusing",
         "credential-refused",
         "subscription-off",
+        "credential-ends",
     ]

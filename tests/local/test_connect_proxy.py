@@ -294,7 +294,7 @@ def test_storage_is_not_said_to_refuse_a_token_that_could_not_be_fetched(
             credential,
             **transport_options(2, network),
         )
-        with pytest.raises(Transient, match="no token from Entra.*M365_CA_FILE"):
+        with pytest.raises(Transient, match="No token from Entra.*M365_CA_FILE"):
             read_blob(storage.state, "checkpoints/none.json")
         storage.close()
 

@@ -7,7 +7,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from shared.credentials import AzureTokenSource, translate
-from shared.errors import AuthError, CollectorError, Transient
+from shared.errors import AuthError, CollectorError, Throttled, Transient
 
 SECRET = "Q8~canary"
 QUOTED = f"client_secret={SECRET}&grant_type=client_credentials Trace ID: 17"
@@ -23,9 +23,13 @@ QUOTED = f"client_secret={SECRET}&grant_type=client_credentials Trace ID: 17"
         pytest.param("700027", AuthError, "certificate", id="certificate"),
         pytest.param("500011", AuthError, "M365_CLOUD", id="unknown-api"),
         pytest.param("7000229", AuthError, "consent", id="no-service-principal"),
-        pytest.param("53003", AuthError, "error?code=53003", id="unlisted"),
-        pytest.param("50196", Transient, "no token from Entra", id="loop-is-passing"),
-        pytest.param("90033", Transient, "no token from Entra", id="service-trouble"),
+        pytest.param("53003", AuthError, "Conditional Access", id="conditional-access"),
+        pytest.param("900432", AuthError, "M365_CLOUD", id="wrong-cloud"),
+        pytest.param("50196", Transient, "in trouble for the moment", id="loop-is-passing"),
+        pytest.param("90033", Transient, "in trouble for the moment", id="service-trouble"),
+        pytest.param("90055", Throttled, "in trouble for the moment", id="tenant-throttled"),
+        pytest.param("123456", Transient, "error?code=123456", id="unlisted"),
+        pytest.param("123456", Transient, "does not know", id="unlisted-is-said"),
     ],
 )
 def test_a_code_of_entra_is_explained(code: str, kind: type[CollectorError], words: str) -> None:

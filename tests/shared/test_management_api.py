@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.errors import AuthError, ConfigError, Permanent, Throttled, Transient
+from shared.policy import Action, rule_of
 from shared.sources.management_api import Content, ManagementApi, with_publisher
 from shared.windows import Window
 from tests.scripted import NOON, Service, Waits, asker
@@ -151,7 +152,7 @@ def test_a_repeated_page_ends_in_an_error_after_what_was_listed(
     service.say(listed("c"), NextPageUri=pages[2 - 1 - (back - 1)])
 
     found: list[list[Content]] = []
-    with pytest.raises(Transient) as caught:
+    with pytest.raises(Permanent) as caught:
         found.extend(api.pages(EXCHANGE, WINDOW))
 
     assert caught.value.code == "page-loop"
@@ -164,10 +165,11 @@ def test_a_refused_page_token_asks_for_the_window_again(
     service.say(listed("a"), NextPageUri=f"{FEED}/x?nextPage=2")
     service.say(error_body("AF20031"), status=400)
 
-    with pytest.raises(Transient) as caught:
+    with pytest.raises(Permanent) as caught:
         list(api.pages(EXCHANGE, WINDOW))
 
-    assert caught.value.code == "AF20031"
+    assert rule_of(caught.value).action is Action.LIST_AGAIN
+    assert len(service.asked) == 2, "the same bad token is not sent again"
 
 
 @pytest.mark.parametrize(
@@ -255,18 +257,37 @@ def test_a_second_refusal_in_a_row_is_reported(api: ManagementApi, service: Serv
     assert len(service.asked) == 2
 
 
-def test_a_missing_permission_is_not_tried_again(api: ManagementApi, service: Service) -> None:
+def test_a_missing_permission_is_tried_once_more_with_a_fresh_token(
+    api: ManagementApi, service: Service
+) -> None:
+    service.say(error_body("AF10001"), status=401)
     service.say(error_body("AF10001"), status=401)
 
-    with pytest.raises(ConfigError, match=r"ActivityFeed\.Read"):
+    with pytest.raises(AuthError, match=r"ActivityFeed\.Read"):
         api.subscriptions()
 
-    assert len(service.asked) == 1
+    assert service.tokens == ["Bearer token1", "Bearer token2"]
+
+
+@pytest.mark.parametrize("code", ["", "AF10001"])
+def test_a_token_that_was_refused_is_not_kept_for_the_next_run(
+    api: ManagementApi, service: Service, code: str
+) -> None:
+    body = error_body(code) if code else b""
+    for _ in range(3):
+        service.say(body, status=401)
+    service.say(listed("a"))
+
+    with pytest.raises(AuthError):
+        list(api.pages(EXCHANGE, WINDOW))
+    list(api.pages(EXCHANGE, WINDOW))
+
+    assert service.tokens == [f"Bearer token{n}" for n in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [("AF20022", Permanent), ("AF10001", ConfigError)],
+    [("AF20022", Permanent), ("AF20010", ConfigError)],
 )
 def test_an_error_object_with_status_200_is_an_error(
     api: ManagementApi, service: Service, code: str, kind: type[Exception]

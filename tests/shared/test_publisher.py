@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import CollectorError, SinkError, Throttled, Transient
+from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, Throttled, Transient
 from shared.pace import Pace
 from shared.publisher import Abandoned, Delivery, Patience, Publisher
-from shared.sinks import Batch, Event, EventTooLarge, Sender, SinkBusy
+from shared.sinks import Batch, Event, Sender
 
 FAST = Patience(watchdog=0.15, no_acknowledgement=0.6, linger=0.01, busy=0.02, error=0.01)
 QUIET = Patience(watchdog=5, no_acknowledgement=5, linger=0.01, busy=0.02, error=0.01)
@@ -534,7 +534,7 @@ def test_a_broken_sender_ends_the_run_instead_of_hanging_it(start: Start) -> Non
     run = start(hub)
     run.content("a", b"1")
 
-    with pytest.raises(SinkError, match="RuntimeError: a bug"):
+    with pytest.raises(SinkError, match="RuntimeError"):
         run.publisher.close(5)
 
     time.sleep(0.02)

@@ -36,8 +36,8 @@ def meaning(status: int, data: bytes = b"", **headers: str) -> CollectorError:
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (401, "AF10001", ConfigError),
-        (403, "AF10001", ConfigError),
+        (401, "AF10001", AuthError),
+        (403, "AF10001", AuthError),
         (401, "AF20010", ConfigError),
         (400, "AF20011", ConfigError),
         (400, "AF20012", ConfigError),

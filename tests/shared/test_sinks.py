@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
 from azure.eventhub.exceptions import (
     AuthenticationError,
     ConnectError,
@@ -14,17 +15,16 @@ from azure.eventhub.exceptions import (
     EventHubError,
     OperationTimeoutError,
 )
+from azure.identity import CredentialUnavailableError
 
-from shared.errors import SinkError
+from shared.errors import EventTooLarge, SinkBusy, SinkError, SinkRefused
+from shared.policy import TABLE, Area
 from shared.publisher import Publisher
 from shared.sinks import (
     MAX_EVENT_BYTES,
     Event,
     EventHubSink,
-    EventTooLarge,
     FileSink,
-    SinkBusy,
-    SinkRefused,
     sink_error,
 )
 
@@ -91,6 +91,49 @@ def test_an_error_without_a_condition_is_known_by_its_kind(
     assert type(found) is kind
     assert "private" not in str(found)
     assert "abc" not in str(found)
+
+
+def test_a_failure_of_the_apps_identity_is_told_from_one_of_the_hub() -> None:
+    """The SDK raises what its credential raised, as it is or as the cause of its own."""
+    missing, wrapped = CredentialUnavailableError("private"), AuthenticationError("private")
+    wrapped.__cause__ = missing
+    unreachable = ClientAuthenticationError("private NameResolutionError")
+
+    for error, code, words in (
+        (missing, "hub-no-identity", "M365_IDENTITY_CLIENT_ID"),
+        (wrapped, "hub-no-identity", "M365_EVENTHUB_CONNECTION_STRING"),
+        (unreachable, "hub-no-token", "its host name is not known here"),
+    ):
+        found = sink_error(error, "h")
+        assert found.code == code
+        assert words in str(found)
+        assert "private" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        pytest.param(ConnectError("x Connection refused"), "unreachable", "port", id="refused"),
+        pytest.param(ConnectError("x"), "unreachable", "5671", id="somehow"),
+        pytest.param(
+            AuthenticationError("CONNECT via proxy status: 407"),
+            "unreachable",
+            "HTTPS_PROXY",
+            id="proxy",
+        ),
+        pytest.param(AuthenticationError("x"), "unauthorized", "Data Sender", id="refusal"),
+        pytest.param(ValueError("x"), "not-acknowledged", "does not know", id="unknown"),
+        pytest.param(Detached(b"com.microsoft:new"), "not-acknowledged", "(new)", id="condition"),
+    ],
+)
+def test_every_error_of_the_hub_has_a_code_of_the_table(
+    error: Exception, code: str, words: str
+) -> None:
+    found = sink_error(error, "h")
+
+    assert found.code == code
+    assert code in {rule.code for rule in TABLE[Area.HUB]}
+    assert words in str(found)
 
 
 def test_a_missing_role_is_named() -> None:
@@ -170,7 +213,7 @@ def test_a_full_disk_is_a_sink_error() -> None:
     batch = sender.new_batch()
     batch.add(Event(b"1", {}))
 
-    with pytest.raises(SinkError, match="cannot write the output file"):
+    with pytest.raises(SinkError, match="cannot be written"):
         sender.send(batch)
 
     with contextlib.suppress(OSError):

@@ -1,0 +1,153 @@
+"""The error policy: one table from what went wrong to what is done about it and what is said.
+
+This is the one place where codes stand. A code is the service's own (``AF20022``, ``AADSTS7000215``, an AMQP condition,
+a storage error code), ``http-<status>`` where an answer has none, or a word of ours; it is what ``error_code`` of a run
+row holds. Code that has to decide asks for the rule of an error, code that fails has its error made here. A code that
+is not in the table is taken for a passing failure, and the message says so. docs/errors.md is written from this table.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from shared.errors import (
+    AuthError,
+    CollectorError,
+    ConfigError,
+    EventTooLarge,
+    Permanent,
+    SinkBusy,
+    SinkError,
+    SinkRefused,
+    Throttled,
+    Transient,
+)
+from shared.policy.azure import HUB_RULES, STORAGE_RULES, UNKNOWN_HUB, UNKNOWN_STORAGE
+from shared.policy.entra import ENTRA_RULES, UNKNOWN_ENTRA
+from shared.policy.microsoft import API_RULES, UNKNOWN_API
+from shared.policy.own import OWN_RULES, REASONS, UNKNOWN_OWN
+from shared.policy.rule import Action, Area, Rule
+from shared.policy.trace import TRACE_RULES, UNKNOWN_TRACE
+
+__all__ = [
+    "REASONS",
+    "RULES",
+    "TABLE",
+    "UNKNOWN",
+    "Action",
+    "Area",
+    "Rule",
+    "area_of",
+    "error",
+    "is_known",
+    "make",
+    "rule_of",
+]
+
+TABLE: dict[Area, tuple[Rule, ...]] = {
+    Area.API: API_RULES,
+    Area.TRACE: TRACE_RULES,
+    Area.ENTRA: ENTRA_RULES,
+    Area.HUB: HUB_RULES,
+    Area.STORAGE: STORAGE_RULES,
+    Area.COLLECTOR: OWN_RULES,
+}
+"""Every row, by who says so."""
+
+UNKNOWN: dict[Area, Rule] = {
+    Area.API: UNKNOWN_API,
+    Area.TRACE: UNKNOWN_TRACE,
+    Area.ENTRA: UNKNOWN_ENTRA,
+    Area.HUB: UNKNOWN_HUB,
+    Area.STORAGE: UNKNOWN_STORAGE,
+    Area.COLLECTOR: UNKNOWN_OWN,
+}
+"""What holds for any other code."""
+
+RULES: dict[str, Rule] = {rule.code: rule for rules in TABLE.values() for rule in rules}
+_AREAS: dict[str, Area] = {rule.code: area for area, rules in TABLE.items() for rule in rules}
+_PREFIXES = (("AADSTS", Area.ENTRA), ("AF", Area.API), ("http-", Area.API))
+
+_KINDS: dict[Action, type[CollectorError]] = {
+    Action.RETRY: Transient,
+    Action.WAIT: Throttled,
+    Action.REFRESH_TOKEN: AuthError,
+    Action.STOP_FEED: ConfigError,
+}
+_KINDS_OF: dict[Area, dict[Action, type[CollectorError]]] = {
+    Area.ENTRA: {Action.STOP_FEED: AuthError},
+    Area.HUB: {
+        Action.RETRY: SinkError,
+        Action.WAIT: SinkBusy,
+        Action.DEAD_LETTER: EventTooLarge,
+        Action.STOP_FEED: SinkRefused,
+    },
+}
+
+E = TypeVar("E", bound=CollectorError)
+
+
+def is_known(code: str) -> bool:
+    """Whether a code has a row of its own."""
+    return code in RULES
+
+
+def area_of(code: str) -> Area:
+    """Who says a code; one of no known form is the collector's own."""
+    if code in _AREAS:
+        return _AREAS[code]
+    return next((area for prefix, area in _PREFIXES if code.startswith(prefix)), Area.COLLECTOR)
+
+
+def rule_of(failure: str | CollectorError, area: Area | None = None) -> Rule:
+    """The row of a code or of an error's code; for any other code what holds for those of its area."""
+    code = failure if isinstance(failure, str) else failure.code
+    return RULES.get(code) or UNKNOWN[area or area_of(code)]
+
+
+def error(
+    code: str,
+    *,
+    area: Area | None = None,
+    at: str = "",
+    detail: str = "",
+    status: int = 0,
+    retry_after: float | None = None,
+) -> CollectorError:
+    """The error of a code, of the kind that its action wants.
+
+    Args:
+        code: what went wrong.
+        area: who says so; needed where the code may have no row.
+        at: where it went wrong: a host, a connection, a hub, a blob.
+        detail: what is known of this one case. Never a token, a secret or a record.
+        status: the HTTP status, 0 where there was no answer.
+        retry_after: seconds that a service asked for.
+    """
+    area = area or area_of(code)
+    action = rule_of(code, area).action
+    kind = _KINDS_OF.get(area, {}).get(action) or _KINDS.get(action, Permanent)
+    more = {"retry_after": retry_after} if issubclass(kind, Throttled) else {}
+    return make(kind, code, area=area, at=at, detail=detail, status=status, **more)
+
+
+def make(
+    kind: type[E],
+    code: str,
+    *,
+    area: Area | None = None,
+    at: str = "",
+    detail: str = "",
+    status: int = 0,
+    **more: Any,
+) -> E:
+    """The error of a code, of a kind that the caller chooses; else as ``error``."""
+    rule = rule_of(code, area)
+    where, why = f"{at}: " if at else "", f" ({detail})" if detail else ""
+    return kind(
+        f"{where}{rule.message}{why}",
+        code=code,
+        status=status,
+        log=f"{where}{rule.log}{why}",
+        **more,
+    )

@@ -1,0 +1,66 @@
+"""What a row of the error policy is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What the collector does about a failure; the words stand in docs/errors.md."""
+
+    RETRY = "retry"
+    """Asked again within the run, with growing pauses, and by the next run."""
+    WAIT = "wait"
+    """Nothing is wrong but the pace: pause, or leave the rest to the next run."""
+    REFRESH_TOKEN = "refresh token"  # noqa: S105 - no password
+    """Drop the token and ask once more with a fresh one; refused again, the run ends and drops that one too."""
+    START_SUBSCRIPTION = "start subscription"
+    """The next run looks at the subscription first, and starts it where nobody turned it off."""
+    CLAMP_WINDOW = "clamp window"
+    """Cut the window to what the service can still list, by its own clock; record what is lost by it."""
+    LIST_AGAIN = "list again"
+    """List the window again from its start."""
+    KEEP_PENDING = "keep pending"
+    """This one content (or window) waits for a later run; its siblings go on."""
+    DEAD_LETTER = "dead-letter"
+    """Keep the bytes aside for a person, once a second look brought the same; siblings go on."""
+    STOP_FEED = "stop feed"
+    """End this feed's run: a person has to mend something. Each further run looks again."""
+    CARRY_ON = "carry on"
+    """Nothing is wrong: what was wanted is so already, or the next run goes on."""
+
+
+class Area(StrEnum):
+    """Who says so."""
+
+    API = "Office 365 Management Activity API"
+    TRACE = "Message trace"
+    ENTRA = "Entra (tokens for the API)"
+    HUB = "Event Hubs"
+    STORAGE = "Storage"
+    COLLECTOR = "Collector"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: a code and what it leads to.
+
+    Attributes:
+        code: as it stands in ``error_code``; unique.
+        action: what the collector does.
+        log: what happened, for the log.
+        message: what is wrong and how to mend it, for a person.
+        answers: whether it is the service's word about the one content that was asked for, and not about the
+            credential, the pace or the way there: only such a word can be the last about a content that has expired.
+        loss: the reason under which a content is given up once this answer has stood for a day, "" for none.
+        one_content: whether it is never an outage, however many contents there are of which it is said.
+    """
+
+    code: str
+    action: Action
+    log: str
+    message: str
+    answers: bool = False
+    loss: str = ""
+    one_content: bool = False
