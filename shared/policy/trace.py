@@ -14,16 +14,17 @@ TRACE_RULES = (
         "the service principal of message trace is missing",
         "The tenant has no service principal of Microsoft's message trace app, or one that has not spread yet, which "
         "takes up to some hours. Create it once, as an administrator of the tenant: New-MgServicePrincipal -AppId "
-        "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373 (or POST that appId to /v1.0/servicePrincipals of Microsoft Graph). "
-        "Nothing is lost meanwhile: the trace goes back 90 days",
+        "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373 (or POST that appId to /v1.0/servicePrincipals of Microsoft Graph); the "
+        "Entra admin center lists it under Enterprise applications. Nothing is lost meanwhile: the trace goes back 90 "
+        "days",
     ),
     Rule(
         "trace-role-missing",
         Action.STOP_FEED,
         "the permission for message trace is missing",
-        "The app registration may not read the message trace. Grant the application permission "
-        "'ExchangeMessageTrace.Read.All' of 'Microsoft Graph' and admin consent; a fresh consent takes up to an hour "
-        "to spread",
+        "The app registration may not read the message trace. In the Entra admin center, App registrations, the app, "
+        "API permissions: add the application permission 'ExchangeMessageTrace.Read.All' of 'Microsoft Graph' and "
+        "grant admin consent. Done already? A fresh consent takes up to an hour to spread",
     ),
     Rule(
         "trace-not-in-cloud",

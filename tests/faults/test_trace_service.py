@@ -204,10 +204,7 @@ def test_a_cloud_without_message_trace_says_so_and_leaves_the_others_alone(
 
 def test_the_older_service_gives_the_same_rows(mail: Mail) -> None:
     rig = mail(rows=300, days=0.9, changing=0.2, odd=0.2, reporting_page=50)
-    settings = {
-        "M365_MESSAGE_TRACE_API": "reporting",
-        "M365_REPORTING_ENDPOINT": f"{rig.server.endpoint}/ecp/reportingwebservice/reporting.svc",
-    }
+    settings = {"M365_MESSAGE_TRACE_API": "reporting"}
 
     rig.trace_until_caught_up(settings=settings)
     rig.trace(settings=settings)
@@ -221,10 +218,7 @@ def test_the_older_service_gives_the_same_rows(mail: Mail) -> None:
 
 def test_an_older_service_that_is_retired_says_what_to_set_instead(mail: Mail) -> None:
     rig = mail(reporting_retired=403)
-    settings = {
-        "M365_MESSAGE_TRACE_API": "reporting",
-        "M365_REPORTING_ENDPOINT": f"{rig.server.endpoint}/ecp/reportingwebservice/reporting.svc",
-    }
+    settings = {"M365_MESSAGE_TRACE_API": "reporting"}
 
     summary = rig.trace(settings=settings)
 

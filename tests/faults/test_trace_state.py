@@ -47,9 +47,9 @@ def test_killed_after_the_acknowledgement_repeats_one_page_at_most(mail: Mail) -
 def test_killed_at_fifteen_moments_loses_nothing_and_repeats_a_page_each_at_most(
     mail: Mail,
 ) -> None:
-    rig = mail(rows=1200, days=0.5, max_page=PAGE, odd=0.1, changing=0.1)
+    rig = mail(rows=1500, days=3.0, max_page=PAGE, odd=0.1, changing=0.1)
     # Slow enough that a kill finds work half done.
-    rig.tenant.faults.add(Fault(on="any", source=SOURCE, action="slow", delay_s=0.05, times=-1))
+    rig.tenant.faults.add(Fault(on="any", source=SOURCE, action="slow", delay_s=0.03, times=-1))
     random, kills = Random(11), 0
     following = rig.spawn(SOURCE, settings=MANY, held=True)
     while kills < KILLS:
@@ -58,7 +58,7 @@ def test_killed_at_fifteen_moments_loses_nothing_and_repeats_a_page_each_at_most
         before = len(rig.arrived())
         let_go(worker)
         wait_for(partial(_begun, rig, before, worker))
-        time.sleep(random.uniform(0, 0.5))
+        time.sleep(random.uniform(0, 0.4))
         if worker.poll() is not None:
             break
         kill(worker)
