@@ -144,9 +144,11 @@ class TraceJob:
 
     def write_down(self) -> None:
         """What was acknowledged is written down; close the ledgers."""
-        self._ledger.close(patience=min(30.0, self._run.tuning.close_seconds))
-        if self._details is not None:
-            self._details.close()
+        try:
+            self._ledger.close(patience=min(30.0, self._run.tuning.close_seconds))
+        finally:
+            if self._details is not None:
+                self._details.close()
 
     def close_checkpoint(self) -> None:
         """Note what has to be read again, whatever ended the run, and the days that need not be read again."""
