@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig bench cost test soak smoke lint settings clean env node iac
+.PHONY: help setup run rig bench replay cost test soak smoke lint settings clean env node iac
 
 PYTHON ?=
 ARGS ?=
@@ -24,6 +24,9 @@ rig: node  ## Keep the local rig up and print the settings that reach it
 
 bench: node  ## Measure how fast it is: make bench ARGS="--json"
 	@$(PY) -m local bench $(ARGS)
+
+replay: env  ## Deliver dead letters after a fix: make replay ARGS="--settings FILE"
+	@$(PY) -m local replay $(ARGS)
 
 cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3000000"
 	@$(PY) scripts/cost.py $(ARGS)

@@ -1,4 +1,4 @@
-"""The command line of the local rig: `python -m local run`, `python -m local rig` and `python -m local bench`."""
+"""The command line of the local rig: `python -m local run`, `rig`, `bench` and `replay`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from local import replay as replaying
 from local.azurite import NotInstalledError
 from local.bench.command import ABOUT, add_options, bench
 from local.bench.process import BenchError
@@ -42,10 +43,11 @@ MAIL: dict[str, Any] = {
 _DESCRIPTION = """\
 Run the collector on this machine, with no Azure.
 
-  run   collect everything a simulated Microsoft 365 tenant has, show how it goes, and prove that it arrived;
-        or, with a local settings file, collect from a real tenant
-  rig   keep the simulated tenant, the Event Hubs stand-in and Azurite up, for `func start` or a debugger
-  bench measure how fast it is, beside the least that has to be done and what one would write first
+  run     collect everything a simulated Microsoft 365 tenant has, show how it goes, and prove that it arrived;
+          or, with a local settings file, collect from a real tenant
+  rig     keep the simulated tenant, the Event Hubs stand-in and Azurite up, for `func start` or a debugger
+  bench   measure how fast it is, beside the least that has to be done and what one would write first
+  replay  deliver the dead letters of a deployment, after a fix
 """
 
 
@@ -53,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = _parser().parse_args(argv)
     try:
-        return {"run": _run, "rig": _rig, "bench": bench}[options.command](options)
+        return {"run": _run, "rig": _rig, "bench": bench, "replay": replaying.replay}[
+            options.command
+        ](options)
     except KeyboardInterrupt:
         print("\nInterrupted; everything that was started has ended.", file=sys.stderr)
         return INTERRUPTED
@@ -161,7 +165,9 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,rig,bench}")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="{run,rig,bench,replay}"
+    )
     profiles = "\n".join(f"  {name:8}{each.help}" for name, each in PROFILES.items())
     for name, words in (("run", "collect, show, prove"), ("rig", "keep the rig up")):
         command = commands.add_parser(
@@ -174,6 +180,14 @@ def _parser() -> argparse.ArgumentParser:
         _add_tenant_options(command)
         (_add_run_options if name == "run" else _add_rig_options)(command)
     add_options(commands.add_parser("bench", help="measure how fast it is", description=ABOUT))
+    replaying.add_options(
+        commands.add_parser(
+            "replay",
+            help="deliver dead letters after a fix",
+            description=replaying.ABOUT,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     return parser
 
 

@@ -26,10 +26,12 @@ from shared.feed import Feed, Job, Parts, RunContext, Tuning
 from shared.http import Limits
 from shared.pace import Pace
 from shared.publisher import Abandoned
+from shared.replay import ReplaySummary, keep_rows, replay_feed
 from shared.runs import RunSummary
 from shared.settings import Connection, Settings, load
 from shared.sinks import EventHubSink, Sink
 from shared.sources.trace import SOURCE as MESSAGE_TRACE
+from shared.stop import Stop
 from shared.storage import Storage, transport_options
 from shared.trace_job import TraceJob, TraceOptions
 
@@ -82,10 +84,38 @@ class App:
             return list(pool.map(lambda each: self._run_one(each, source, end), connections))
 
     def _run_one(self, connection: Connection, source: str, end: float) -> RunSummary:
-        feed = Feed(connection=connection.name, tenant_id=connection.tenant_id, source=source)
+        feed, parts = self._feed(connection, source), self._parts(connection, source)
+        # A feed that had to wait for its turn has that much less time.
+        seconds = max(1.0, end - time.monotonic())
+        summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
+        self._on_progress(summary)
+        _warn_of_expiry(connection)
+        level = logging.ERROR if summary.status == "failed" else logging.INFO
+        logger.log(level, "feed_run %s", summary.log_line())
+        return summary
+
+    def replay(self, source: str) -> list[ReplaySummary]:
+        """Deliver the dead letters of every feed of a source; see ``shared.replay``."""
+        connections = self.settings.connections_for(source)
+        if source == MESSAGE_TRACE:
+            return [keep_rows(self._feed(x, source), self._parts(x, source)) for x in connections]
+        return [
+            replay_feed(
+                self._feed(each, source),
+                self._parts(each, source),
+                self._apis.management(each).build(Stop(float("inf"))),
+                self._tuning,
+            )
+            for each in connections
+        ]
+
+    def _feed(self, connection: Connection, source: str) -> Feed:
+        return Feed(connection=connection.name, tenant_id=connection.tenant_id, source=source)
+
+    def _parts(self, connection: Connection, source: str) -> Parts:
         hub = self.settings.hubs[source]
         job, clock = self._job(connection, source)
-        parts = Parts(
+        return Parts(
             job=job,
             sink=self._sink(hub, connection.tenant_id),
             storage=self.storage,
@@ -96,14 +126,6 @@ class App:
             credential_expires=connection.credential.expires,
             version=VERSION,
         )
-        # A feed that had to wait for its turn has that much less time.
-        seconds = max(1.0, end - time.monotonic())
-        summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
-        self._on_progress(summary)
-        _warn_of_expiry(connection)
-        level = logging.ERROR if summary.status == "failed" else logging.INFO
-        logger.log(level, "feed_run %s", summary.log_line())
-        return summary
 
     def _job(
         self, connection: Connection, source: str

@@ -12,7 +12,7 @@ from datetime import datetime
 from shared.append_blobs import LedgerStore
 from shared.clock import iso, parse_wire
 from shared.dead_letters import DeadLetters
-from shared.errors import CollectorError, Permanent, Throttled, Transient
+from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transient
 from shared.feed import RunContext
 from shared.feed_ledger import FeedLedger
 from shared.gaps import Gaps
@@ -87,6 +87,8 @@ class AuditJob:
         """Everything from the subscription to the last window."""
         try:
             problem = self._subscription.ensure()
+        except NoToken:
+            raise
         except (Transient, Throttled, Permanent) as error:
             # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
             self.problems.append(error)
@@ -227,7 +229,12 @@ class AuditJob:
 
     def drop_old(self) -> None:
         """Remove days of the ledger that nothing can ask for any more."""
-        self._ledger.drop_old(self._clock.now().date(), dict(self._checkpoint.value.closed))
+        self._ledger.drop_old(
+            self._clock.now().date(),
+            dict(self._checkpoint.value.closed),
+            # A replay has to find what is known of them.
+            lambda: {letter.day for letter in self._dead_letters.all()},
+        )
 
 
 def _age(created: str, now: datetime) -> int:

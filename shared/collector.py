@@ -86,6 +86,9 @@ class FeedRun:
             runs.write(self.summary)
         except CollectorError as error:
             logger.warning("the run's row could not be written: %s", error)
+        except Exception:
+            # Raised through, it would end the runs of other feeds with this one.
+            logger.exception("the run's row could not be written")
 
     def _note(self, error: CollectorError) -> None:
         """Let the first error decide how the run ended."""

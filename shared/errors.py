@@ -6,6 +6,7 @@
     ├── AuthError        Entra or the API refuses the credential
     ├── Throttled        the quota is used up: wait, nothing is wrong
     ├── Transient        try again, now or in the next run
+    │   └── NoToken          the token service does not answer: nothing of this connection can be asked for now
     ├── Permanent        asking again for this one thing will not help
     └── SinkError        Event Hubs does not take events; nothing was marked delivered
         ├── SinkBusy       it asks us to slow down
@@ -69,6 +70,10 @@ class Throttled(CollectorError):
 
 class Transient(CollectorError):
     """A failure that time is expected to heal."""
+
+
+class NoToken(Transient):
+    """The token service does not answer: nothing of this connection can be asked for now."""
 
 
 class Permanent(CollectorError):

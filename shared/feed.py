@@ -79,7 +79,7 @@ class Feed:
 
     @property
     def properties(self) -> dict[str, str]:
-        """Application properties of every event of the feed."""
+        """What every event of the feed says of where it comes from."""
         return {
             "connection": self.connection,
             "tenant_id": self.tenant_id,

@@ -239,14 +239,25 @@ class FeedLedger:
                     found[day] = segments.total
         return found
 
-    def drop_old(self, today: date, closed: dict[date, int]) -> None:
+    def drop_old(
+        self,
+        today: date,
+        closed: dict[date, int],
+        wanted: Callable[[], set[date]] = set,
+    ) -> None:
         """Remove days older than nine days of which everything is terminal.
 
         They have to be that old by the service's ``today`` and by this machine's clock: one wrong ``Date`` of a
         service must not remove what keeps contents from being delivered again.
+
+        Args:
+            today: by the service's clock.
+            closed: days of which everything is terminal.
+            wanted: days that are kept all the same; asked for only where there is something to remove.
         """
         today = min(today, self._wall().date())
-        for day in [day for day in closed if today - day > KEEP]:
+        old = {day for day in closed if today - day > KEEP}
+        for day in old - wanted() if old else old:
             self._store.delete(day, self._stored.get(day, Segments()))
             self._days.pop(day, None)
 

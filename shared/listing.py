@@ -15,7 +15,7 @@ from shared import policy
 from shared.checkpoint import HeldCheckpoint
 from shared.clock import ServiceClock
 from shared.dead_letters import ENTRY, DeadLetters
-from shared.errors import CollectorError, Permanent, Transient
+from shared.errors import CollectorError, NoToken, Permanent, Transient
 from shared.feed_ledger import FeedLedger
 from shared.gaps import Gaps
 from shared.ledger import Entry, Line, State
@@ -117,6 +117,8 @@ class Listing:
         """List a window; False where it could not be, which is tried again by the next run."""
         try:
             self._list_window(window)
+        except NoToken:
+            raise
         except (Transient, Permanent) as error:
             self._unlisted += 1
             self.problems.append(error)

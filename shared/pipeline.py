@@ -23,6 +23,7 @@ from shared.errors import (
     AuthError,
     CollectorError,
     ConfigError,
+    NoToken,
     Permanent,
     SinkError,
     Throttled,
@@ -74,6 +75,12 @@ class Failures:
         unanswered = sum(not policy.rule_of(error).one_content for _, error in self.lines)
         total = len(self.lines) + self.fetched
         return total > 1 and unanswered * 2 > total
+
+
+def events_of(records: list[bytes], properties: dict[str, str], content_id: str) -> list[Event]:
+    """The events that records become: their own bytes, with where they come from and what they are known by."""
+    known = {**properties, "content_id": content_id}
+    return [Event(record, {**known, "event_id": event_id(record)}) for record in records]
 
 
 class Pipeline:
@@ -195,7 +202,7 @@ class Pipeline:
                 self._collect(work)
             except RunStopped:
                 self._give_up(work)
-            except (AuthError, ConfigError, SinkError, Throttled) as error:
+            except (AuthError, ConfigError, NoToken, SinkError, Throttled) as error:
                 self._refused(work, error)
             except CollectorError as error:
                 self._failed(work, error)
@@ -242,8 +249,7 @@ class Pipeline:
         with self._lock:
             self.failures.fetched += 1
             self._refusals = 0
-        properties = {**self._properties, "content_id": content.id}
-        events = [Event(record, {**properties, "event_id": event_id(record)}) for record in records]
+        events = events_of(records, self._properties, content.id)
         try:
             self._publisher.put(delivery, events)
         except CollectorError as error:
@@ -254,10 +260,10 @@ class Pipeline:
     def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
         """The records of a content; None where its bytes went to the dead letters.
 
-        Bytes that cannot be split may have been spoilt on their way, so they are asked for once more at once, and
-        again by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up;
-        what does not even begin as records is hardly the content's own (a gateway's page, nothing at all), and is asked
-        for until the content expires.
+        What came in place of records may have been spoilt on its way, so it is asked for once more at once, and again
+        by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up; what does
+        not even begin as records is hardly the content's own (a gateway's page, nothing at all), and is asked for until
+        the content expires.
         """
         for last in (False, True):
             body = self._api.fetch(work.content, reservation.announce)
@@ -265,6 +271,8 @@ class Pipeline:
             try:
                 return split(body)
             except ErrorBody as error:
+                if not last:
+                    continue
                 raise policy.error("error-object") from error
             except Permanent as error:
                 if not last:

@@ -35,6 +35,7 @@ class Rule:
         times: how often it acts, -1 for always.
         rate: on which fraction of what is left.
         body: only requests whose body holds this.
+        status: answered in place of a cut connection, as an account does that refuses; 0 for a cut.
         acted: how often it did.
     """
 
@@ -44,6 +45,7 @@ class Rule:
     times: int = 1
     rate: float = 1.0
     body: bytes = b""
+    status: int = 0
     acted: int = 0
 
 
@@ -85,7 +87,7 @@ class Proxy:
         return self._add(Rule(pattern=pattern, forward=True, **options))
 
     def refuse(self, pattern: str, **options: Any) -> Rule:
-        """Cut the connection of matching requests before anything of them is carried out."""
+        """Cut the connection of matching requests, or answer ``status``, before anything of them is carried out."""
         return self._add(Rule(pattern=pattern, forward=False, **{"times": -1, **options}))
 
     def clear(self) -> None:
@@ -147,6 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         rule = self.server.proxy.pick(f"{self.requestline}\n{self.headers}", body)
         if rule is not None and not rule.forward:
+            if rule.status:
+                self._refuse(rule.status)
             self.close_connection = True
             return
         answer, data = self._forward(body)
@@ -162,6 +166,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", length or "0")
         self.end_headers()
         self.wfile.write(data)
+
+    def _refuse(self, status: int) -> None:
+        self.send_response_only(status)
+        self.send_header("x-ms-error-code", "AuthorizationPermissionMismatch")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _forward(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         upstream = self._upstream

@@ -129,6 +129,10 @@ class EventHubs:
         """A snapshot of the counts."""
         return self._namespace.snapshot()
 
+    def take_up_to(self, max_message_bytes: int) -> None:
+        """Take publications of another size from now on, as a hub of another tier; new links are told so."""
+        self._namespace.max_message_bytes = max_message_bytes
+
     def connection_string(self, hub: str | None = None) -> str:
         """Return a connection string, for the namespace or for one hub."""
         if self._tls is None:
@@ -193,9 +197,10 @@ class EventHubs:
         started.set_result(server.sockets[0].getsockname()[1])
         await self._stopping.wait()
         server.close()
-        self._drop_connections()
-        # Transports close their sockets in later turns of the loop; over TLS it takes a few.
+        # Transports close their sockets in later turns of the loop; over TLS it takes a few, and one that had been
+        # accepted may still turn up in them.
         for _ in range(_CLOSING_TURNS):
+            self._drop_connections()
             await asyncio.sleep(0)
         self._namespace.connections.clear()
 

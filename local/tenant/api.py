@@ -133,8 +133,10 @@ class ActivityApi:
 
     def _list(self, request: Request, fault: Fault | None) -> Answer:
         source = _content_type(request)
-        entries, window, last = self._page(request)
         action = fault.action if fault is not None and fault.action in PAGE_ACTIONS else None
+        if action == "refuse_page_token" and (refused := request.query.get("nextpage")):
+            raise Refused("AF20031", refused)
+        entries, window, last = self._page(request)
         token = None if last is None else self._pages.make(source, window, last)
         if action in ("empty_page_with_next", "repeat_page_token"):
             here = self._position(request, source, window)
@@ -165,6 +167,7 @@ class ActivityApi:
             request.query.get("endtime"),
             now,
             reject_full_day=tenant.spec.reject_full_day,
+            reject_future=tenant.spec.reject_future,
         )
         after = self._position(request, source, window)
         entries: list[Content] = []
@@ -208,7 +211,7 @@ class ActivityApi:
         self, request: Request, source: str, window: Window, token: str, host: str | None
     ) -> str:
         spec = self._tenant.spec
-        root = self._endpoint if host is None else f"https://{host}"
+        root = self._endpoint if host is None else host if "://" in host else f"https://{host}"
         start = request.query.get("starttime") or f"{window.start:%Y-%m-%dT%H:%M:%S}"
         end = request.query.get("endtime") or f"{window.end:%Y-%m-%dT%H:%M:%S}"
         return (

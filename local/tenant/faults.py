@@ -47,6 +47,7 @@ ACTIONS: dict[str, frozenset[str]] = {
     "empty_page_with_next": frozenset(),
     "foreign_next_page": frozenset({"host"}),
     "break_page_token": frozenset(),
+    "refuse_page_token": frozenset(),
 }
 _LISTINGS = frozenset({"list", "trace", "trace_page", *REPORT_KINDS})
 # These change the answer to a listing, not its bytes; and to which kinds of listings.
@@ -56,6 +57,7 @@ PAGE_ACTIONS = {
     "empty_page_with_next": _LISTINGS,
     "foreign_next_page": _LISTINGS,
     "break_page_token": frozenset({"trace", "trace_page"}),
+    "refuse_page_token": frozenset({"list"}),
 }
 # The client gets all the right bytes, in the end.
 HARMLESS = PAGE_ACTIONS.keys() | {"slow", "drip", "bom", "expire_tokens"}
@@ -72,6 +74,8 @@ class Fault:
     ``retry_after`` is in seconds, sent as an HTTP date with ``retry_after_date``. ``by`` is how
     much the announced length differs from the real one. ``hang`` ends the connection without an
     answer after ``delay_s``, ``slow`` answers then; ``drip`` waits that long before each piece.
+    ``host`` may have a scheme before it, https otherwise. ``refuse_page_token`` refuses every page
+    but the first of a chain.
     """
 
     on: str

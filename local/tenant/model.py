@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from local.tenant.books import Books
 from local.tenant.content import Content, Event
 from local.tenant.faults import Faults
+from local.tenant.messages import Answer, Request
 from local.tenant.quota import Quota
 from local.tenant.shelf import Shelf
 from local.tenant.spec import AUDIENCES, ROLE_APIS, TenantSpec
@@ -44,6 +45,8 @@ class Tenant:
         self.subscriptions = Subscriptions(spec.subscribed)
         self.tokens = Tokens(spec, self.now)
         self.quota = Quota(spec.requests_per_minute, self.now)
+        # Changes a right answer to the Management API before it is compressed and sent.
+        self.mangle: Callable[[Request, Answer], None] | None = None
         self.trace = MessageTrace(spec.trace, spec.seed, self.now, self.lived)
 
     def now(self) -> datetime:

@@ -100,10 +100,19 @@ class _TlsServer(socketserver.ThreadingTCPServer):
         # An OSError: the client left, or does not trust our authority. Its business.
         with contextlib.suppress(OSError), tls:
             if not self.stopping.is_set():
-                tls.do_handshake()
+                self._shake_hands(tls)
                 _Handler(tls, client_address, self)
         with self._lock:
             self._open.pop(tls, None)
+
+    def _shake_hands(self, tls: ssl.SSLSocket) -> None:
+        try:
+            tls.do_handshake()
+        except ssl.SSLError as error:
+            # Whatever it asked for, somebody may have read it on the way.
+            if error.reason == "HTTP_REQUEST":
+                self.site.note(Request("", "plain HTTP"), None, None)
+            raise
 
     def end_connections(self) -> None:
         with self._lock:

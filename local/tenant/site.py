@@ -61,7 +61,11 @@ class Site:
         if request.kind == "token":
             return self._login.token(request)
         if request.kind in API_KINDS:
-            return self._api.answer(request, fault)
+            answer = self._api.answer(request, fault)
+            if self.tenant.mangle is not None:
+                answer.body, answer.cache_key = answer.whole(), None
+                self.tenant.mangle(request, answer)
+            return answer
         if request.kind in TRACE_KINDS:
             return self._graph.answer(request, fault)
         if request.kind in REPORT_KINDS:

@@ -99,6 +99,7 @@ class TenantSpec:
     token_life_s: float = 3599.0
     auditing: bool = True
     reject_full_day: bool = False
+    reject_future: bool = False
     next_page_version: str = "v1.0"
     trace: TraceSpec = field(default_factory=TraceSpec)
 

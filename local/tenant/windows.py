@@ -36,14 +36,19 @@ class Window:
 
 
 def requested_window(
-    start: str | None, end: str | None, now: datetime, *, reject_full_day: bool = False
+    start: str | None,
+    end: str | None,
+    now: datetime,
+    *,
+    reject_full_day: bool = False,
+    reject_future: bool = False,
 ) -> Window:
     """The window a listing asks for; without bounds the last 24 hours.
 
     Raises:
         Refused: AF20002 for an unreadable time, AF20030 for one bound only, AF20055 for an empty
-            or backward window, one over 24 hours (or of 24 hours, with ``reject_full_day``), or
-            one that starts too long ago.
+            or backward window, one over 24 hours (or of 24 hours, with ``reject_full_day``), one
+            that starts too long ago, or (with ``reject_future``) one that ends after now.
     """
     if start is None and end is None:
         whole = now.replace(microsecond=0)
@@ -53,7 +58,8 @@ def requested_window(
     window = Window(start=_moment("startTime", start), end=_moment("endTime", end))
     span = window.end - window.start
     too_wide = span > DAY or (reject_full_day and span == DAY)
-    if span <= timedelta(0) or too_wide or window.start < now - HORIZON - GRACE:
+    too_late = reject_future and window.end > now
+    if span <= timedelta(0) or too_wide or too_late or window.start < now - HORIZON - GRACE:
         raise Refused("AF20055")
     return window
 

@@ -18,7 +18,14 @@ from shared import policy
 from shared.budget import Budget
 from shared.clock import ServiceClock
 from shared.credentials import TokenSource
-from shared.errors import AuthError, CollectorError, ConfigError, Throttled, Transient
+from shared.errors import (
+    AuthError,
+    CollectorError,
+    ConfigError,
+    NoToken,
+    Throttled,
+    Transient,
+)
 from shared.http import HttpClient, Response
 from shared.policy import Action
 from shared.stop import RunStopped
@@ -131,10 +138,10 @@ class Asker:
                     seconds = self._throttle_backoff * random.uniform(0.5, 1.5)  # noqa: S311
                 logger.info("throttled by the service: everybody pauses for %.0f s", seconds)
                 self._budget.pause(seconds)
-            except Transient as error:
-                if _of_the_token(error):
-                    # The credential has tried again by itself.
-                    raise
+            except NoToken:
+                # The credential has asked several times, and would again for every content and every window.
+                raise
+            except Transient:
                 failures += 1
                 if failures >= self._tries or self._stopping():
                     raise
@@ -154,7 +161,7 @@ class Asker:
         answer = self._http.request(
             method,
             url,
-            headers={**headers, "Authorization": f"Bearer {self._tokens.token()}"},
+            headers={**headers, "Authorization": f"Bearer {self._token()}"},
             on_length=reserve,
             on_chunk=self._end_if_stopping,
         )
@@ -165,6 +172,14 @@ class Asker:
         if error is not None:
             raise error
         return answer
+
+    def _token(self) -> str:
+        try:
+            return self._tokens.token()
+        except Transient as error:
+            raise NoToken(
+                str(error), code=error.code, status=error.status, log=error.log
+            ) from error
 
     def _end_if_stopping(self) -> None:
         if self._stopping():

@@ -141,7 +141,7 @@ class ManagementApi:
             seen.add(url)
             answer = self._call("GET", url, check=_records)
             # What a page holds is good, whatever becomes of its link.
-            page = [self._content(raw, window) for raw in _records(answer)]
+            page = [self.read_entry(raw, window.start) for raw in _records(answer)]
             yield page
             before = len(known)
             known.update(content.id for content in page)
@@ -172,7 +172,13 @@ class ManagementApi:
         """The oldest start that may be asked for now."""
         return horizon(self._clock.now())
 
-    def _content(self, raw: bytes, window: Window) -> Content:
+    def read_entry(self, raw: bytes, start: datetime) -> Content:
+        """Understand one entry of a listing.
+
+        Args:
+            raw: its bytes.
+            start: the start of the window it was listed in, whose day it belongs to where it names no good one.
+        """
         fields = _object(raw)
         content_id, uri = fields.get("contentId"), fields.get("contentUri")
         created, expires = fields.get("contentCreated"), fields.get("contentExpiration")
@@ -184,7 +190,7 @@ class ManagementApi:
         # The ledger keeps days for as long as their contents can be listed; an absurd one would not be kept.
         dated = day is not None and now - OLDEST <= day <= now + NEWEST
         if not dated or day is None or not isinstance(created, str):
-            created, day = iso(window.start), window.start.date()
+            created, day = iso(start), start.date()
         if not isinstance(content_id, str) or not content_id:
             digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
             return Content(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
 
 from local.tenant import Fault
 from shared.storage import read_blob
@@ -46,6 +49,30 @@ def test_an_enabled_subscription_is_never_started(make_rig: Callable[..., Rig]) 
     rig.assert_complete()
 
 
+@pytest.mark.parametrize("state", ["enabled", "disabled", "expired"])
+def test_somebody_elses_webhook_is_left_alone_whatever_its_state(rig: Rig, state: str) -> None:
+    rig.offer_many(2)
+    hook = {"address": "https://siem.example/hook", "authId": "theirs", "expiration": None}
+    rig.tenant.subscriptions.start(EXCHANGE, hook, rig.tenant.now())
+    shown = [{**each, "webhook": {**hook, "status": state}} for each in listed(rig)]
+    rig.tenant.faults.add(
+        Fault(on="subscriptions", action="status", status=200, body=json.dumps(shown), times=-1)
+    )
+
+    for _ in range(2):
+        assert rig.run().status == "succeeded"
+        rig.tenant.advance(timedelta(minutes=20))
+
+    assert rig.tenant.books.requests("start", "stop") == []
+    assert listed(rig)[0]["webhook"]["address"] == hook["address"]
+    rig.assert_complete()
+
+
+def listed(rig: Rig) -> list[dict[str, Any]]:
+    """The tenant's subscriptions."""
+    return rig.tenant.subscriptions.listed()
+
+
 def test_an_answer_that_it_is_already_on_is_a_success(rig: Rig) -> None:
     rig.offer_many(2)
     rig.tenant.subscriptions.set(EXCHANGE, "enabled")
@@ -73,6 +100,57 @@ def test_a_start_is_not_repeated_within_fifteen_minutes_across_restarts(rig: Rig
     rig.tenant.faults.clear()
     rig.tenant.advance(timedelta(minutes=16))
     assert rig.run().status == "succeeded"
+    rig.assert_complete()
+
+
+def test_a_start_that_comes_too_soon_after_somebody_elses_is_made_once_more_later(rig: Rig) -> None:
+    rig.offer_many(1)
+    rig.tenant.subscriptions.start(EXCHANGE, None, rig.tenant.now())
+    rig.tenant.subscriptions.stop(EXCHANGE, rig.tenant.now())
+
+    first, second = rig.run(), rig.run()
+
+    assert (first.status, first.error_code) == ("incomplete", "AF429")
+    assert (second.status, second.error_code) == ("incomplete", "subscription-pending")
+    assert len(rig.tenant.books.starts(EXCHANGE)) == 1
+
+    rig.tenant.advance(timedelta(minutes=16))
+    assert rig.run().status == "succeeded"
+    assert len(rig.tenant.books.starts(EXCHANGE)) == 2
+    content = rig.offer(hours_ago=0)
+    rig.tenant.advance(timedelta(seconds=2))
+    rig.run()
+    assert content.content_id in rig.delivered()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        pytest.param(None, "AF20022", id="missing"),
+        pytest.param("disabled", "AF20023", id="disabled"),
+    ],
+)
+def test_a_subscription_that_goes_while_it_is_listed_ends_the_run_and_loses_nothing(
+    rig: Rig, status: str | None, code: str
+) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
+    rig.run()
+    rig.offer_many(3)
+    before = rig.checkpoint().watermark
+    seen = json.dumps(listed(rig))
+    rig.tenant.faults.add(Fault(on="subscriptions", action="status", status=200, body=seen))
+    rig.tenant.subscriptions.set(EXCHANGE, status)
+
+    summary = rig.run()
+
+    assert (summary.status, summary.error_code) == ("failed", code)
+    assert rig.checkpoint().watermark == before
+    if status:
+        assert rig.run().error_code == "subscription-disabled"
+        assert rig.tenant.books.starts(EXCHANGE) == []
+        rig.tenant.subscriptions.set(EXCHANGE, "enabled")
+    assert rig.run().caught_up
+    assert len(rig.tenant.books.starts(EXCHANGE)) == (0 if status else 1)
     rig.assert_complete()
 
 

@@ -57,7 +57,7 @@ def test_killed_at_fifteen_moments_loses_nothing_and_repeats_a_page_each_at_most
         worker, following = following, rig.spawn(SOURCE, settings=MANY, held=True)
         before = len(rig.arrived())
         let_go(worker)
-        wait_for(partial(_begun, rig, before, worker))
+        wait_for(partial(_begun, rig, before, worker), 90)
         time.sleep(random.uniform(0, 0.4))
         if worker.poll() is not None:
             break

@@ -69,3 +69,18 @@ def test_a_day_is_dropped_only_when_it_is_old_by_both_clocks(
 
     assert list(closed) == [DAY]
     assert (DAY in store.stored()) is kept
+
+
+def test_an_old_day_is_kept_for_as_long_as_somebody_wants_it(store: LedgerStore) -> None:
+    here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=30)
+    ledger = FeedLedger(store, wall=lambda: here)
+    ledger.open({})
+    ledger.write([(DAY, Line(id="a", state=State.DEAD_LETTERED.value))])
+    closed = ledger.settled_days({})
+
+    ledger.drop_old(here.date(), closed, lambda: {DAY})
+    assert DAY in store.stored()
+
+    ledger.drop_old(here.date(), closed, set)
+    ledger.close()
+    assert DAY not in store.stored()

@@ -116,6 +116,19 @@ def test_a_full_day_can_be_refused(serve: Serve) -> None:
     assert client.page(NOW - DAY + timedelta(seconds=1), NOW).status_code == 200
 
 
+def test_a_window_that_ends_in_the_future_can_be_refused(serve: Serve) -> None:
+    client = serve(reject_future=True)
+    assert code_of(client.page(NOW - HOUR, NOW + timedelta(seconds=1))) == "AF20055"
+    assert client.page(NOW - HOUR, NOW).status_code == 200
+
+
+def test_a_request_without_tls_is_in_the_books(serve: Serve) -> None:
+    client = serve()
+    with pytest.raises(requests.ConnectionError):
+        client.session.get(client.server.endpoint.replace("https:", "http:"), timeout=5)
+    assert [note.path for note in client.tenant.books.requests("other")] == ["plain HTTP"]
+
+
 def test_no_bounds_mean_the_last_day(serve: Serve) -> None:
     tenant = make_tenant()
     tenant.offer(EXCHANGE, created=NOW - DAY - HOUR)

@@ -202,6 +202,19 @@ def test_the_next_page_can_be_on_a_foreign_host(serve: Serve) -> None:
     assert client.page().headers["NextPageUri"].startswith("https://evil.example/api/")
 
 
+def test_the_next_page_can_have_a_foreign_scheme_and_port(serve: Serve) -> None:
+    origin = "http://localhost:81"
+    client, _ = served(serve, Fault(on="list", action="foreign_next_page", host=origin))
+    assert client.page().headers["NextPageUri"].startswith(f"{origin}/api/")
+
+
+def test_a_page_token_can_be_refused(serve: Serve) -> None:
+    fault = Fault(on="list", action="refuse_page_token", times=-1)
+    client, _ = served(serve, fault, contents=2, page_size=1)
+    assert code_of(client.get(client.page().headers["NextPageUri"])) == "AF20031"
+    assert client.page().status_code == 200
+
+
 def test_tokens_can_expire_all_at_once(serve: Serve) -> None:
     client, _ = served(serve, Fault(on="list", action="expire_tokens", after=1))
     assert [client.page().status_code for _ in range(3)] == [200, 401, 401]

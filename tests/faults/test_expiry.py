@@ -1,0 +1,104 @@
+"""Contents that fail for hours, for days, or until they expire: waited for as long as there is hope, then on record."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from local.tenant import Fault
+from shared.ledger import State
+from tests.harness import Rig
+
+
+def test_a_content_that_answers_an_internal_error_for_hours_is_delivered_when_it_heals(
+    rig: Rig,
+) -> None:
+    contents = rig.offer_many(6)
+    bad = contents[2].content_id
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", code="AF50000", content_id=bad, times=-1)
+    )
+    app = rig.app()
+
+    waited = []
+    for _ in range(8):
+        rig.run(app=app, tries=1)
+        entry = rig.ledger()[bad]
+        assert (entry.state, entry.reason) == (State.ATTEMPT, "AF50000")
+        waited.append(len(entry.attempts))
+        rig.tenant.advance(timedelta(minutes=40))
+
+    # Ten minutes doubling: it is not asked for in vain each time.
+    assert waited == sorted(waited)
+    assert 3 <= waited[-1] < 8
+    assert len(rig.delivered()) == 5
+
+    rig.tenant.faults.clear()
+    rig.tenant.advance(timedelta(hours=6))
+    assert rig.run(app=app).caught_up
+    app.close()
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_content_that_answers_an_internal_error_until_it_expires_is_lost_and_on_record(
+    rig: Rig,
+) -> None:
+    contents = rig.offer_many(6)
+    bad = contents[2]
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", code="AF50000", content_id=bad.content_id, times=-1)
+    )
+    app = rig.app()
+    for _ in range(3):
+        assert rig.run(app=app, tries=1).lost == 0
+        rig.tenant.advance(timedelta(days=2))
+
+    rig.tenant.advance(timedelta(days=1))
+    summary = rig.run(app=app, tries=1)
+    app.close()
+
+    assert (summary.lost, summary.pending) == (1, 0)
+    entry = rig.ledger()[bad.content_id]
+    assert (entry.state, entry.reason) == (State.LOST, "expired")
+    (row,) = [row for row in rig.day_rows() if row["lost"]]
+    assert json.loads(row["lost_by_reason"]) == {"expired": 1}
+    assert (row["RowKey"], row["complete"]) == (bad.created.date().isoformat(), False)
+    assert {event[0] for event in rig.events()} == {c.content_id for c in contents if c != bad}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        pytest.param("AF20050", "not-found", id="does-not-exist"),
+        pytest.param("AF20051", "expired", id="expired"),
+        pytest.param("AF20052", "malformed-id", id="id-malformed"),
+    ],
+)
+def test_a_definite_answer_has_to_stand_for_a_day_and_is_then_a_loss_record_with_its_reason(
+    rig: Rig, code: str, reason: str
+) -> None:
+    healing, gone = rig.offer_many(2)
+    rig.offer_many(4, hours_ago=2)
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", code=code, content_id=healing.content_id, times=2),
+        Fault(on="content", action="status", code=code, content_id=gone.content_id, times=-1),
+    )
+    app = rig.app()
+    for pause in (timedelta(hours=1), timedelta(hours=22), timedelta(hours=2)):
+        summary = rig.run(app=app)
+        assert summary.lost == 0
+        rig.tenant.advance(pause)
+
+    summary = rig.run(app=app)
+    app.close()
+
+    assert (summary.lost, summary.pending) == (1, 0)
+    entries = rig.ledger()
+    assert entries[healing.content_id].state == State.DELIVERED
+    assert (entries[gone.content_id].state, entries[gone.content_id].reason) == (State.LOST, reason)
+    assert rig.expected() - set(rig.events()) == {
+        event for event in rig.expected() if event[0] == gone.content_id
+    }

@@ -1,0 +1,348 @@
+"""A replay: what could not be delivered is, once it can be; nothing is removed before the ledger says so."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shared.sources.management_api
+from local.__main__ import main
+from local.azurite import Azurite
+from local.eventhubs import Fault as HubFault
+from local.tenant import Content, Fault
+from shared.dead_letters import DeadLetters
+from shared.errors import Permanent
+from shared.ledger import State
+from shared.replay import LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE, ReplaySummary
+from shared.split import split
+from tests.harness import EXCHANGE, FAST, HUB, Rig, record
+from tests.proxy import APPEND, Proxy
+
+OVER_THE_LIMIT = 1 << 20
+
+
+def replay(rig: Rig, **changes: Any) -> ReplaySummary:
+    """Replay the dead letters of the rig's feed, in a process of its own as it were."""
+    app = rig.app(replace(FAST, **changes))
+    try:
+        (summary,) = app.replay(EXCHANGE)
+        return summary
+    finally:
+        app.close()
+
+
+def counts(rig: Rig) -> Counter[str]:
+    """What the table of days says in all."""
+    found: Counter[str] = Counter()
+    for row in rig.day_rows():
+        assert row["listed"] == row["delivered"] + row["lost"] + row["pending"]
+        found.update({name: row[name] for name in ("listed", "delivered", "lost", "dead_records")})
+    return found
+
+
+@pytest.fixture
+def broken_split(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A splitter with a defect: it refuses every body that has this word in it."""
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.pipeline.split", refuse)
+        yield patch
+
+
+def refuse(body: bytes) -> list[bytes]:
+    """Cut a body into its records, unless it holds what the defect is about."""
+    if b"refused-by-a-defect" in body:
+        raise Permanent("not understood", code="not-records")
+    return split(body)
+
+
+def dead_letter(rig: Rig, number: int = 2) -> list[Content]:
+    """Contents whose bodies a splitter with a defect refuses, given up beside others that are delivered."""
+    refused = [
+        rig.offer(
+            hours_ago=30,
+            body=b"[\n" + record(Subject="refused-by-a-defect") + b" ,\r\n" + record() + b"]",
+        )
+        for _ in range(number)
+    ]
+    rig.offer_many(2, hours_ago=30)
+    rig.run()
+    rig.tenant.advance(timedelta(minutes=11))
+    assert rig.run().dead_letters == number
+    assert len(rig.dead_letters()) == number
+    return refused
+
+
+def test_bytes_that_could_not_be_split_are_delivered_by_a_replay_after_a_fix(
+    rig: Rig, broken_split: pytest.MonkeyPatch
+) -> None:
+    refused = dead_letter(rig)
+    assert counts(rig) == {"listed": 4, "delivered": 2, "lost": 2, "dead_records": 0}
+    day = refused[0].created.date().isoformat()
+
+    # Without a fix nothing changes.
+    before = rig.dead_letters()
+    with pytest.MonkeyPatch.context() as same:
+        same.setattr("shared.replay.split", refuse)
+        summary = replay(rig)
+    assert (summary.letters, summary.delivered, summary.kept) == (2, 0, {NOT_SPLIT: 2})
+    assert rig.dead_letters() == before
+
+    broken_split.undo()
+    summary = replay(rig)
+
+    assert (summary.letters, summary.delivered, summary.records) == (2, 2, 4)
+    assert (summary.kept, summary.error) == ({}, "")
+    rig.assert_complete()
+    assert rig.repeats() == 0
+    for content in refused:
+        arrived = [
+            each
+            for each in rig.hubs.events(HUB)
+            if each.properties["content_id"] == content.content_id
+        ]
+        assert {each.properties["connection"] for each in arrived} == {"default"}
+        assert {each.properties["source"] for each in arrived} == {EXCHANGE}
+        assert rig.ledger()[content.content_id].records == 2
+    assert rig.dead_letters() == {}
+    assert counts(rig) == {"listed": 4, "delivered": 4, "lost": 0, "dead_records": 0}
+    assert [row["complete"] for row in rig.day_rows() if row["RowKey"] == day] == [True]
+
+    # Runs and replays after it find nothing to do, and take nothing back.
+    assert (replay(rig).letters, rig.run().delivered) == (0, 0)
+    assert counts(rig)["delivered"] == 4
+    assert rig.repeats() == 0
+
+
+@pytest.fixture
+def proxy(azurite: Azurite) -> Iterator[Proxy]:
+    """A proxy in front of the blob service; only the replay goes through it."""
+    with Proxy(azurite.blob_endpoint) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("pattern", "repeats"),
+    [
+        pytest.param(APPEND, 4, id="before-the-ledger-is-written"),
+        pytest.param(r"DELETE \S*/m365-dead-letters/", 0, id="before-anything-is-removed"),
+    ],
+)
+def test_a_replay_that_dies_half_way_removes_nothing_too_early_and_is_simply_repeated(
+    rig: Rig,
+    azurite: Azurite,
+    proxy: Proxy,
+    broken_split: pytest.MonkeyPatch,
+    pattern: str,
+    repeats: int,
+) -> None:
+    dead_letter(rig)
+    broken_split.undo()
+    kept = rig.dead_letters()
+    proxy.refuse(pattern)
+    through = azurite.connection_string.replace(azurite.blob_endpoint, proxy.endpoint)
+    app = rig.app(replace(FAST, close_seconds=0.5), M365_STORAGE_CONNECTION_STRING=through)
+
+    (died,) = app.replay(EXCHANGE)
+    app.close()
+
+    assert died.error
+    assert died.delivered == 0
+    assert rig.dead_letters() == kept
+    rig.assert_nothing_claimed_early()
+
+    assert replay(rig).delivered == 2
+    rig.assert_complete()
+    assert rig.repeats() == repeats
+    assert rig.dead_letters() == {}
+    assert counts(rig) == {"listed": 4, "delivered": 4, "lost": 0, "dead_records": 0}
+
+
+def test_a_hub_that_takes_nothing_ends_a_replay_and_every_letter_stays(
+    rig: Rig, broken_split: pytest.MonkeyPatch
+) -> None:
+    dead_letter(rig)
+    broken_split.undo()
+    rig.hubs.faults.add(
+        HubFault(on="attach", action="refuse", condition="amqp:unauthorized-access", times=-1)
+    )
+
+    summary = replay(rig, patience=replace(FAST.patience, no_acknowledgement=1.0))
+
+    assert summary.error
+    assert (summary.delivered, sum(summary.kept.values())) == (0, 2)
+    assert len(rig.dead_letters()) == 2
+    assert counts(rig)["delivered"] == 2
+
+    rig.hubs.faults.clear()
+    assert replay(rig).delivered == 2
+    rig.assert_complete()
+
+
+def test_records_over_the_limit_are_delivered_once_the_hub_takes_them(rig: Rig) -> None:
+    large = record(Padding="x" * OVER_THE_LIMIT)
+    larger = record(Padding="y" * 3 * OVER_THE_LIMIT)
+    content = rig.offer(records=[record(), large, larger])
+    assert rig.run().dead_letters == 2
+
+    summary = replay(rig)
+    assert (summary.delivered, summary.kept) == (0, {TOO_LARGE: 2})
+
+    rig.hubs.take_up_to(2 * OVER_THE_LIMIT)
+    summary = replay(rig)
+
+    assert (summary.delivered, summary.records, summary.kept) == (1, 1, {TOO_LARGE: 1})
+    assert list(rig.dead_letters().values()) == [larger]
+    entry = rig.ledger()[content.content_id]
+    assert (entry.state, entry.records, entry.dead) == (State.DELIVERED, 2, 1)
+    assert counts(rig)["dead_records"] == 1
+
+    rig.hubs.take_up_to(4 * OVER_THE_LIMIT)
+    assert replay(rig).delivered == 1
+    entry = rig.ledger()[content.content_id]
+    assert (entry.records, entry.dead) == (3, 0)
+    assert entry.bytes == sum(map(len, content.records or ()))
+    assert counts(rig)["dead_records"] == 0
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_record_over_the_limit_inside_bytes_that_are_replayed_is_kept_by_itself(
+    rig: Rig, broken_split: pytest.MonkeyPatch
+) -> None:
+    huge = record(Padding="z" * OVER_THE_LIMIT)
+    small = record(Subject="refused-by-a-defect")
+    content = rig.offer(records=[huge, small])
+    rig.run()
+    rig.tenant.advance(timedelta(minutes=11))
+    assert rig.run().dead_letters == 1
+    broken_split.undo()
+
+    assert replay(rig).delivered == 1
+
+    assert list(rig.dead_letters().values()) == [huge]
+    entry = rig.ledger()[content.content_id]
+    assert (entry.state, entry.records, entry.dead) == (State.DELIVERED, 1, 1)
+    assert {stored.body for stored in rig.hubs.events(HUB)} == {small}
+
+
+def test_an_entry_that_could_not_be_understood_is_fetched_after_a_fix_and_then_done(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = rig.offer(hours_ago=30, hidden_after_listings=1)
+    right = shared.sources.management_api._object  # noqa: SLF001 - the defect has to sit somewhere
+
+    def wrong(raw: bytes) -> dict[str, Any]:
+        return {} if content.content_id.encode() in raw else right(raw)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shared.sources.management_api, "_object", wrong)
+        assert rig.run().dead_letters == 1
+    assert rig.events() == []
+
+    assert replay(rig).kept == {LISTED: 1}
+    assert rig.run().delivered == 1
+    rig.assert_complete()
+    assert replay(rig).delivered == 1
+
+    assert rig.dead_letters() == {}
+    assert counts(rig)["lost"] == 0
+    assert {entry.state for entry in rig.ledger().values()} == {State.DELIVERED}
+
+
+@pytest.mark.parametrize(
+    "content_id",
+    [
+        pytest.param("a\x01$\u2028$ä", id="what-no-header-holds"),
+        pytest.param(" a$b$c ", id="blanks-around"),
+        pytest.param("i" * 3000, id="very-long"),
+    ],
+)
+def test_a_letter_of_a_content_with_an_odd_id_is_delivered_under_its_true_id(
+    rig: Rig, content_id: str
+) -> None:
+    huge = record(Padding="x" * OVER_THE_LIMIT)
+    content = rig.offer(records=[huge, record()], hours_ago=30)
+    feed = f"{rig.server.endpoint}/api/v1.0/{rig.tenant.spec.tenant_id}/activity/feed"
+    entry = {
+        "contentId": content_id,
+        "contentUri": f"{feed}/audit/{content.content_id}",
+        "contentCreated": content.created.isoformat(),
+    }
+    body = json.dumps([entry])
+    rig.tenant.faults.add(Fault(on="list", action="status", status=200, body=body, times=-1))
+    assert rig.run().dead_letters == 1
+    rig.hubs.take_up_to(2 * OVER_THE_LIMIT)
+
+    assert replay(rig).delivered == 1
+
+    assert rig.dead_letters() == {}
+    arrived = {stored.body: stored.properties["content_id"] for stored in rig.hubs.events(HUB)}
+    assert arrived[huge] == content_id
+    assert rig.ledger()[content_id].dead == 0
+
+
+def test_a_letter_whose_bytes_were_changed_is_not_delivered_as_if_they_had_come_so(
+    rig: Rig, broken_split: pytest.MonkeyPatch
+) -> None:
+    dead_letter(rig, 1)
+    broken_split.undo()
+    (name,) = rig.dead_letters()
+    before = len(rig.events())
+    blob = rig.storage.dead_letters.get_blob_client(name)
+    metadata = blob.get_blob_properties().metadata
+    blob.upload_blob(b'[{"Id":"made up"}]', overwrite=True, metadata=metadata)
+
+    summary = replay(rig)
+
+    assert (summary.delivered, summary.kept) == (0, {NOT_STORED_SO: 1})
+    assert (list(rig.dead_letters()), len(rig.events())) == ([name], before)
+
+
+def test_what_was_delivered_meanwhile_is_not_sent_again_and_its_letter_goes(rig: Rig) -> None:
+    content = rig.offer()
+    rig.run()
+    letters = DeadLetters(rig.storage.dead_letters, f"{rig.tenant.spec.tenant_id}/{EXCHANGE}")
+    letters.put(
+        "content", content.created.date(), b"[1]", content_id=content.content_id, reason="r"
+    )
+
+    assert replay(rig).delivered == 1
+
+    assert rig.dead_letters() == {}
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_the_command_replays_what_its_settings_name_and_says_what_stays(
+    rig: Rig,
+    broken_split: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dead_letter(rig, 1)
+    rig.offer(hours_ago=0.5, body=b"[1, oops")
+    rig.run()
+    rig.tenant.advance(timedelta(minutes=11))
+    rig.run()
+    broken_split.undo()
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": rig.values()}))
+    before = len(rig.events())
+
+    status = main(["replay", "--settings", str(file), "--source", EXCHANGE])
+
+    said = capsys.readouterr().out
+    assert status == 1, said
+    assert f"default/{EXCHANGE}: 1 of 2 dead letters delivered, 2 records" in said
+    assert f"1 kept: {NOT_SPLIT}" in said
+    assert len(rig.events()) == before + 2
+    assert list(rig.dead_letters().values()) == [b"[1, oops"]
+    assert main(["replay", "--settings", str(file), "--source", "Audit.General"]) == 0
+    assert main(["replay", "--settings", str(file), "--source", "Nonsense"]) == 2
