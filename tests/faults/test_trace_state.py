@@ -44,6 +44,7 @@ def test_killed_after_the_acknowledgement_repeats_one_page_at_most(mail: Mail) -
     assert rig.trace_repeats() <= PAGE
 
 
+@pytest.mark.timeout(300)
 def test_killed_at_fifteen_moments_loses_nothing_and_repeats_a_page_each_at_most(
     mail: Mail,
 ) -> None:
