@@ -346,6 +346,7 @@ def test_a_cloud_without_a_preset_is_reached_by_overrides_alone() -> None:
         "M365_AZURE_CLOUD": "azure-china",
         "M365_LOGIN_ENDPOINT": "https://login.partner.microsoftonline.cn",
         "M365_MANAGEMENT_ENDPOINT": "https://manage.office365.cn",
+        "M365_GRAPH_ENDPOINT": "https://microsoftgraph.chinacloudapi.cn",
         "M365_EVENTHUB_NAMESPACE": "contoso",
         "M365_STORAGE_ACCOUNT": "contosostate",
     }
@@ -358,7 +359,9 @@ def test_a_cloud_without_a_preset_is_reached_by_overrides_alone() -> None:
     assert one.credential.audience == "api://AzureADTokenExchangeChina"
     assert found.eventhub_host == "contoso.servicebus.chinacloudapi.cn"
     assert found.storage_blob_endpoint == "https://contosostate.blob.core.chinacloudapi.cn"
-    assert not re.search(r"office\.com|microsoftonline\.com|windows\.net", repr(found))
+    assert one.message_trace.scope == "https://microsoftgraph.chinacloudapi.cn/.default"
+    assert not one.message_trace.offered
+    assert not re.search(r"office\.com|microsoft(online)?\.com|windows\.net", repr(found))
     # The same by connection, beside a tenant of another cloud.
     beside = connection(
         login_endpoint=values["M365_LOGIN_ENDPOINT"],
