@@ -30,7 +30,8 @@ WEB = "2024-04-01"
 METRICS = "2023-10-01"
 
 RUNS = """AppTraces
-| where TimeGenerated > ago(2h) and Message startswith 'feed_run {'
+| where TimeGenerated > ago(2h)
+| where Message startswith 'feed_run {'
 | extend run = parse_json(substring(Message, 9))
 | summarize arg_max(TimeGenerated, run) by connection = tostring(run.connection), source = tostring(run.source)
 | project source, status = tostring(run.status), code = tostring(run.error_code), error = tostring(run.error)"""

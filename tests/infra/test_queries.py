@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from scripts import smoke
 from shared.app import EXPIRY_WARNING
 from shared.policy import RULES, TABLE, Action, Area
 from shared.runs import RunSummary
@@ -25,6 +26,7 @@ QUERIES = [
         for item in WORKBOOK["items"]
         if item["type"] == 3
     ),
+    pytest.param(smoke.RUNS, id="smoke check"),
 ]
 OF_RUNS = [each for each in QUERIES if "AppTraces" in str(each.values[0])]
 
