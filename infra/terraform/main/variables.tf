@@ -38,6 +38,11 @@ variable "register_application" {
   description = "Make the app registration too (needs Entra rights, see ../identity), so that one apply does everything."
   type        = bool
   default     = false
+
+  validation {
+    condition     = !var.register_application || var.tenant_id == ""
+    error_message = "register_application: only for the subscription's own tenant, so without tenant_id (docs/deploying.md, Another tenant)."
+  }
 }
 
 variable "client_id" {

@@ -71,6 +71,17 @@ run "everything_at_once" {
   }
 }
 
+run "no_registration_where_entra_would_not_take_the_identity" {
+  command = plan
+
+  variables {
+    register_application = true
+    tenant_id            = "77777777-7777-7777-7777-777777777777"
+  }
+
+  expect_failures = [var.register_application]
+}
+
 run "private" {
   variables {
     private_network = true
