@@ -6,10 +6,10 @@ import logging
 
 import azure.functions as func
 
-from functions.audit import blueprint as audit
+from functions.timers import blueprint as timers
 
 # The Azure SDKs log every request at INFO, which would drown the run summaries.
 logging.getLogger("azure").setLevel(logging.WARNING)
 
 app = func.FunctionApp()
-app.register_functions(audit)
+app.register_functions(timers)

@@ -22,12 +22,23 @@ from local.profiles import PROFILES, Profile, read_profile
 from local.report import print_json, print_report
 from local.rig import keep_up, make_spec
 from local.run import STATE, run_real, run_simulated
-from local.tenant import TenantSpec
+from local.tenant import TenantSpec, TraceSpec
 from local.tether import ChildError
 from shared.errors import CollectorError, ConfigError
 
 OK, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
 SETTINGS_FILE = Path("local.settings.json")
+
+MAIL: dict[str, Any] = {
+    "changing": 0.1,
+    "changes_after_s": 3600.0,
+    "late": 0.03,
+    "late_after_s": (600.0, 3600.0, 7200.0),
+    "duplicates": 0.01,
+    "odd": 0.02,
+    "recalled": 0.0,
+}
+"""The simulated tenant's mail: some rows come hours late, and some change their status."""
 
 _DESCRIPTION = """\
 Run the collector on this machine, with no Azure.
@@ -101,6 +112,7 @@ def _spec(options: argparse.Namespace) -> TenantSpec:
         relisted=options.relisted,
         duplicate_ids=options.duplicates,
         extra_records=read_records(options.records_file) if options.records_file else (),
+        trace=TraceSpec(rows=options.rows, **MAIL),
     )
 
 
@@ -196,6 +208,9 @@ def _add_tenant_options(parser: argparse.ArgumentParser) -> None:
     tenant.add_argument("--contents", **number, default=300, help="contents in all (%(default)s)")
     tenant.add_argument("--records", **number, default=50, help="mean records each (%(default)s)")
     tenant.add_argument("--record-bytes", **number, default=1500, help="mean size (%(default)s)")
+    tenant.add_argument(
+        "--rows", **number, default=3000, help="rows of message trace of two days (%(default)s)"
+    )
     tenant.add_argument("--seed", **number, default=1, help="same seed, same tenant (%(default)s)")
     tenant.add_argument("--late", **share, help="share of contents that appear ten minutes late")
     tenant.add_argument("--relisted", **share, help="share of contents that are listed twice")

@@ -131,7 +131,7 @@ class Lines:
         if self._due():
             meter = self._meter
             self.say(
-                f"  {meter.total('delivered'):,} of {meter.whole():,} contents, "
+                f"  {meter.total('delivered'):,} of {meter.whole():,} contents and rows, "
                 f"{meter.total('records'):,} events, {meter.speed()}"
             )
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -29,10 +29,14 @@ from local.azurite import Azurite
 from local.profiles import PROFILES, Profile
 from local.tenant import TenantSpec
 from local.tether import Tether
+from shared.declarations import DEFAULT_HUBS
 from shared.settings import DEFAULT_HUB, SETTING_NAMES
+from shared.sources.trace import SOURCE as MESSAGE_TRACE
+from shared.sources.trace import digest_of
 
 ROOT = Path(__file__).resolve().parents[1]
 HUB = DEFAULT_HUB
+TRACE_HUB = DEFAULT_HUBS[MESSAGE_TRACE]
 CONNECTION = "local"
 PARTITIONS = 4
 CONTROL_TIMEOUT_S = 120.0
@@ -50,8 +54,7 @@ class TenantControl:
 
     def events(self) -> set[tuple[str, str, str]]:
         """Every event that should have arrived by now: content id, event id, digest of the body."""
-        lines = self._get("/events").iter_lines()
-        rows = (json.loads(line) for line in lines if line)
+        rows = self._lines("/events")
         return {(row["content_id"], row["event_id"], row["digest"]) for row in rows}
 
     def trace_books(self) -> dict[str, Any]:
@@ -69,9 +72,19 @@ class TenantControl:
         more = "".join(
             f"&{name}={at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}" for name, at in times.items()
         )
-        lines = self._get(f"/trace/rows?kind={kind}{more}").iter_lines()
-        rows = (json.loads(line) for line in lines if line)
+        rows = self._lines(f"/trace/rows?kind={kind}{more}")
         return {(row["id"], row["recipient"], row["status"]) for row in rows}
+
+    def trace_events(self, kind: str) -> set[tuple[str, str, str]]:
+        """The same as events: the message's id, the event's id, digest of the body."""
+        return {
+            (
+                row["id"],
+                digest_of(row["id"], row["recipient"], row["status"]).hex(),
+                row["digest"],
+            )
+            for row in self._lines(f"/trace/rows?kind={kind}")
+        }
 
     def advance(self, seconds: float) -> datetime:
         """Move the tenant's clock; returns the time it then shows."""
@@ -81,6 +94,9 @@ class TenantControl:
     def add_faults(self, faults: list[Mapping[str, Any]]) -> None:
         """Add faults to those that are played."""
         self._post("/faults", faults)
+
+    def _lines(self, path: str) -> Iterator[dict[str, Any]]:
+        return (json.loads(line) for line in self._get(path).iter_lines() if line)
 
     def _get(self, path: str) -> requests.Response:
         answer = requests.get(self._url + path, timeout=CONTROL_TIMEOUT_S)
@@ -172,6 +188,7 @@ class LocalRig:
             "M365_CLIENT_SECRET": self.spec.client_secret,
             "M365_LOGIN_ENDPOINT": self._ready["endpoint"],
             "M365_MANAGEMENT_ENDPOINT": self._ready["endpoint"],
+            "M365_GRAPH_ENDPOINT": self._ready["endpoint"],
             "M365_CA_FILE": self._ready["ca_file"],
             "M365_EVENTHUB_CONNECTION_STRING": self.eventhub_connection_string,
             "M365_STORAGE_CONNECTION_STRING": self.azurite.connection_string,
@@ -204,6 +221,7 @@ class LocalRig:
         return Tether(
             _module(
                 *("local.eventhubs", "--hub", f"{HUB}:{PARTITIONS}"),
+                *("--hub", f"{TRACE_HUB}:{PARTITIONS}"),
                 *("--faults", str(faults), "--seed", str(self.spec.seed)),
             ),
             cwd=ROOT,

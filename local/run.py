@@ -23,11 +23,12 @@ from local.outcome import FeedOutcome, Outcome, read_feeds
 from local.profiles import Profile
 from local.progress import Display, make_display
 from local.readback import ReadbackError, read_back
-from local.rig import CONNECTION, HUB, ROOT, LocalRig, TenantControl
+from local.rig import CONNECTION, HUB, ROOT, TRACE_HUB, LocalRig, TenantControl
 from local.tenant import TenantSpec
 from shared.app import App
 from shared.errors import ConfigError
 from shared.settings import Settings, load
+from shared.sources.trace import SOURCE as MESSAGE_TRACE
 from shared.storage import Storage
 
 STATE = ROOT / ".local" / "state"
@@ -56,6 +57,12 @@ STUCK_PENDING = 4
 STUCK_UNLISTED = 50
 """Rounds without progress after which to stop: the re-list of all seven days takes 42 of them."""
 
+TRACE_STEP_S = 5400.0
+"""What it is moved by at most where only rows of the message trace are still to come."""
+
+REREAD_S = 6 * 3600.0
+"""After so long everything of the message trace's last 48 hours has been read again."""
+
 MOST_ROUNDS = 150
 MOST_REAL_ROUNDS = 20
 LEASE_WAIT_S = 5.0
@@ -81,12 +88,12 @@ def run_simulated(
         HostError: the collector's process ended.
     """
     with ExitStack() as stack:
-        offered = spec.contents_by_source()
+        offered = {**spec.contents_by_source(), MESSAGE_TRACE: spec.trace.rows}
         display = make_display({f"{CONNECTION}/{name}": offered[name] for name in offered})
         display.say("Starting the simulated tenant, the Event Hubs stand-in and Azurite ...")
         rig = stack.enter_context(LocalRig(spec, profile, proxy=proxy))
-        values = {**rig.settings(), "M365_SOURCES": ",".join(spec.sources)}
-        # Nobody counts requests here.
+        values = {**rig.settings(), "M365_SOURCES": ",".join((*spec.sources, MESSAGE_TRACE))}
+        # Nobody counts requests here, but for those of the message trace, which has its quota here too.
         values["M365_REQUESTS_PER_MINUTE"] = "100000"
         if not profile.quiet:
             values["M365_RETRY_SECONDS"] = str(RETRY_S)
@@ -95,18 +102,43 @@ def run_simulated(
         stack.callback(storage.close)
         stack.enter_context(display)
         with HostProcess(values, verbose=verbose) as host:
-            rounds = _Drain(rig.tenant, host, display, storage, settings).run()
+            drain = _Drain(rig.tenant, host, display, storage, settings, settle_s=settle_s(spec))
+            rounds = drain.run()
         display.say("Reading everything back from the hub ...")
         outcome = _outcome(rounds)
-        expected = frozenset(rig.tenant.events())
-        outcome = replace(outcome, expected=expected, faults=rig.faults_played())
+        expected = frozenset(rig.tenant.events() | rig.tenant.trace_events("expected"))
+        possible = frozenset(rig.tenant.trace_events("ever_visible"))
+        counted = int(rig.tenant.trace_books()["max_requests_in_5_minutes"])
+        outcome = replace(
+            outcome,
+            expected=expected,
+            possible=possible,
+            faults=rig.faults_played(),
+            trace_requests=(counted, settings.message_trace_requests),
+        )
         try:
-            found = read_back(rig.eventhub_connection_string, HUB, on_progress=display.reading)
+            found, rows = (
+                read_back(rig.eventhub_connection_string, hub, on_progress=display.reading)
+                for hub in (HUB, TRACE_HUB)
+            )
         except ReadbackError as error:
             return replace(outcome, unread=str(error))
         return replace(
-            outcome, found=frozenset(found.events), events=found.total, sample=found.sample
+            outcome,
+            found=frozenset(found.events | rows.events),
+            events=found.total + rows.total,
+            sample=found.sample,
         )
+
+
+def settle_s(spec: TenantSpec) -> float:
+    """Seconds after which the tenant's message trace has nothing new to show, and all of it was read again."""
+    trace = spec.trace
+    if not trace.rows or not (trace.late or trace.changing or trace.recalled):
+        return 0.0
+    late = max(trace.late_after_s) if trace.late else trace.latency_s
+    changes = (trace.changing > 0) + (trace.recalled > 0)
+    return late + changes * trace.changes_after_s + REREAD_S
 
 
 def run_real(
@@ -162,7 +194,10 @@ class _Drain:
         display: Display,
         storage: Storage,
         settings: Settings,
+        *,
+        settle_s: float,
     ) -> None:
+        self._settle_s = min(settle_s, MOST_S)
         self._tenant = tenant
         self._host = host
         self._display = display
@@ -182,11 +217,14 @@ class _Drain:
             after = sum(f.counts.listed for f in feeds), sum(f.counts.pending for f in feeds)
             if after != before:
                 seconds += time.monotonic() - began
-            stuck = 0 if after != before else stuck + 1
+            settled = self._moved_s >= self._settle_s
+            waits_for_rows = not settled and all(feed.drained for feed in _of_contents(feeds))
+            stuck = 0 if after != before or waits_for_rows else stuck + 1
             before = after
             rounds = Rounds(feeds=feeds, last=done, number=number, seconds=seconds)
             unlisted = any(feed.counts.listed < (feed.offered or 0) for feed in feeds)
-            if all(feed.drained for feed in feeds) or number >= MOST_ROUNDS:
+            drained = settled and all(feed.drained for feed in feeds)
+            if drained or number >= MOST_ROUNDS:
                 return rounds
             if stuck > (STUCK_UNLISTED if unlisted else STUCK_PENDING):
                 return rounds
@@ -195,16 +233,21 @@ class _Drain:
     def _feeds(self) -> list[FeedOutcome]:
         sources = self._tenant.books()["sources"]
         offered = {source: int(row["offered"]) for source, row in sources.items()}
+        offered[MESSAGE_TRACE] = len(self._tenant.trace_rows("expected"))
         return read_feeds(self._storage, self._settings, offered)
 
     def _pass_time(self, feeds: list[FeedOutcome], *, waiting: bool) -> None:
         """Move the clock to where the collector can do something again."""
         left = sum(feed.counts.pending for feed in feeds)
         missing = sum(max(0, (feed.offered or 0) - feed.counts.listed) for feed in feeds)
-        if missing and not waiting:
+        of_contents = _of_contents(feeds)
+        if missing and not waiting and not all(feed.drained for feed in of_contents):
             return
         seconds = TIMER_S
-        if not missing:
+        if all(feed.drained for feed in of_contents) and self._moved_s < self._settle_s:
+            rest = self._settle_s - self._moved_s
+            seconds = rest if rest <= REREAD_S else min(TRACE_STEP_S, rest - REREAD_S)
+        elif not missing:
             base = timedelta(seconds=self._settings.retry_seconds)
             due = [when for feed in feeds if (when := feed.next_due(base)) is not None]
             now = self._tenant.advance(0)
@@ -217,9 +260,13 @@ class _Drain:
         if (left, missing) != self._said:
             self._said = left, missing
             self._display.say(
-                f"{left} contents wait for their next try, {missing} are not listed yet; instead of waiting, "
-                "the tenant's clock is moved"
+                f"{left} contents wait for their next try, {missing} contents and rows are not listed yet; instead of "
+                "waiting, the tenant's clock is moved"
             )
+
+
+def _of_contents(feeds: list[FeedOutcome]) -> list[FeedOutcome]:
+    return [feed for feed in feeds if feed.source != MESSAGE_TRACE]
 
 
 def _catch_up(host: HostProcess, display: Display, read: Callable[[], list[FeedOutcome]]) -> Rounds:

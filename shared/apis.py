@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from shared.budget import Budget
 from shared.clock import ServiceClock
 from shared.credentials import token_source
 from shared.http import HttpClient
 from shared.sources.asking import Asker
+from shared.sources.graph_trace import GraphTrace
 from shared.sources.management_api import ManagementApi
+from shared.sources.reporting_trace import ReportingTrace
+from shared.sources.trace import TraceApi
+from shared.trace_settings import REPORTING
 
 if TYPE_CHECKING:
     from shared.connections import Connection
@@ -20,6 +24,12 @@ if TYPE_CHECKING:
     from shared.settings import Settings
     from shared.stop import Stop
     from shared.storage import Storage
+
+TRACE_WINDOW = 300.0
+"""Seconds over which Microsoft counts the requests of message trace."""
+
+DETAILS_SHARE = 0.25
+"""Of these requests that may go to details."""
 
 Api = TypeVar("Api", covariant=True)
 
@@ -31,10 +41,12 @@ class Factory(Generic[Api]):
     Attributes:
         build: given the run's ``Stop``.
         clock: learns the service's time, from every run.
+        budget: of the tenant for this API, shared by all who use it.
     """
 
     build: Callable[[Stop], Api]
     clock: ServiceClock
+    budget: Budget
 
 
 class Apis:
@@ -52,6 +64,7 @@ class Apis:
         self._storage = storage
         self._lock = threading.RLock()
         self._management: dict[str, Factory[ManagementApi]] = {}
+        self._traces: dict[str, Factory[TraceApi]] = {}
         self._budgets: dict[str, Budget] = {}
 
     def management(self, connection: Connection) -> Factory[ManagementApi]:
@@ -61,13 +74,28 @@ class Apis:
                 self._management[connection.name] = self._build_management(connection)
             return self._management[connection.name]
 
+    def message_trace(self, connection: Connection) -> Factory[TraceApi]:
+        """The connection's message trace, from whichever API its settings name."""
+        with self._lock:
+            if connection.name not in self._traces:
+                self._traces[connection.name] = self._build_trace(connection)
+            return self._traces[connection.name]
+
+    def details_budget(self, connection: Connection) -> Budget:
+        """What of the message trace's budget may go to the details of rows."""
+        limit = max(1, int(self._settings.message_trace_requests * DETAILS_SHARE))
+        clock = self.message_trace(connection).clock
+        with self._lock:
+            return self._trace_budget(connection, "trace-details", limit, clock)
+
     def _build_management(self, connection: Connection) -> Factory[ManagementApi]:
         root = connection.management
         budget = self._budget(
             f"budgets/{connection.tenant_id}/management.json",
             limit=self._settings.requests_per_minute,
         )
-        ask, clock = self._asker(connection, root, connection.scope, budget)
+        clock = ServiceClock()
+        ask = self._asker(connection, root, connection.scope, budget, clock)
 
         def build(stop: Stop) -> ManagementApi:
             return ManagementApi(
@@ -77,19 +105,46 @@ class Apis:
                 asker=ask(stop),
             )
 
-        return Factory(build=build, clock=clock)
+        return Factory(build=build, clock=clock, budget=budget)
 
-    def _budget(self, name: str, *, limit: int) -> Budget:
+    def _build_trace(self, connection: Connection) -> Factory[TraceApi]:
+        trace = connection.message_trace
+        clock = ServiceClock()
+        budget = self._trace_budget(
+            connection, "trace", self._settings.message_trace_requests, clock
+        )
+        ask = self._asker(connection, trace.endpoint, trace.scope, budget, clock)
+
+        def build(stop: Stop) -> TraceApi:
+            if trace.api == REPORTING:
+                return ReportingTrace(root=trace.endpoint, asker=ask(stop))
+            return GraphTrace(root=trace.endpoint, asker=ask(stop), offered=trace.offered)
+
+        return Factory(build=build, clock=clock, budget=budget)
+
+    def _trace_budget(
+        self, connection: Connection, name: str, limit: int, clock: ServiceClock
+    ) -> Budget:
+        return self._budget(
+            f"budgets/{connection.tenant_id}/{name}.json",
+            limit=limit,
+            window=TRACE_WINDOW,
+            # A page takes seconds, so most of a block would be forfeited.
+            max_block=1,
+            # Five minutes are long enough for instances whose own clocks differ to count each other wrong.
+            now=lambda: clock.now().timestamp(),
+        )
+
+    def _budget(self, name: str, **limits: Any) -> Budget:
         if name not in self._budgets:
-            self._budgets[name] = Budget(self._storage, name, limit=limit)
+            self._budgets[name] = Budget(self._storage, name, **limits)
         return self._budgets[name]
 
     def _asker(
-        self, connection: Connection, root: str, scope: str, budget: Budget
-    ) -> tuple[Callable[[Stop], Asker], ServiceClock]:
+        self, connection: Connection, root: str, scope: str, budget: Budget, clock: ServiceClock
+    ) -> Callable[[Stop], Asker]:
         """What asks one API of a connection: pinned to its root, with tokens for its scope and a clock of its own."""
         tuning, network = self._tuning, self._settings.network
-        clock = ServiceClock()
         tokens = token_source(connection, scope, network=network)
         http = HttpClient(root, verify=network.verify, limits=tuning.limits)
 
@@ -106,4 +161,4 @@ class Apis:
                 sleep=stop.wait,
             )
 
-        return ask, clock
+        return ask

@@ -19,19 +19,21 @@ from typing import TYPE_CHECKING
 
 from shared.apis import Apis
 from shared.audit_job import AuditJob
-from shared.clock import utc_now
+from shared.clock import ServiceClock, utc_now
 from shared.collector import run_feed
 from shared.errors import CollectorError
-from shared.feed import Feed, Parts, Tuning
+from shared.feed import Feed, Job, Parts, RunContext, Tuning
 from shared.http import Limits
 from shared.pace import Pace
 from shared.publisher import Abandoned
-from shared.replay import ReplaySummary, replay_feed
+from shared.replay import ReplaySummary, keep_rows, replay_feed
 from shared.runs import RunSummary
 from shared.settings import Connection, Settings, load
 from shared.sinks import EventHubSink, Sink
+from shared.sources.trace import SOURCE as MESSAGE_TRACE
 from shared.stop import Stop
 from shared.storage import Storage, transport_options
+from shared.trace_job import TraceJob, TraceOptions
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -94,6 +96,9 @@ class App:
 
     def replay(self, source: str) -> list[ReplaySummary]:
         """Deliver the dead letters of every feed of a source; see ``shared.replay``."""
+        connections = self.settings.connections_for(source)
+        if source == MESSAGE_TRACE:
+            return [keep_rows(self._feed(x, source), self._parts(x, source)) for x in connections]
         return [
             replay_feed(
                 self._feed(each, source),
@@ -101,7 +106,7 @@ class App:
                 self._apis.management(each).build(Stop(float("inf"))),
                 self._tuning,
             )
-            for each in self.settings.connections_for(source)
+            for each in connections
         ]
 
     def _feed(self, connection: Connection, source: str) -> Feed:
@@ -109,21 +114,43 @@ class App:
 
     def _parts(self, connection: Connection, source: str) -> Parts:
         hub = self.settings.hubs[source]
-        with self._lock:
-            # Feeds of one process share its budgets, so there is one of these, whoever comes first.
-            apis = self._apis
-        api = apis.management(connection)
+        job, clock = self._job(connection, source)
         return Parts(
-            job=lambda run: AuditJob(run, api.build(run.stop)),
+            job=job,
             sink=self._sink(hub, connection.tenant_id),
             storage=self.storage,
-            clock=api.clock,
+            clock=clock,
             pace=self._pace(hub),
             abandoned=self._abandoned,
             on_progress=self._on_progress,
             credential_expires=connection.credential.expires,
             version=VERSION,
         )
+
+    def _job(
+        self, connection: Connection, source: str
+    ) -> tuple[Callable[[RunContext], Job], ServiceClock]:
+        """What a run of this kind of feed does, and the clock of the service that it asks."""
+        with self._lock:
+            # Feeds of one process share its budgets, so there is one of these, whoever comes first.
+            apis = self._apis
+        if source == MESSAGE_TRACE:
+            trace, options = apis.message_trace(connection), connection.message_trace
+            delay = timedelta(seconds=self.settings.message_trace_delay_seconds)
+            details = apis.details_budget(connection) if options.details else None
+
+            def job(run: RunContext) -> Job:
+                return TraceJob(
+                    run,
+                    trace.build(run.stop),
+                    TraceOptions(delay=delay, backfill=options.backfill, details=options.details),
+                    used=trace.budget.used,
+                    details_budget=details,
+                )
+
+            return job, trace.clock
+        management = apis.management(connection)
+        return lambda run: AuditJob(run, management.build(run.stop)), management.clock
 
     def _oldest_first(self, source: str) -> list[Connection]:
         connections = list(self.settings.connections_for(source))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from shared.append_blobs import LedgerStore
 from shared.clock import iso, parse_wire
 from shared.dead_letters import DeadLetters
 from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transient
@@ -20,9 +21,8 @@ from shared.listing import Listing
 from shared.memory import Gate
 from shared.pipeline import Pipeline, Work
 from shared.publisher import Publisher
-from shared.runs import Runs, ended_days
+from shared.runs import Runs, end_of, ended_days
 from shared.sources.management_api import Content, ManagementApi
-from shared.storage import LedgerStore
 from shared.subscription import SubscriptionKeeper
 
 
@@ -36,7 +36,7 @@ class AuditJob:
 
     def __init__(self, run: RunContext, api: ManagementApi) -> None:
         feed, parts, tuning = run.feed, run.parts, run.tuning
-        self._feed = feed
+        self._run = run
         self._parts = parts
         self._tuning = tuning
         self._summary = run.summary
@@ -103,15 +103,10 @@ class AuditJob:
 
     def _make_pipeline(self) -> Pipeline:
         pipeline: Pipeline
-        publisher: Publisher[Work] = Publisher(
-            self._parts.sink,
-            on_settled=lambda delivery: pipeline.settled(delivery),
-            on_oversize=lambda delivery, event: pipeline.oversize(delivery, event),
-            pace=self._parts.pace,
-            abandoned=self._parts.abandoned,
-            senders=self._tuning.senders,
-            patience=self._tuning.patience,
-            on_failed=self._stop.set,
+        publisher: Publisher[Work] = self._run.publisher(
+            lambda delivery: pipeline.settled(delivery),
+            lambda delivery, event: pipeline.oversize(delivery, event),
+            self._stop.set,
         )
         pipeline = Pipeline(
             api=self.api,
@@ -122,7 +117,7 @@ class AuditJob:
             stop=self._stop,
             clock=self._clock,
             run=self._summary.run,
-            properties=self._feed.properties,
+            properties=self._run.feed.properties,
             threads=self._tuning.fetch_threads,
             max_unsettled=self._tuning.max_unsettled,
         )
@@ -226,7 +221,11 @@ class AuditJob:
         for day in ended_days(self._checkpoint.found.watermark, watermark):
             # It may be complete now, although nothing of it was listed again.
             self._ledger.day(day)
-        runs.write_days(self._ledger.counts(), now, watermark)
+        runs.write_days(
+            self._ledger.counts(),
+            now,
+            lambda day: watermark is not None and end_of(day) <= watermark,
+        )
 
     def drop_old(self) -> None:
         """Remove days of the ledger that nothing can ask for any more."""

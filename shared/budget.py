@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 HOLD = 5.0
 MAX_BLOCK = 50
 SHARERS = 5
+LOOK_EVERY = 3.0
 
 
 class BudgetState(msgspec.Struct, kw_only=True):
@@ -86,6 +87,7 @@ class Budget:
         limit: requests allowed in any ``window``.
         window: seconds.
         hold: seconds within which a block of requests is used or forfeited.
+        max_block: most requests taken at a time. Where a request takes seconds, most of a block would be forfeited.
         patience: longest pause in seconds that the service may ask for; beyond it the run had better end and leave
             the rest to the next one.
         now: seconds since 1970.
@@ -100,24 +102,28 @@ class Budget:
         limit: int = 1600,
         window: float = 60.0,
         hold: float = HOLD,
+        max_block: int = MAX_BLOCK,
         patience: float = 60.0,
         now: Callable[[], float] = lambda: utc_now().timestamp(),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._storage = storage
         self._name = name
-        self._limit = limit
+        self.limit = limit
         self._window = window
         self._hold = hold
+        self._max_block = max_block
         self._patience = patience
         self._now = now
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._block = 4
+        self._block = min(4, max_block)
         self._left = 0
         self._until = 0.0
         self._paused_until = 0.0
         self._alone: deque[float] = deque()
+        self._used = 0.0
+        self._looked = -math.inf
         self.waited = 0.0
 
     def take(self, deadline: Callable[[], bool] = lambda: False) -> None:
@@ -146,6 +152,34 @@ class Budget:
             self.waited += pause
             self._sleep(pause)
 
+    def used(self) -> float:
+        """The share of the window's requests that is taken, by anybody: 0 to 1, and 1 during a pause.
+
+        What others take is looked up every few seconds at most: good for deciding what can wait, not for keeping
+        within the limit.
+        """
+        now = self._now()
+        with self._lock:
+            if self._paused_until > now:
+                return 1.0
+            if not 0 <= now - self._looked < LOOK_EVERY:
+                self._used = self._look(now)
+                self._looked = now
+            return self._used
+
+    def _look(self, now: float) -> float:
+        try:
+            stored = read_blob(self._storage.state, self._name) if self._storage else None
+        except CollectorError:
+            stored = None
+        state = _decode(stored.data) if stored else BudgetState()
+        if now < state.paused_until <= now + MAX_PAUSE:
+            return 1.0
+        span = self._window + self._hold
+        taken = sum(count for second, count in state.grants if now - span - 1 < second < now + span)
+        alone = sum(1 for moment in self._alone if moment > now - self._window)
+        return min(1.0, max(taken / self.limit, alone / max(1, self.limit // SHARERS)))
+
     def _try(self) -> float:
         """One attempt; 0 where leave is given, else seconds to wait."""
         now = self._now()
@@ -158,7 +192,7 @@ class Budget:
             # The block was too large for our pace: what is left is forfeited, so ask for less.
             self._block = max(1, self._block // 2)
         elif now < self._until:
-            self._block = min(MAX_BLOCK, self._block * 2)
+            self._block = min(self._max_block, self._block * 2)
         self._left = 0
         try:
             granted, wait = self._take_block(now)
@@ -169,6 +203,7 @@ class Budget:
         if granted == 0:
             return wait
         self._until = now + self._hold
+        self._used = min(1.0, self._used + granted / self.limit)
         if self._now() >= self._until:
             # Storage took so long that the block is no longer ours to use.
             return 0.01
@@ -183,8 +218,8 @@ class Budget:
         granted, wait = grant(
             state,
             now,
-            min(self._block, max(1, self._limit // (4 * SHARERS))),
-            limit=self._limit,
+            min(self._block, max(1, self.limit // (4 * SHARERS))),
+            limit=self.limit,
             window=self._window + self._hold,
         )
         if granted:
@@ -195,7 +230,7 @@ class Budget:
         return granted, wait
 
     def _take_alone(self, now: float) -> float:
-        share = max(1, self._limit // SHARERS)
+        share = max(1, self.limit // SHARERS)
         while self._alone and self._alone[0] <= now - self._window:
             self._alone.popleft()
         if len(self._alone) >= share:

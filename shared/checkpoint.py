@@ -43,16 +43,40 @@ class SubscriptionNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=
     disabled: datetime | None = None
 
 
+class TraceNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
+    """What a message-trace feed remembers.
+
+    Attributes:
+        since: everything received before it was never asked for.
+        backfill: ranges still to be read, start inclusive and end exclusive, oldest first; none overlap.
+        width: seconds of a window that had a page or two of rows lately.
+        backfill_width: the same in the backfill.
+        again: hours to read again before their turn: rows of theirs were written down and not delivered, or they could
+            not be read.
+        counted: days to the bytes of their digests when their row was written.
+        details_closed: what ``Checkpoint.closed`` is, of the ledger of details.
+    """
+
+    since: datetime | None = None
+    backfill: tuple[tuple[datetime, datetime], ...] = ()
+    width: int = 3600
+    backfill_width: int = 3600
+    again: tuple[datetime, ...] = ()
+    counted: dict[date, int] = msgspec.field(default_factory=dict)
+    details_closed: dict[date, int] = msgspec.field(default_factory=dict)
+
+
 class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     """A feed's checkpoint.
 
     Attributes:
-        watermark: everything created before it has been listed once.
+        watermark: everything created before it has been listed once; of a message trace, or is in the backfill.
         cursor: where the rolling re-list goes on.
         tail: everything created before it was listed again shortly before it left the horizon.
         closed: ledger days of which every content is terminal, with the size in bytes at which that was seen; a day
             that has grown since is read again, so a wrong value here can only cost time.
         subscription: what was last known of the subscription.
+        trace: what only a message trace needs.
         hub: where the events of the last run went.
         run: the run that wrote this.
         updated: when.
@@ -65,6 +89,7 @@ class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     tail: datetime | None = None
     closed: dict[date, int] = msgspec.field(default_factory=dict)
     subscription: SubscriptionNote = SubscriptionNote()
+    trace: TraceNote = TraceNote()
     hub: str = ""
     run: str = ""
     updated: datetime | None = None
@@ -103,11 +128,21 @@ def decode(data: bytes, name: str) -> Checkpoint:
             attempt=_utc(found.subscription.attempt),
             disabled=_utc(found.subscription.disabled),
         ),
+        trace=msgspec.structs.replace(
+            found.trace,
+            since=_utc(found.trace.since),
+            backfill=tuple((_zoned(start), _zoned(end)) for start, end in found.trace.backfill),
+            again=tuple(map(_zoned, found.trace.again)),
+        ),
     )
 
 
 def _utc(value: datetime | None) -> datetime | None:
-    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+    return None if value is None else _zoned(value)
+
+
+def _zoned(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
 def _encode(checkpoint: Checkpoint) -> bytes:
@@ -201,7 +236,7 @@ class HeldCheckpoint:
         """
         self.value = self.found = self._store.load()
 
-    def move(self, **changes: datetime | SubscriptionNote | dict[date, int]) -> None:
+    def move(self, **changes: datetime | SubscriptionNote | TraceNote | dict[date, int]) -> None:
         """Change fields of the checkpoint and write it.
 
         Raises:

@@ -56,12 +56,16 @@ class Cloud:
         login: the Entra authority of its tenants.
         management: root of the Office 365 Management Activity API.
         graph: root of Microsoft Graph.
+        reporting: root of the Reporting Web Service, "" where none is known.
+        reporting_scope: token scope for it, "" where none is known.
         azure: the Azure cloud beside which its tenants usually live.
     """
 
     login: str
     management: str
     graph: str
+    reporting: str
+    reporting_scope: str
     azure: str
 
 
@@ -70,24 +74,41 @@ CLOUDS: dict[str, Cloud] = {
         login="https://login.microsoftonline.com",
         management="https://manage.office.com",
         graph="https://graph.microsoft.com",
+        reporting="https://reports.office365.com",
+        reporting_scope="https://outlook.office365.com/.default",
         azure="azure",
     ),
     "gcc": Cloud(
         login="https://login.microsoftonline.com",
         management="https://manage-gcc.office.com",
         graph="https://graph.microsoft.com",
+        reporting="https://reports.office365.com",
+        reporting_scope="https://outlook.office365.com/.default",
         azure="azure",
     ),
     "gcc-high": Cloud(
         login="https://login.microsoftonline.us",
         management="https://manage.office365.us",
         graph="https://graph.microsoft.us",
+        reporting="https://outlook.office365.us",
+        reporting_scope="https://outlook.office365.us/.default",
         azure="azure-us-government",
     ),
     "dod": Cloud(
         login="https://login.microsoftonline.us",
         management="https://manage.protection.apps.mil",
         graph="https://dod-graph.microsoft.us",
+        reporting="",
+        reporting_scope="",
         azure="azure-us-government",
     ),
 }
+
+GRAPH_WITHOUT_TRACE = frozenset(
+    {
+        "https://graph.microsoft.us",
+        "https://dod-graph.microsoft.us",
+        "https://microsoftgraph.chinacloudapi.cn",
+    }
+)
+"""Roots of Microsoft Graph that have no message trace ("List messageTraces", national clouds)."""

@@ -12,6 +12,8 @@ from typing import Any
 from shared.certificates import Certificate, read_certificate
 from shared.clouds import AZURE_CLOUDS, CLOUDS, AzureCloud
 from shared.reading import Reader, setting, shown
+from shared.trace_settings import KEYS as TRACE_KEYS
+from shared.trace_settings import MessageTrace, read_message_trace
 
 SOURCES = (
     "Audit.AzureActiveDirectory",
@@ -19,8 +21,9 @@ SOURCES = (
     "Audit.SharePoint",
     "Audit.General",
     "DLP.All",
+    "MessageTrace",
 )
-"""Every source, by the name that Microsoft gives its content type."""
+"""Every source: the content types by the names that Microsoft gives them, and the message trace."""
 
 FEDERATED, CERTIFICATE, SECRET, MANAGED_IDENTITY = (
     "federated",
@@ -53,6 +56,7 @@ _OF_ONE_TENANT = (
     "M365_LOGIN_ENDPOINT",
     "M365_MANAGEMENT_ENDPOINT",
     "M365_MANAGEMENT_SCOPE",
+    *(f"M365_{key.upper()}" for key in TRACE_KEYS),
 )
 """Every setting that M365_CONNECTIONS takes the place of; M365_CLOUD is none, it also says where the app runs."""
 
@@ -71,6 +75,7 @@ _KEYS = {
     "login_endpoint",
     "management_endpoint",
     "management_scope",
+    *TRACE_KEYS,
 }
 
 
@@ -110,6 +115,7 @@ class Connection:
         known_login: whether the authority is one of Microsoft's, which need no discovery switched off.
         management: root of the Management Activity API.
         scope: token scope.
+        message_trace: how its message trace is read.
     """
 
     name: str
@@ -122,6 +128,7 @@ class Connection:
     known_login: bool
     management: str
     scope: str
+    message_trace: MessageTrace
 
 
 def read_connections(read: Reader, azure: AzureCloud, identity: str) -> tuple[Connection, ...]:
@@ -149,6 +156,7 @@ def read_connections(read: Reader, azure: AzureCloud, identity: str) -> tuple[Co
             "login_endpoint": read.text("M365_LOGIN_ENDPOINT"),
             "management_endpoint": read.text("M365_MANAGEMENT_ENDPOINT"),
             "management_scope": read.text("M365_MANAGEMENT_SCOPE"),
+            **{key: read.text(f"M365_{key.upper()}") for key in TRACE_KEYS},
         }
         return (_OneConnection(read, plain, None, azure, identity).read(),)
     _refuse_plain(read, text)
@@ -257,12 +265,13 @@ class _OneConnection:
         kind = self._read.choice(
             self._where("credential"), self._text("credential", self._default_kind()), CREDENTIALS
         )
+        sources = self._sources()
         return Connection(
             name=name,
             tenant_id=tenant_id,
             client_id=self._client_id(kind),
             credential=self._credential(kind, login),
-            sources=self._sources(),
+            sources=sources,
             publisher_id=(
                 self._read.guid(self._where("publisher_id"), publisher, "a GUID, or nothing")
                 if publisher
@@ -272,6 +281,14 @@ class _OneConnection:
             known_login=_is_known(login),
             management=management,
             scope=self._text("management_scope", f"{management}/.default"),
+            message_trace=read_message_trace(
+                self._read,
+                self._where,
+                self._text,
+                cloud,
+                login,
+                wanted="MessageTrace" in sources,
+            ),
         )
 
     def _where(self, key: str) -> str:
@@ -283,6 +300,8 @@ class _OneConnection:
         value = self._item.get(key)
         if value is None or value == "":
             return default
+        if key == "message_trace_backfill_days" and type(value) is int:
+            value = str(value)
         if not isinstance(value, str):
             # Not the value: it may hold a secret in the wrong place.
             self._read.problem(

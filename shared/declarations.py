@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from shared.clouds import AZURE_CLOUDS, CLOUDS
 from shared.connections import SOURCES
 from shared.network import AMQP
+from shared.trace_settings import FINAL, GRAPH
 
 SETTING_NAMES = {
     "Audit.AzureActiveDirectory": "AUDIT_AZURE_ACTIVE_DIRECTORY",
@@ -18,10 +19,16 @@ SETTING_NAMES = {
     "Audit.SharePoint": "AUDIT_SHAREPOINT",
     "Audit.General": "AUDIT_GENERAL",
     "DLP.All": "DLP_ALL",
+    "MessageTrace": "MESSAGE_TRACE",
 }
 """How a source is spelt inside the name of a setting."""
 
 DEFAULT_HUB = "m365-audit"
+DEFAULT_HUBS = {
+    source: "m365-message-trace" if source == "MessageTrace" else DEFAULT_HUB
+    for source in SETTING_NAMES
+}
+"""Rows of the trace are no audit records, so they have a hub of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +54,11 @@ def _schedules() -> tuple[Setting, ...]:
 
 def _outputs() -> tuple[Setting, ...]:
     return tuple(
-        Setting(name=f"M365_OUTPUT_{name}", default=DEFAULT_HUB, help=f"Event hub for `{source}`.")
+        Setting(
+            name=f"M365_OUTPUT_{name}",
+            default=DEFAULT_HUBS[source],
+            help=f"Event hub for `{source}`.",
+        )
         for source, name in SETTING_NAMES.items()
     )
 
@@ -122,6 +133,43 @@ SETTINGS: tuple[Setting, ...] = (
         name="M365_MANAGEMENT_SCOPE",
         default="",
         help="Token scope, where it is not the cloud's management host followed by `/.default`.",
+    ),
+    Setting(
+        name="M365_MESSAGE_TRACE_API",
+        default=GRAPH,
+        help="Where message trace comes from: `graph`, or `reporting` (the Reporting Web Service, which Microsoft has "
+        "retired for most tenants).",
+    ),
+    Setting(
+        name="M365_MESSAGE_TRACE_BACKFILL_DAYS",
+        default="7",
+        help="How far back a first run of message trace goes: at most 90 days, with `reporting` 10.",
+    ),
+    Setting(
+        name="M365_MESSAGE_TRACE_DETAILS",
+        default="",
+        help=f"Final statuses whose details are fetched too, one request a row, comma-separated: {', '.join(FINAL)}. "
+        "Empty: none.",
+    ),
+    Setting(
+        name="M365_GRAPH_ENDPOINT",
+        default="",
+        help="Root of Microsoft Graph, where it is not the cloud's.",
+    ),
+    Setting(
+        name="M365_GRAPH_SCOPE",
+        default="",
+        help="Token scope, where it is not the Graph endpoint followed by `/.default`.",
+    ),
+    Setting(
+        name="M365_REPORTING_ENDPOINT",
+        default="",
+        help="Root of the Reporting Web Service, where it is not the cloud's.",
+    ),
+    Setting(
+        name="M365_REPORTING_SCOPE",
+        default="",
+        help="Token scope for it, where it is not the cloud's.",
     ),
     Setting(
         name="M365_CONNECTIONS",
@@ -207,6 +255,16 @@ SETTINGS: tuple[Setting, ...] = (
         name="M365_REQUESTS_PER_MINUTE",
         default="1600",
         help="Request budget per tenant; Microsoft's baseline quota is 2,000.",
+    ),
+    Setting(
+        name="M365_MESSAGE_TRACE_REQUESTS",
+        default="90",
+        help="Message trace requests per tenant in five minutes; Microsoft's quota is 100, for all apps together.",
+    ),
+    Setting(
+        name="M365_MESSAGE_TRACE_DELAY_SECONDS",
+        default="300",
+        help="How far message trace keeps behind now, since rows appear with delay; what comes later is read again.",
     ),
     Setting(
         name="M365_RUN_SECONDS",

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from shared.checkpoint import HeldCheckpoint
 from shared.clock import ServiceClock
 from shared.errors import CollectorError
 from shared.http import Limits
 from shared.pace import Pace
-from shared.publisher import Abandoned, Patience
+from shared.publisher import Abandoned, Delivery, Patience, Publisher
 from shared.runs import Runs, RunSummary
-from shared.sinks import Sink
+from shared.sinks import Event, Sink
 from shared.stop import Stop
 from shared.storage import SILENCE, Storage
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,24 @@ class RunContext:
     summary: RunSummary
     checkpoint: HeldCheckpoint
     stop: Stop
+
+    def publisher(
+        self,
+        on_settled: Callable[[Delivery[K]], None],
+        on_oversize: Callable[[Delivery[K], Event], None],
+        on_failed: Callable[[CollectorError], None],
+    ) -> Publisher[K]:
+        """What publishes to the feed's hub; see ``Publisher``."""
+        return Publisher(
+            self.parts.sink,
+            on_settled=on_settled,
+            on_oversize=on_oversize,
+            pace=self.parts.pace,
+            abandoned=self.parts.abandoned,
+            senders=self.tuning.senders,
+            patience=self.tuning.patience,
+            on_failed=on_failed,
+        )
 
 
 class Counted(Protocol):

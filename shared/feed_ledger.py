@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 
 from shared import policy
+from shared.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
 from shared.clock import utc_now
 from shared.errors import CollectorError
 from shared.ledger import Counts, Day, Entry, Line, encode
-from shared.storage import MAX_APPEND_BYTES, LedgerStore, Segments
 
 logger = logging.getLogger("m365.ledger")
 
@@ -64,7 +64,7 @@ class FeedLedger:
         Args:
             closed: days of which everything was terminal when they had this size in bytes.
         """
-        self._stored = self._store.days()
+        self._stored = self._store.stored()
         self._store.resume(self._stored)
         for day, segments in sorted(self._stored.items()):
             if closed.get(day) != segments.total:
@@ -221,7 +221,7 @@ class FeedLedger:
 
         Lines that others appended meanwhile are read first, so that a size never covers a line that was not seen.
         """
-        self._stored = self._store.days()
+        self._stored = self._store.stored()
         found = {}
         with self._lock:
             for day, segments in self._stored.items():

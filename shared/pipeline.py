@@ -11,8 +11,10 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 
 from shared import policy
 from shared.clock import ServiceClock
@@ -32,7 +34,7 @@ from shared.memory import Gate, Reservation
 from shared.policy import Action
 from shared.publisher import Delivery, Publisher
 from shared.sinks import Event
-from shared.sources.management_api import Content, ManagementApi
+from shared.sources.management_api import Content
 from shared.split import BOM, ErrorBody, event_id, split
 from shared.stop import RunStopped, Stop
 
@@ -41,6 +43,14 @@ logger = logging.getLogger("m365.pipeline")
 DEFINITE_PATIENCE = timedelta(hours=24)
 EXPIRY_PATIENCE = timedelta(hours=24)
 MAX_REFUSALS = 3
+
+
+class Fetches(Protocol):
+    """An API, as far as contents are concerned."""
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch a content's body; ``reserve`` is told its announced length and whether it is compressed."""
+        ...
 
 
 @dataclass(eq=False)
@@ -94,7 +104,7 @@ class Pipeline:
     def __init__(
         self,
         *,
-        api: ManagementApi,
+        api: Fetches,
         ledger: FeedLedger,
         publisher: Publisher[Work],
         dead_letters: DeadLetters,

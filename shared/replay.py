@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 
+from shared.append_blobs import LedgerStore
 from shared.checkpoint import CheckpointStore
 from shared.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters, Letter
 from shared.errors import CollectorError, Permanent
@@ -25,12 +26,11 @@ from shared.feed_ledger import FeedLedger
 from shared.ledger import Entry, Line, State
 from shared.pipeline import events_of
 from shared.publisher import Delivery, Publisher
-from shared.runs import Runs
+from shared.runs import Runs, end_of
 from shared.sinks import Event
 from shared.sources.management_api import ManagementApi
 from shared.split import ErrorBody, split
 from shared.stop import Stop
-from shared.storage import LedgerStore
 
 logger = logging.getLogger("m365.replay")
 
@@ -41,6 +41,7 @@ TOO_LARGE = "is still over the hub's limit"
 NOT_UNDERSTOOD = "still cannot be understood"
 NOT_SETTLED = "waits until the rest of its content is delivered by a run"
 LISTED = "is understood: the next run fetches its content, and the next replay removes it"
+ROW = "is a row of message trace, which is not brought back: its bytes are in the dead letter"
 NOT_DONE = "is not done; start the replay again"
 
 
@@ -115,6 +116,22 @@ def replay_feed(
     return summary
 
 
+def keep_rows(feed: Feed, parts: Parts) -> ReplaySummary:
+    """Leave the dead letters of a message trace where they are, and say so.
+
+    Raises:
+        CollectorError: they cannot be counted.
+    """
+    found = DeadLetters(parts.storage.dead_letters, feed.state_key).all()
+    return ReplaySummary(
+        connection=feed.connection,
+        source=feed.source,
+        run=f"replay-{uuid.uuid4().hex[:16]}",
+        letters=len(found),
+        kept={ROW: len(found)} if found else {},
+    )
+
+
 class _Replay:
     def __init__(self, feed: Feed, parts: Parts, api: ManagementApi, tuning: Tuning) -> None:
         self._feed = feed
@@ -148,7 +165,7 @@ class _Replay:
         if not found:
             return
         # Days are read when a letter of theirs is met.
-        self._ledger.open({day: each.total for day, each in self._store.days().items()})
+        self._ledger.open({day: each.total for day, each in self._store.stored().items()})
         try:
             for jobs in self._chunks(found):
                 self._deliver(jobs)
@@ -158,7 +175,9 @@ class _Replay:
             self._remove()
             self.summary.kept = dict(self._kept)
         Runs(self._parts.storage, self._feed.tenant_id, self._feed.source).write_days(
-            self._ledger.counts(), self._clock.now(), checkpoint.watermark
+            self._ledger.counts(),
+            self._clock.now(),
+            lambda day: checkpoint.watermark is not None and end_of(day) <= checkpoint.watermark,
         )
 
     # -- what there is to deliver

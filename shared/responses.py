@@ -23,6 +23,8 @@ _TOKEN = re.compile(
     r"\beyJ[A-Za-z0-9_.+/=-]{10,}|\bBearer\s+[A-Za-z0-9_~.+/=-]{10,}", re.IGNORECASE
 )
 
+_TITLE = re.compile(rb"<title>([^<]{1,400})</title>", re.IGNORECASE)
+
 
 def error_code(body: bytes) -> str:
     """The service's code in an error body, whether that is valid JSON or single-quoted; "" where none."""
@@ -31,17 +33,27 @@ def error_code(body: bytes) -> str:
 
 
 def error_text(body: bytes) -> str:
-    """The service's message, cut to 200 characters; "" where the body is not the documented shape.
+    """The service's message, cut to 200 characters; "" where the body has none of the shapes that services use.
 
     What checks tokens may quote the one that it refuses, and a message is logged and stored.
     """
+    return _TOKEN.sub("(a token, not shown)", _said(body[:65536]))[:200]
+
+
+def _said(body: bytes) -> str:
     try:
-        found = msgspec.json.decode(body[:65536])
+        found = msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        # The page of a web server or a gateway.
+        title = _TITLE.search(body)
+        return title.group(1).decode("utf-8", "replace").strip() if title else ""
+    if not isinstance(found, dict):
         return ""
-    error = found.get("error") if isinstance(found, dict) else None
-    text = error.get("message") if isinstance(error, dict) else None
-    return _TOKEN.sub("(a token, not shown)", text)[:200] if isinstance(text, str) else ""
+    error = found.get("error") or found.get("odata.error")
+    text = error.get("message") if isinstance(error, dict) else found.get("Message")
+    if isinstance(text, dict):
+        text = text.get("value")
+    return text if isinstance(text, str) else ""
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -96,3 +108,20 @@ def _meaning(status: int, code: str, body: bytes) -> str:
         return "auditing-off"
     # A token that is refused is dropped, whatever the answer calls that; else the code says more than the status.
     return f"http-{status}" if status == 401 or not code else code
+
+
+def error_named(name: str, status: int, body: bytes) -> CollectorError:
+    """The error of a code of ours, for an answer whose own code does not tell what it means.
+
+    Args:
+        name: ``trace-app-missing`` and the like.
+        status: of the answer, 0 where there was none.
+        body: of the answer.
+    """
+    return policy.error(name, detail=_detail(status, body) if status else "", status=status)
+
+
+def _detail(status: int, body: bytes) -> str:
+    said_code, said = error_code(body), error_text(body)
+    words = [f"HTTP {status}", *([said_code] if said_code else [])]
+    return ", ".join(words) + (f": {said}" if said else "")

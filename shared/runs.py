@@ -7,7 +7,7 @@ listed to its end, so never before it is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -105,17 +105,21 @@ class Runs:
         )
 
     def write_days(
-        self, days: dict[date, Counts], now: datetime, watermark: datetime | None
+        self,
+        days: dict[date, Counts],
+        now: datetime,
+        listed: Callable[[date], bool],
+        more: Mapping[date, Mapping[str, str]] | None = None,
     ) -> None:
         """Replace the rows of these days; where a day's ledger was dropped, only its gaps are added to its row.
 
         Args:
             days: what the ledger says of each.
             now: the service's time.
-            watermark: up to where was listed.
+            listed: whether a day was listed to its end.
+            more: columns that only some kind of feed has.
         """
-        old = [day for day in days if now.date() - day > KEEP]
-        known = self._known(old)
+        known = self.known_days(day for day in days if now.date() - day > KEEP)
         for day, counts in days.items():
             row = {
                 "PartitionKey": self._partition,
@@ -129,16 +133,18 @@ class Runs:
                 "bytes": str(counts.bytes),
                 "dead_records": counts.dead_records,
                 "gap_seconds": counts.gap_seconds,
-                "complete": counts.flawless and watermark is not None and _end(day) <= watermark,
+                "complete": counts.flawless and listed(day),
                 "updated": iso(now),
+                **(more or {}).get(day, {}),
             }
             self._storage.upsert(DAYS_TABLE, _merged(row, known.get(day)))
 
-    def _known(self, days: Iterable[date]) -> dict[date, dict[str, Any]]:
-        """The stored rows of these days; the table is read only where there are any."""
-        wanted = {day.isoformat(): day for day in days}
-        rows = self._storage.rows(DAYS_TABLE, self._partition) if wanted else []
-        return {wanted[row["RowKey"]]: row for row in rows if row["RowKey"] in wanted}
+    def known_days(self, days: Iterable[date]) -> dict[date, dict[str, Any]]:
+        """The stored rows of these days."""
+        rows = {
+            day: self._storage.row(DAYS_TABLE, self._partition, day.isoformat()) for day in days
+        }
+        return {day: row for day, row in rows.items() if row is not None}
 
     def drop_old(self, now: datetime) -> None:
         """Remove runs older than 90 days and days older than 13 months."""
@@ -158,8 +164,14 @@ def ended_days(since: datetime | None, until: datetime | None) -> list[date]:
     return [first + timedelta(days=n) for n in range((until.date() - first).days)]
 
 
-def _end(day: date) -> datetime:
-    return datetime.combine(day + timedelta(days=1), time(), UTC)
+def beginning_of(day: date) -> datetime:
+    """The midnight (UTC) at which a day begins."""
+    return datetime.combine(day, time(), UTC)
+
+
+def end_of(day: date) -> datetime:
+    """The midnight (UTC) at which a day is over."""
+    return beginning_of(day + timedelta(days=1))
 
 
 def _merged(row: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:

@@ -57,6 +57,8 @@ class Settings:
     identity_client_id: str
     network: Network
     requests_per_minute: int
+    message_trace_requests: int
+    message_trace_delay_seconds: float
     run_seconds: float
     retry_seconds: float
     fetch_threads: int
@@ -91,6 +93,8 @@ def load(values: Mapping[str, str]) -> Settings:
         identity_client_id=identity,
         network=_network(read),
         requests_per_minute=int(read.number("M365_REQUESTS_PER_MINUTE", 5, 100_000)),
+        message_trace_requests=int(read.number("M365_MESSAGE_TRACE_REQUESTS", 1, 10_000)),
+        message_trace_delay_seconds=read.number("M365_MESSAGE_TRACE_DELAY_SECONDS", 0, 86_400),
         run_seconds=read.number("M365_RUN_SECONDS", 1, 86_400),
         retry_seconds=read.number("M365_RETRY_SECONDS", 0, 86_400),
         fetch_threads=int(read.number("M365_FETCH_THREADS", 1, 64)),

@@ -7,8 +7,11 @@ exact.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -37,6 +40,7 @@ class _Identified(msgspec.Struct):
 
 
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _identified = msgspec.json.Decoder(_Identified)
 _scan = json.JSONDecoder()
 
@@ -99,6 +103,53 @@ def _skip(text: str, position: int) -> int:
     return position
 
 
+def members(body: bytes) -> dict[str, bytes]:
+    """Return the bytes of each member of a JSON object, as they stand in the body.
+
+    Raises:
+        Permanent: it is not a JSON object (code ``not-records``).
+    """
+    if body.startswith(BOM):
+        body = body[len(BOM) :]
+    try:
+        return {name: bytes(raw) for name, raw in _members.decode(body).items()}
+    except msgspec.ValidationError:
+        raise Permanent("the body is JSON, but not an object", code="not-records") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return _members_slowly(body)
+
+
+def _members_slowly(body: bytes) -> dict[str, bytes]:
+    text = body.decode("utf-8", "surrogateescape")
+    found: dict[str, bytes] = {}
+    position = _skip(text, 0)
+    mark = text[position : position + 1]
+    if mark != "{":
+        raise Permanent("the body is not a JSON object", code="not-records")
+    if text[(empty := _skip(text, position + 1)) :].rstrip(WHITESPACE) == "}":
+        return found
+    position = empty
+    try:
+        while mark != "}":
+            name, position = _scan.raw_decode(text, position)
+            position = _skip(text, position)
+            if not isinstance(name, str) or text[position : position + 1] != ":":
+                raise Permanent("the body is not a JSON object", code="not-records")
+            start = _skip(text, position + 1)
+            _, end = _scan.raw_decode(text, start)
+            found[name] = text[start:end].encode("utf-8", "surrogateescape")
+            position = _skip(text, end)
+            mark = text[position : position + 1]
+            if mark not in (",", "}"):
+                raise Permanent("the body breaks off", code="not-records")
+            position = _skip(text, position + 1)
+    except (ValueError, RecursionError) as error:
+        raise Permanent("the body is not a JSON object", code="not-records") from error
+    if position != len(text):
+        raise Permanent("something follows the object", code="not-records")
+    return found
+
+
 def event_id(record: bytes) -> str:
     """The stable id of an event: the record's ``Id``, else a blake2b-128 of its bytes."""
     found: Any = None
@@ -123,3 +174,27 @@ def _id_slowly(record: bytes) -> str | None:
     except UnicodeEncodeError:
         return None
     return found
+
+
+def fields(record: bytes, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """The values of some fields of a record, two at least; None where it is no object or has none of that name."""
+    decoder, values = _reader(names)
+    try:
+        return values(decoder.decode(record))
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        pass
+    try:
+        found = json.loads(record.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        found = None
+    found = found if isinstance(found, dict) else {}
+    return tuple(found.get(name) for name in names)
+
+
+@functools.cache
+def _reader(
+    names: tuple[str, ...],
+) -> tuple[msgspec.json.Decoder[Any], Callable[[Any], tuple[Any, ...]]]:
+    # A struct skips what was not asked for without making it.
+    kind = msgspec.defstruct("Fields", [(name, Any, msgspec.field(default=None)) for name in names])
+    return msgspec.json.Decoder(kind), operator.attrgetter(*names)

@@ -5,6 +5,7 @@ One place for every storage call, so that each has a timeout, bounded retries an
 
     state container         checkpoints/<tenant id>/<source>.json                      block blob, carries the lease
                             ledger/<tenant id>/<source>/<UTC day>/<nn>.jsonl           append blobs
+                            digests/<tenant id>/<source>/<UTC hour>/<nn>.bin           append blobs
                             budgets/<tenant id>/<api>.json                             request budget
     dead letter container   <tenant id>/<source>/<UTC day>/<digest>.<kind>             block blobs
     tables                  runs, days
@@ -15,10 +16,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -48,12 +47,9 @@ DEAD_LETTER_CONTAINER = "m365-dead-letters"
 RUNS_TABLE = "m365runs"
 DAYS_TABLE = "m365days"
 
-MAX_APPENDS = 40_000
 SILENCE = 10.0
-MAX_APPEND_BYTES = 1 << 20
 
-_SEGMENT = re.compile(r"[0-9]+\.jsonl")
-_BLOCKS_USED_UP, _CONTAINER_MISSING = "BlockCountExceedsLimit", "ContainerNotFound"
+_CONTAINER_MISSING = "ContainerNotFound"
 
 
 class Conflict(CollectorError):
@@ -66,18 +62,6 @@ class Versioned:
 
     data: bytes
     etag: str
-
-
-@dataclass
-class Segments:
-    """The append blobs of one ledger day: name to committed length in bytes."""
-
-    sizes: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def total(self) -> int:
-        """Bytes of the whole day."""
-        return sum(self.sizes.values())
 
 
 @contextlib.contextmanager
@@ -222,13 +206,22 @@ class Storage:
             self._ready.add(table)
         self._tables.get_table_client(table).upsert_entity(row, mode=UpdateMode.REPLACE)
 
+    def row(self, table: str, partition: str, key: str) -> dict[str, Any] | None:
+        """One row; None where there is none."""
+        with storage_errors(f"read table {table}"):
+            try:
+                found = self._tables.get_table_client(table).get_entity(partition, key)
+            except ResourceNotFoundError:
+                return None
+            return _plain(found)
+
     def rows(self, table: str, partition: str) -> list[dict[str, Any]]:
         """Every row of one partition, in row key order."""
         with storage_errors(f"read table {table}"):
             client = self._tables.get_table_client(table)
             try:
                 return [
-                    {name: getattr(value, "value", value) for name, value in row.items()}
+                    _plain(row)
                     for row in client.query_entities(
                         "PartitionKey eq @partition", parameters={"partition": partition}
                     )
@@ -260,6 +253,10 @@ class Storage:
         """Close the connections."""
         self._blobs.close()
         self._tables.close()
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: getattr(value, "value", value) for name, value in row.items()}
 
 
 def _property(value: Any) -> Any:
@@ -329,101 +326,3 @@ def write_blob(
             data, overwrite=etag is not None, length=len(data), **condition
         )
         return str(answer["etag"])
-
-
-class LedgerStore:
-    """The append blobs of one feed's ledger.
-
-    Args:
-        container: the state container.
-        prefix: ``ledger/<tenant id>/<source>``.
-        max_appends: appends after which a day goes on in a new segment (Azure allows 50,000 blocks a blob).
-    """
-
-    def __init__(
-        self, container: ContainerClient, prefix: str, *, max_appends: int = MAX_APPENDS
-    ) -> None:
-        self._container = container
-        self._prefix = prefix
-        self._max_appends = max_appends
-        self._current: dict[date, int] = {}
-
-    def days(self) -> dict[date, Segments]:
-        """Every stored day with the sizes of its segments.
-
-        An account with a hierarchical namespace lists folders among them, which are neither.
-        """
-        found: dict[date, Segments] = {}
-        with storage_errors(f"list {self._prefix}"):
-            for blob in self._container.list_blobs(name_starts_with=self._prefix + "/"):
-                day_text, _, segment = blob.name[len(self._prefix) + 1 :].partition("/")
-                try:
-                    day = date.fromisoformat(day_text)
-                except ValueError:
-                    continue
-                if not _SEGMENT.fullmatch(segment):
-                    continue
-                found.setdefault(day, Segments()).sizes[segment] = int(blob.size or 0)
-        return found
-
-    def read(self, day: date, segment: str, start: int) -> bytes:
-        """Read what a segment holds from byte ``start`` on."""
-        name = self._name(day, segment)
-        with storage_errors(f"read {name}"):
-            try:
-                return self._container.download_blob(name, offset=start or None).readall()
-            except HttpResponseError as error:
-                # 416: nothing has come since; 404: somebody cleaned up in between.
-                if error.status_code in (404, 416):
-                    return b""
-                raise
-
-    def append(self, day: date, data: bytes) -> tuple[str, int]:
-        """Append one block, in a new segment where the current one is full.
-
-        Returns:
-            The segment and the offset at which the block begins.
-        """
-        for _ in range(1000):
-            number = self._current.get(day, 0)
-            segment = f"{number:02d}.jsonl"
-            name = self._name(day, segment)
-            blob = self._container.get_blob_client(name)
-            try:
-                with storage_errors(f"append to {name}"):
-                    answer = self._append(blob, data)
-            except Conflict as error:
-                if error.code != _BLOCKS_USED_UP:
-                    # Appends compete with nobody, so what is in their way is not another worker.
-                    raise in_the_way(error) from error
-                self._current[day] = number + 1
-                continue
-            if int(answer.get("blob_committed_block_count") or 0) >= self._max_appends:
-                self._current[day] = number + 1
-            return segment, int(answer["blob_append_offset"])
-        raise policy.error("ledger-full", at=f"storage: append to {self._prefix}/{day}")
-
-    @staticmethod
-    def _append(blob: Any, data: bytes) -> dict[str, Any]:
-        try:
-            return dict(blob.append_block(data))
-        except ResourceNotFoundError:
-            with contextlib.suppress(ResourceExistsError):
-                blob.create_append_blob(match_condition=MatchConditions.IfMissing)
-            return dict(blob.append_block(data))
-
-    def resume(self, days: dict[date, Segments]) -> None:
-        """Learn from a listing which segment of each day is the last."""
-        for day, segments in days.items():
-            last = max((int(name.partition(".")[0]) for name in segments.sizes), default=0)
-            self._current[day] = max(last, self._current.get(day, 0))
-
-    def delete(self, day: date, segments: Segments) -> None:
-        """Remove a whole day."""
-        for segment in segments.sizes:
-            name = self._name(day, segment)
-            with storage_errors(f"delete {name}"), contextlib.suppress(ResourceNotFoundError):
-                self._container.delete_blob(name)
-
-    def _name(self, day: date, segment: str) -> str:
-        return f"{self._prefix}/{day.isoformat()}/{segment}"

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from local.azurite import Azurite
 from local.certs import Certs, make_certs
 from tests.harness import Rig
+from tests.tracing import TraceRig
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,3 +69,16 @@ def make_rig(certs: Certs, azurite: Azurite) -> Iterator[Callable[..., Rig]]:
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     """A rig with an empty tenant."""
     return make_rig()
+
+
+@pytest.fixture
+def mail(certs: Certs, azurite: Azurite) -> Iterator[Callable[..., TraceRig]]:
+    """Make rigs whose tenant has a message trace, with the given fields of ``TraceSpec``."""
+    with ExitStack() as stack:
+
+        def make(**trace: Any) -> TraceRig:
+            rig = TraceRig(certs, azurite.connection_string, **trace)
+            stack.enter_context(rig)
+            return rig
+
+        yield make

@@ -24,6 +24,7 @@ from local.certs import Certs
 from local.eventhubs import EventHubs, StoredEvent
 from local.tenant import Content, Tenant, TenantServer, TenantSpec
 from shared.app import App
+from shared.append_blobs import LedgerStore
 from shared.checkpoint import Checkpoint
 from shared.checkpoint import decode as decode_checkpoint
 from shared.feed import Tuning
@@ -32,10 +33,11 @@ from shared.ledger import Day, Entry, State
 from shared.publisher import Patience
 from shared.runs import RunSummary
 from shared.settings import load
-from shared.storage import DAYS_TABLE, RUNS_TABLE, LedgerStore, Storage, read_blob
+from shared.storage import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
 
 EXCHANGE = "Audit.Exchange"
 HUB = "m365-audit"
+TRACE_HUB = "m365-message-trace"
 SECRET = "canary~secret~of~the~rig"
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,7 +83,7 @@ class Rig:
         }
         self.tenant = Tenant(TenantSpec(**{**values, **spec}))
         self.server = TenantServer(self.tenant, certs=certs)
-        self.hubs = EventHubs({HUB: 2})
+        self.hubs = EventHubs({HUB: 2, TRACE_HUB: 2})
         self.certs = certs
         self.storage_connection = storage_connection
         self.storage = Storage.from_connection_string(storage_connection)
@@ -128,6 +130,8 @@ class Rig:
             "M365_CLIENT_SECRET": SECRET,
             "M365_LOGIN_ENDPOINT": self.server.endpoint,
             "M365_MANAGEMENT_ENDPOINT": self.server.endpoint,
+            "M365_GRAPH_ENDPOINT": self.server.endpoint,
+            "M365_REPORTING_ENDPOINT": self.server.endpoint,
             "M365_CA_FILE": str(self.certs.ca_file),
             "M365_EVENTHUB_CONNECTION_STRING": self.hubs.connection_string(),
             "M365_STORAGE_CONNECTION_STRING": self.storage_connection,
@@ -174,12 +178,15 @@ class Rig:
         runs: int = 1,
         tuning: Mapping[str, float] | None = None,
         settings: Mapping[str, str] | None = None,
+        held: bool = False,
     ) -> subprocess.Popen[str]:
-        """Run one feed in a process of its own, which can then be killed."""
+        """Run one feed in a process of its own, which can then be killed; one that is held waits for ``let_go``."""
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "HARNESS": json.dumps({"source": source, "runs": runs, "tuning": dict(tuning or {})}),
+            "HARNESS": json.dumps(
+                {"source": source, "runs": runs, "tuning": dict(tuning or {}), "held": held}
+            ),
             **self.values(**(settings or {})),
         }
         return subprocess.Popen(
@@ -187,6 +194,7 @@ class Rig:
             cwd=ROOT,
             env=environment,
             text=True,
+            stdin=subprocess.PIPE if held else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -223,7 +231,7 @@ class Rig:
         """The merged ledger of a feed, read anew from storage."""
         store = LedgerStore(self.storage.state, f"ledger/{self.tenant.spec.tenant_id}/{source}")
         entries: dict[str, Entry] = {}
-        for day, segments in store.days().items():
+        for day, segments in store.stored().items():
             ledger = Day(day)
             for segment in sorted(segments.sizes):
                 ledger.load(store.read(day, segment, 0))
@@ -234,7 +242,7 @@ class Rig:
         """One day of a feed's ledger, gap records included, read anew from storage."""
         store = LedgerStore(self.storage.state, f"ledger/{self.tenant.spec.tenant_id}/{source}")
         found = Day(day)
-        for segment in sorted(store.days()[day].sizes):
+        for segment in sorted(store.stored()[day].sizes):
             found.load(store.read(day, segment, 0))
         return found
 
@@ -277,6 +285,13 @@ class Rig:
         }
 
 
+def let_go(worker: subprocess.Popen[str]) -> None:
+    """Let a worker that is held begin; it has started and imported everything by then."""
+    assert worker.stdin is not None
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+
+
 def record(**fields: Any) -> bytes:
     """A small audit record with an id of its own, as compact bytes; None removes a field."""
     values = {
@@ -297,6 +312,8 @@ def main(argv: Sequence[str] = ()) -> None:
     order = json.loads(os.environ["HARNESS"])
     tuning = replace(FAST, **order["tuning"])
     app = App(load(os.environ), tuning=tuning)
+    if order["held"]:
+        sys.stdin.readline()
     for _ in range(order["runs"]):
         (summary,) = app.run(order["source"])
         print(summary.log_line(), flush=True)

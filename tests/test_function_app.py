@@ -1,4 +1,4 @@
-"""The app as the platform sees it: five timers, settings read late, packages that keep out of each other's way."""
+"""The app as the platform sees it: six timers, settings read late, packages that keep out of each other's way."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def app() -> dict[str, Any]:
 # -- the timers
 
 
-def test_the_app_has_exactly_the_five_audit_timers_with_their_schedules_in_settings(
+def test_the_app_has_exactly_the_six_timers_with_their_schedules_in_settings(
     app: dict[str, Any],
 ) -> None:
     assert {name: each["schedule"] for name, each in app["triggers"].items()} == {
@@ -81,6 +81,7 @@ def test_the_app_has_exactly_the_five_audit_timers_with_their_schedules_in_setti
         "audit_sharepoint": "%AUDIT_SHAREPOINT_SCHEDULE%",
         "audit_general": "%AUDIT_GENERAL_SCHEDULE%",
         "dlp_all": "%DLP_ALL_SCHEDULE%",
+        "message_trace": "%MESSAGE_TRACE_SCHEDULE%",
     }
 
 

@@ -35,7 +35,7 @@ param cloud string = 'worldwide'
 param connectionName string = 'default'
 
 @description('Sources to collect.')
-param sources array = ['Audit.AzureActiveDirectory', 'Audit.Exchange', 'Audit.SharePoint', 'Audit.General', 'DLP.All']
+param sources array = ['Audit.AzureActiveDirectory', 'Audit.Exchange', 'Audit.SharePoint', 'Audit.General', 'DLP.All', 'MessageTrace']
 
 @description('More app settings, or other values for those that this template sets (docs/settings.md). No secrets: use a Key Vault reference.')
 param extraSettings object = {}

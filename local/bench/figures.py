@@ -19,6 +19,7 @@ from local.bench.measure import (
     PLAIN_LOOP,
     SMALL_BARE_CEILING,
     SMALL_END_TO_END,
+    TRACE,
     Found,
 )
 from local.bench.sizes import Sizes
@@ -33,7 +34,7 @@ PACKAGES = (
     "msgspec",
     "isal",
 )
-RATES = (END_TO_END, BARE_CEILING, PLAIN_LOOP, SMALL_END_TO_END, SMALL_BARE_CEILING)
+RATES = (END_TO_END, BARE_CEILING, PLAIN_LOOP, SMALL_END_TO_END, SMALL_BARE_CEILING, TRACE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,7 @@ def figures_of(found: Found, sizes: Sizes) -> Figures:
     """Work out the figures."""
     listing, readings = found.listing, found.readings
     names = {per_day: idle_name(per_day) for per_day in sizes.idle}
-    collecting = (END_TO_END, SMALL_END_TO_END, *names.values())
+    collecting = (END_TO_END, SMALL_END_TO_END, TRACE, *names.values())
     return Figures(
         rates={
             kind: Rate(

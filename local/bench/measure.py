@@ -12,16 +12,39 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
+import msgspec
+
 from local.bench import tenants, wire
 from local.bench.child import BARE, COLLECTOR, PLAIN, Reading, Task
 from local.bench.process import BenchError, Measured
 from local.bench.rig import BenchRig
 from local.bench.sizes import Sizes
-from local.bench.state import TIMER, fill_ledger, forget, put_checkpoint
-from local.bench.tenants import LARGE, MEASURED, SHARES, SMALL, WARM, WHOLE_DAY, Steady, idle_name
+from local.bench.state import (
+    TIMER,
+    fill_digests,
+    fill_ledger,
+    forget,
+    put_checkpoint,
+    put_trace_checkpoint,
+)
+from local.bench.tenants import (
+    LARGE,
+    MAIL,
+    MEASURED,
+    SHARES,
+    SMALL,
+    WARM,
+    WHOLE_DAY,
+    Steady,
+    idle_name,
+)
+from shared.sources.trace import SOURCE as MESSAGE_TRACE
 from shared.storage import Storage
+from shared.trace_windows import OVERLAP, REREAD, whole_hours
+from shared.windows import Window
 
 END_TO_END, BARE_CEILING, PLAIN_LOOP = "end_to_end", "bare_ceiling", "plain_loop"
+TRACE = "message_trace"
 SMALL_END_TO_END, SMALL_BARE_CEILING = "small_end_to_end", "small_bare_ceiling"
 
 Report = Callable[[int, int, str], None]
@@ -91,6 +114,7 @@ class _Bench:
             SMALL_END_TO_END: lambda: self._collector(SMALL),
             SMALL_BARE_CEILING: lambda: self._loop(SMALL, BARE),
         }
+        kinds[TRACE] = self._trace
         for per_day in self._sizes.idle:
             kinds[idle_name(per_day)] = functools.partial(self._idle, per_day)
         steps = 2 + len(kinds) * self._sizes.repeats
@@ -167,6 +191,29 @@ class _Bench:
         reading = self._measure(self._collecting(name), nothing)
         if self._requests(name)["list"] - before["list"] < 3:
             raise BenchError("an idle run listed too little to be one")
+        return reading
+
+    def _trace(self) -> Reading:
+        """Rows of message trace that come as densely as a million a day, beside two days of such digests."""
+        tenant_id = self._tenant_id(MAIL)
+        for source in (MESSAGE_TRACE, WARM):
+            forget(self._storage, tenant_id, source)
+        control = self._rig.control(MAIL)
+        now = control.advance(0)
+        since = now - tenants.mail_span(self._sizes) - TIMER
+        hours = whole_hours(Window(now - REREAD, since - OVERLAP))
+        fill_digests(self._storage, tenant_id, hours, self._sizes.trace_per_day // 24)
+        put_trace_checkpoint(self._storage, tenant_id, now=now, watermark=since)
+        task = msgspec.structs.replace(self._collecting(MAIL), sources=[MESSAGE_TRACE])
+        with Measured(task) as process:
+            before = self._rig.arrived()
+            reading = process.measure()
+            arrived = self._rig.arrived() - before
+        shown = len(control.trace_rows("served"))
+        if not arrived == reading.events == shown > self._sizes.trace_rows / 2:
+            raise BenchError(
+                f"message trace: {shown} rows were shown, {reading.events} are said to be published, {arrived} arrived"
+            )
         return reading
 
     def _collecting(self, name: str) -> Task:

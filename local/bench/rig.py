@@ -111,11 +111,13 @@ class BenchRig:
             "M365_CLIENT_SECRET": spec["client_secret"],
             "M365_LOGIN_ENDPOINT": self.endpoint(tenant),
             "M365_MANAGEMENT_ENDPOINT": self.endpoint(tenant),
+            "M365_GRAPH_ENDPOINT": self.endpoint(tenant),
             "M365_CA_FILE": self.ca_file,
             "M365_EVENTHUB_CONNECTION_STRING": self._hubs["connection_string"],
             "M365_STORAGE_CONNECTION_STRING": self.azurite.connection_string,
             # Kept, but out of the way: at the service's own quota everything here would only wait.
             "M365_REQUESTS_PER_MINUTE": "100000",
+            "M365_MESSAGE_TRACE_REQUESTS": "10000",
         }
 
     def _tenant(self, name: str, folder: Path) -> Tether:

@@ -20,6 +20,7 @@ from local.bench.measure import (
     PLAIN_LOOP,
     SMALL_BARE_CEILING,
     SMALL_END_TO_END,
+    TRACE,
 )
 from local.bench.tenants import idle_name
 
@@ -55,6 +56,7 @@ def rows(figures: Figures) -> list[Row]:
         _rate(figures, SMALL_END_TO_END, f"end to end, {small} records a content"),
         _rate(figures, SMALL_BARE_CEILING, "bare ceiling with these"),
         _ratio(figures.small_of_ceiling, "end to end, of that ceiling", percent=True),
+        _rate(figures, TRACE, "message trace, rows"),
         *(_idle(figures, per_day) for per_day in figures.idle),
         Row(
             what=f"listing requests a delivered content, {sizes['day_contents']:,} contents a day",
@@ -63,6 +65,12 @@ def rows(figures: Figures) -> list[Row]:
         ),
         _memory(figures, END_TO_END, "peak memory above idle, end to end"),
         *(_memory(figures, idle_name(n), f"the same, idle run, {n:,}") for n in figures.idle),
+        _memory(
+            figures,
+            TRACE,
+            f"the same, message trace, {sizes['trace_per_day']:,} rows a day",
+            "≤ 100 MB",
+        ),
     ]
 
 
@@ -175,13 +183,13 @@ def _idle(figures: Figures, per_day: int) -> Row:
     )
 
 
-def _memory(figures: Figures, kind: str, what: str) -> Row:
+def _memory(figures: Figures, kind: str, what: str, target: str = "≤ 200 MB") -> Row:
     spread = figures.memory[kind]
     return Row(
         what=what,
         figure=f"{spread.median:.0f} MB",
         spread=f"{spread.least:.0f} to {spread.most:.0f}",
-        target="≤ 200 MB",
+        target=target,
     )
 
 

@@ -20,6 +20,8 @@ class Sizes:
         idle: contents a day that the ledger knows in an idle run.
         day_contents: contents a day of the tenant whose listing requests are counted.
         day_runs: runs, ten minutes apart, over which they are counted.
+        trace_rows: rows of message trace that are collected.
+        trace_per_day: rows a day that come so densely, and whose digests are stored for the hours before.
     """
 
     repeats: int = 3
@@ -32,6 +34,8 @@ class Sizes:
     idle: tuple[int, ...] = (5_000, 50_000)
     day_contents: int = 20_000
     day_runs: int = 6
+    trace_rows: int = 50_000
+    trace_per_day: int = 1_000_000
 
 
 DEFAULT = Sizes()
@@ -43,4 +47,6 @@ QUICK = Sizes(
     idle=(100, 1_000),
     day_contents=500,
     day_runs=1,
+    trace_rows=300,
+    trace_per_day=10_000,
 )

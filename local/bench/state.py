@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from itertools import groupby
 
 from local.bench.contents import Placed
-from shared.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
+from shared.append_blobs import DigestStore, LedgerStore
+from shared.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote, TraceNote
+from shared.digests import DELIVERED, LISTED
 from shared.ledger import Line, State, encode
-from shared.storage import LedgerStore, Storage
+from shared.sources.trace import DIGEST_BYTES
+from shared.sources.trace import SOURCE as MESSAGE_TRACE
+from shared.storage import Storage
 
 TIMER = timedelta(minutes=10)
 _PER_APPEND = 2_000
+_PAGE = 5_000
 
 
 def forget(storage: Storage, tenant_id: str, source: str) -> None:
     """Remove all state of a feed, as if it had never run."""
-    names = [f"checkpoints/{tenant_id}/{source}.json", f"ledger/{tenant_id}/{source}/"]
+    names = [
+        f"checkpoints/{tenant_id}/{source}.json",
+        f"ledger/{tenant_id}/{source}/",
+        f"digests/{tenant_id}/{source}/",
+    ]
     for prefix in names:
         for blob in list(storage.state.list_blobs(name_starts_with=prefix)):
             storage.state.delete_blob(blob.name)
@@ -36,7 +46,37 @@ def fill_ledger(
         for chunk in _chunks(placed):
             store.append(day, encode(_listed(each) for each in chunk))
             store.append(day, encode(_delivered(each) for each in chunk))
-    return {day: segments.total for day, segments in store.days().items()}
+    return {day: segments.total for day, segments in store.stored().items()}
+
+
+def fill_digests(
+    storage: Storage, tenant_id: str, hours: Iterable[datetime], per_hour: int
+) -> None:
+    """Write rows of message trace down as listed and delivered, a page at a time, as runs do it."""
+    store = DigestStore(storage.state, f"digests/{tenant_id}/{MESSAGE_TRACE}")
+    for hour in hours:
+        for page in range(0, per_hour, _PAGE):
+            number = min(_PAGE, per_hour - page)
+            known = [os.urandom(DIGEST_BYTES) for _ in range(number)]
+            for letter in (LISTED, DELIVERED):
+                store.append(hour, b"".join(bytes((letter,)) + each for each in known))
+
+
+def put_trace_checkpoint(
+    storage: Storage, tenant_id: str, *, now: datetime, watermark: datetime
+) -> None:
+    """Make it ten minutes since the message trace's last run, which left nothing in the backfill."""
+    store = CheckpointStore(storage.state, f"checkpoints/{tenant_id}/{MESSAGE_TRACE}.json")
+    store.load()
+    store.save(
+        Checkpoint(
+            watermark=watermark.replace(microsecond=0),
+            trace=TraceNote(since=watermark - timedelta(days=7), width=600),
+            run="0123456789abcdef",
+            updated=now - TIMER,
+        ),
+        lease=None,
+    )
 
 
 def put_checkpoint(

@@ -16,7 +16,7 @@ import msgspec
 
 from local.bench.contents import TenantOrder
 from local.certs import Certs
-from local.tenant import SOURCES, Tenant, TenantServer, TenantSpec
+from local.tenant import SOURCES, Tenant, TenantServer, TenantSpec, TraceSpec
 from local.tenant.control import ControlServer
 
 GZIP_LEVEL = 6
@@ -27,8 +27,10 @@ def main(arguments: list[str]) -> int:
     """Serve until standard input ends; returns the exit status."""
     order = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=TenantOrder)
     shift = order.now - datetime.now(UTC)
+    fields = dict(order.spec)
+    trace = TraceSpec.from_json(fields.pop("trace", {}))
     tenant = Tenant(
-        TenantSpec(contents=0, subscribed=SOURCES, **order.spec),
+        TenantSpec(contents=0, subscribed=SOURCES, trace=trace, **fields),
         clock=lambda: datetime.now(UTC) + shift,
     )
     for stretch in order.stretches:

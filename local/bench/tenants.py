@@ -18,7 +18,7 @@ from shared.windows import HORIZON, OVERLAP, SLICE, horizon
 
 MEASURED = "Audit.Exchange"
 WARM = "DLP.All"
-LARGE, SMALL, WHOLE_DAY = "large", "small", "day"
+LARGE, SMALL, WHOLE_DAY, MAIL = "large", "small", "day", "mail"
 
 SHARES = {
     "Audit.AzureActiveDirectory": 20,
@@ -28,6 +28,9 @@ SHARES = {
     "DLP.All": 5,
 }
 """Per cent of a tenant's contents: tenants are dominated by mail and files."""
+
+SETTLED = timedelta(minutes=3)
+"""No row of a tenant's past is younger."""
 
 _SLACK = timedelta(minutes=30)
 """What the benchmark may take while the tenants' clocks go on."""
@@ -94,11 +97,22 @@ def orders(sizes: Sizes, now: datetime) -> dict[str, TenantOrder]:
         SMALL: _order(SMALL, sizes, now, [small, warm]),
         WHOLE_DAY: _order(WHOLE_DAY, sizes, now, day_stretches(sizes, now)),
     }
+    found[MAIL] = _order(MAIL, sizes, now, [first])
+    found[MAIL].spec["trace"] = {
+        "rows": sizes.trace_rows,
+        "days": (mail_span(sizes) + SETTLED) / DAY,
+        "quota": None,
+    }
     for per_day in sizes.idle:
         known = [daily(MEASURED, *each, per_day) for each in Steady.at(now).ranges(1)]
         name = idle_name(per_day)
         found[name] = _order(name, sizes, now, [*known, first])
     return found
+
+
+def mail_span(sizes: Sizes) -> timedelta:
+    """How long the rows of message trace take to come."""
+    return DAY * (sizes.trace_rows / sizes.trace_per_day)
 
 
 def day_stretches(sizes: Sizes, now: datetime) -> list[Stretch]:

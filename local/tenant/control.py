@@ -6,7 +6,7 @@
 ``POST /subscriptions`` (``{"source", "status"}``, as an administrator). Loopback only.
 
 Of the message trace: ``GET /trace`` (summary), ``GET /trace/rows`` (JSON lines of id, recipient,
-status; ``?kind=`` one of ``trace.books.KINDS``, ``&start=``, ``&end=``, ``&since=``),
+status, digest of the body; ``?kind=`` one of ``trace.books.KINDS``, ``&start=``, ``&end=``, ``&since=``),
 ``POST /trace/offer`` (what ``MessageTrace.offer`` takes, times as ISO 8601, ``within`` in seconds),
 ``POST /trace/change`` (``{"id", "recipient", "status", "at"}`` of placed rows),
 ``POST /trace/provision`` (``{"after_s"}``).
@@ -21,6 +21,7 @@ import socketserver
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -165,8 +166,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except ValueError as error:
             self._reply(400, {"error": str(error)})
             return
-        found = getattr(self._tenant.trace.books, kind)(**bounds)
-        self._lines(triple._asdict() for triple in found)
+        books = self._tenant.trace.books
+        found = getattr(books, kind)(**bounds)
+        bodies = books.bodies(bounds["start"], bounds["end"])
+        self._lines(
+            {**each._asdict(), "digest": blake2b(bodies[each], digest_size=16).hexdigest()}
+            for each in found
+        )
 
     def _lines(self, rows: Iterable[dict[str, Any]]) -> None:
         self._send(200, "application/x-ndjson", "".join(json.dumps(row) + "\n" for row in rows))

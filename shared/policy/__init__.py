@@ -27,6 +27,7 @@ from shared.policy.entra import ENTRA_RULES, UNKNOWN_ENTRA
 from shared.policy.microsoft import API_RULES, UNKNOWN_API
 from shared.policy.own import OWN_RULES, REASONS, UNKNOWN_OWN
 from shared.policy.rule import Action, Area, Rule
+from shared.policy.trace import TRACE_RULES, UNKNOWN_TRACE
 
 __all__ = [
     "REASONS",
@@ -45,6 +46,7 @@ __all__ = [
 
 TABLE: dict[Area, tuple[Rule, ...]] = {
     Area.API: API_RULES,
+    Area.TRACE: TRACE_RULES,
     Area.ENTRA: ENTRA_RULES,
     Area.HUB: HUB_RULES,
     Area.STORAGE: STORAGE_RULES,
@@ -54,6 +56,7 @@ TABLE: dict[Area, tuple[Rule, ...]] = {
 
 UNKNOWN: dict[Area, Rule] = {
     Area.API: UNKNOWN_API,
+    Area.TRACE: UNKNOWN_TRACE,
     Area.ENTRA: UNKNOWN_ENTRA,
     Area.HUB: UNKNOWN_HUB,
     Area.STORAGE: UNKNOWN_STORAGE,

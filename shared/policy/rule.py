@@ -35,6 +35,7 @@ class Area(StrEnum):
     """Who says so."""
 
     API = "Office 365 Management Activity API"
+    TRACE = "Message trace"
     ENTRA = "Entra (tokens for the API)"
     HUB = "Event Hubs"
     STORAGE = "Storage"

@@ -18,7 +18,14 @@ from shared import policy
 from shared.budget import Budget
 from shared.clock import ServiceClock
 from shared.credentials import TokenSource
-from shared.errors import AuthError, CollectorError, NoToken, Throttled, Transient
+from shared.errors import (
+    AuthError,
+    CollectorError,
+    ConfigError,
+    NoToken,
+    Throttled,
+    Transient,
+)
 from shared.http import HttpClient, Response
 from shared.policy import Action
 from shared.stop import RunStopped
@@ -112,6 +119,10 @@ class Asker:
                 refused += 1
                 if refused > 1:
                     raise
+            except ConfigError:
+                # A permission that is granted now shows in a new token only.
+                self._tokens.invalidate()
+                raise
             except Throttled as error:
                 if _of_the_token(error):
                     # The pace of Entra is not that of the API, which others may go on to ask with tokens they have.

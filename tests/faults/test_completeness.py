@@ -195,9 +195,9 @@ def test_the_row_of_an_old_day_never_says_less_than_it_did(
     runs = Runs(rig.storage, rig.tenant.spec.tenant_id, EXCHANGE)
     now = rig.tenant.now()
     day = now.date() - timedelta(days=12)
-    runs.write_days({day: Counts(listed=3, delivered=3)}, now, now)
+    runs.write_days({day: Counts(listed=3, delivered=3)}, now, lambda _: True)
 
-    runs.write_days({day: counts}, now, now)
+    runs.write_days({day: counts}, now, lambda _: True)
 
     (found,) = rig.day_rows()
     names = ("listed", "delivered", "gap_seconds", "complete")

@@ -11,6 +11,8 @@ import pytest
 
 from local.managed_identity import ManagedIdentity
 from local.tenant import Fault
+from shared.credentials import token_source
+from shared.settings import load
 from tests.certificate import certificate
 from tests.harness import Rig
 
@@ -138,3 +140,37 @@ def test_a_credential_that_ends_soon_is_warned_of(
     with caplog.at_level(logging.WARNING, "m365.run"):
         trusting.run(settings={"M365_CREDENTIAL_EXPIRES": later})
     assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", ["secret", "certificate", "federated", "managed-identity"])
+def test_every_kind_of_credential_gets_a_token_for_each_api(
+    trusting: Rig, identity: ManagedIdentity, kind: str
+) -> None:
+    settings = {
+        "secret": {},
+        "certificate": {"M365_CLIENT_SECRET": "", "M365_CERTIFICATE": certificate().pem},
+        "federated": federated(),
+        "managed-identity": {**federated(), "M365_CREDENTIAL": "managed-identity"},
+    }[kind]
+    settings["M365_GRAPH_ENDPOINT"] = ""
+    found = load(trusting.values(**settings))
+    reporting = load(trusting.values(**settings, M365_MESSAGE_TRACE_API="reporting"))
+    scopes = [
+        found.connections[0].message_trace.scope,
+        reporting.connections[0].message_trace.scope,
+        "https://manage.office.com/.default",
+    ]
+
+    tokens = [
+        token_source(found.connections[0], scope, network=found.network).token() for scope in scopes
+    ]
+
+    expected = [
+        "https://graph.microsoft.com",
+        "https://outlook.office365.com",
+        "https://manage.office.com",
+    ]
+    if kind == "managed-identity":
+        assert identity.asked == expected
+    else:
+        assert [trusting.tenant.tokens.audience(f"Bearer {each}") for each in tokens] == expected

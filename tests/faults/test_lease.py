@@ -13,10 +13,11 @@ from azure.storage.blob import BlobLeaseClient
 from local.azurite import Azurite
 from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
+from shared.append_blobs import LedgerStore
 from shared.checkpoint import Checkpoint, CheckpointStore
 from shared.ledger import Line, State, encode
 from shared.publisher import Patience
-from shared.storage import Conflict, LedgerStore, read_blob
+from shared.storage import Conflict, read_blob
 from tests.campaign import contents_at_hub, free_lease, wait_for
 from tests.harness import EXCHANGE, HUB, Rig
 from tests.proxy import LEASE_RENEWAL, Proxy
@@ -162,7 +163,7 @@ def test_a_late_line_about_a_delivered_content_changes_nothing(rig: Rig, state: 
 
 def append(rig: Rig, day: date, data: bytes) -> None:
     store = LedgerStore(rig.storage.state, f"ledger/{rig.tenant.spec.tenant_id}/{EXCHANGE}")
-    store.resume(store.days())
+    store.resume(store.stored())
     store.append(day, data)
 
 

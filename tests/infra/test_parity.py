@@ -20,11 +20,6 @@ MAIN = terraform.MODULES / "main"
 IDENTITY = terraform.MODULES / "identity"
 Plan = Callable[[str], dict[str, Any]]
 
-# Settings that both languages set already and shared/declarations.py is going to have.
-ANNOUNCED = {
-    "M365_OUTPUT_MESSAGE_TRACE",
-    "MESSAGE_TRACE_SCHEDULE",
-}
 # Never set in Azure: access is by identity. Whoever needs them has extra_settings.
 BY_KEY = {"M365_EVENTHUB_CONNECTION_STRING", "M365_STORAGE_CONNECTION_STRING"}
 # Of the host, not of the app.
@@ -97,7 +92,7 @@ def terraform_settings(plan: dict[str, Any]) -> dict[str, Any]:
 
 def wanted_settings() -> set[str]:
     """What the app reads and both languages have to set."""
-    return ({each.name for each in SETTINGS} | ANNOUNCED | OF_THE_HOST) - BY_KEY
+    return ({each.name for each in SETTINGS} | OF_THE_HOST) - BY_KEY
 
 
 def test_bicep_sets_every_setting_that_the_app_reads() -> None:
@@ -112,7 +107,7 @@ def test_terraform_sets_every_setting_that_the_app_reads(variant: str, planned: 
 def test_the_sample_names_the_same_settings() -> None:
     sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
     ours = {name for name in sample if name.startswith("M365_") or name.endswith("_SCHEDULE")}
-    assert ours - ANNOUNCED == {each.name for each in SETTINGS} - ANNOUNCED
+    assert ours == {each.name for each in SETTINGS}
 
 
 def test_settings_have_the_same_value_in_both_languages(planned: Plan) -> None:

@@ -28,6 +28,7 @@ RATES = (
     "plain_loop_events_per_s",
     "small_end_to_end_events_per_s",
     "small_bare_ceiling_events_per_s",
+    "message_trace_events_per_s",
 )
 NOW = datetime(2026, 11, 23, 18, tzinfo=UTC)
 

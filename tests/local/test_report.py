@@ -168,7 +168,7 @@ def test_progress_adds_up_over_rounds(
     assert "lag 1.5 min" in text
     assert isinstance(display, Lines) is not terminal
     if not terminal:
-        assert f"7 of {whole or 8} contents, 70 events" in text
+        assert f"7 of {whole or 8} contents and rows, 70 events" in text
         assert "7 of 70 events read back" in text
 
 

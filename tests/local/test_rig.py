@@ -17,7 +17,7 @@ from local.__main__ import main
 from local.host_process import HostError, HostProcess
 from local.profiles import PROFILES, read_profile
 from local.readback import read_back
-from local.rig import HUB, LocalRig, local_settings, make_spec
+from local.rig import HUB, TRACE_HUB, LocalRig, local_settings, make_spec
 from local.tenant import TraceSpec
 from tests.harness import ROOT
 
@@ -41,16 +41,21 @@ def rig_command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_the_printed_settings_let_the_app_collect_from_the_rig(tmp_path: Path) -> None:
     path = tmp_path / "local.settings.json"
-    with rig_command("--contents", "6", "--records", "2", "--write", str(path)) as process:
+    with rig_command(
+        *("--contents", "6", "--records", "2", "--rows", "30"), "--write", str(path)
+    ) as process:
         assert process.stderr is not None
         assert "The rig is up" in process.stderr.readline()
         values = json.loads(path.read_text())["Values"]
         with HostProcess(values) as host:
             done = host.round(lambda _summary: None)
         assert done.errors == []
-        assert sum(each["delivered"] for each in done.summaries) == 6
-        found = read_back(values["M365_EVENTHUB_CONNECTION_STRING"], HUB)
-        assert len(found.events) == sum(each["records"] for each in done.summaries) > 0
+        rows = [each for each in done.summaries if each["source"] == "MessageTrace"]
+        contents = [each for each in done.summaries if each["source"] != "MessageTrace"]
+        assert sum(each["delivered"] for each in contents) == 6
+        for hub, summaries in ((HUB, contents), (TRACE_HUB, rows)):
+            found = read_back(values["M365_EVENTHUB_CONNECTION_STRING"], hub)
+            assert len(found.events) == sum(each["records"] for each in summaries) > 0
         assert found.repeats == 0
         assert found.sample is not None
         digest = hashlib.blake2b(found.sample.body, digest_size=16).hexdigest()
@@ -75,7 +80,8 @@ def test_the_settings_of_a_closed_network_lead_through_its_proxy() -> None:
         with HostProcess(settings) as host:
             done = host.round(lambda _summary: None)
         assert done.errors == []
-        assert sum(each["delivered"] for each in done.summaries) == 5
+        # Five contents and nine rows.
+        assert sum(each["delivered"] for each in done.summaries) == 14
         tunnels = [json.loads(line) for line in rig.proxied().splitlines()]
         ports = {str(each["port"]) for each in tunnels if each["status"] == 200}
     assert ports >= {settings["M365_LOGIN_ENDPOINT"].rpartition(":")[2]}

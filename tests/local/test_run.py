@@ -93,22 +93,28 @@ def report_of(run: Running) -> dict[str, Any]:
     return report
 
 
+FEW = ("--contents", "12", "--records", "3", "--rows", "60")
+
+
 def test_two_runs_side_by_side_deliver_exactly_what_their_tenants_offered(
     local_command: Callable[..., Running], tmp_path: Path
 ) -> None:
     file = tmp_path / "records.jsonl"
     file.write_bytes(b"\n".join(RECORDS) + b"\r\n\n")
     runs = [
-        local_command(*simulated("--contents", "12", "--records", "3", "--seed", seed, *more))
+        local_command(*simulated(*FEW, "--seed", seed, *more))
         for seed, more in (("1", ()), ("2", ("--records-file", str(file))))
     ]
     for report in map(report_of, runs):
-        feeds = report["feeds"].values()
-        assert sum(feed["offered"] for feed in feeds) == 12
-        for feed in feeds:
+        feeds = report["feeds"]
+        rows = feeds["MessageTrace"]["offered"]
+        assert 50 < rows < 80
+        assert sum(feed["offered"] for feed in feeds.values()) == 12 + rows
+        for feed in feeds.values():
             assert feed["listed"] == feed["delivered"] == feed["offered"]
             assert feed["lost"] == feed["pending"] == 0
         assert report["ok"] is True
+        assert 0 < report["trace_requests_in_5_minutes"] <= 90
         assert report["offered_events"] > 12
         assert report["distinct_events_at_hub"] == report["offered_events"]
         assert report["events_at_hub"] == report["offered_events"] + report["repeats"]
@@ -124,7 +130,7 @@ def test_a_content_that_cannot_be_had_is_named_and_fails_the_run(
     fault = {"on": "content", "action": "status", "code": "AF20050", "source": "DLP.All"}
     file.write_text(json.dumps({"tenant": [{**fault, "times": -1}]}))
     run = local_command(
-        *simulated("--contents", "20", "--records", "2", "--faults-file", str(file))
+        *simulated("--contents", "20", "--records", "2", "--rows", "0", "--faults-file", str(file))
     )
     status, out, _ = run.finish()
     report = json.loads(out)

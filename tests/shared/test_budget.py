@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
-from shared.budget import HOLD, SHARERS, Budget, BudgetState, grant
+from shared.budget import HOLD, LOOK_EVERY, SHARERS, Budget, BudgetState, grant
 from shared.errors import Throttled
 from shared.responses import MAX_PAUSE
 from shared.storage import Storage, read_blob, write_blob
@@ -287,3 +287,64 @@ def test_racing_processes_never_grant_the_same_requests_twice(storage: Storage) 
         thread.join(30)
 
     assert len(made) == 100
+
+
+# -- how much is used
+
+
+def test_every_sharer_sees_how_much_of_the_budget_all_of_them_used(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    one, other = share(max_block=1), share(max_block=1)
+    assert other.used() == 0.0
+
+    for _ in range(10):
+        one.take()
+        time.sleep(1.0)
+
+    assert other.used() == 10 / 40
+    time.sleep(120)
+    assert other.used() == 0.0
+
+
+def test_what_is_used_is_looked_up_every_few_seconds_only(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    one, other = share(max_block=1), share(max_block=1)
+    other.used()
+    one.take()
+
+    assert other.used() == 0.0
+    time.sleep(LOOK_EVERY)
+    assert other.used() == 1 / 40
+
+
+def test_a_pause_is_a_budget_used_up_for_every_sharer(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    one, other = share(), share()
+    one.pause(30)
+
+    assert one.used() == other.used() == 1.0
+    time.sleep(31)
+    assert one.used() == other.used() == 0.0
+
+
+def test_without_storage_the_share_of_its_own_is_what_counts(time: Time) -> None:
+    alone = Budget(None, "budget", limit=40, now=time, sleep=time.sleep)
+    for _ in range(4):
+        alone.take()
+
+    assert alone.used() == 4 / (40 // SHARERS)
+
+
+def test_a_request_at_a_time_forfeits_nothing_however_slow_it_is(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    slow = share(max_block=1, window=300.0)
+    for _ in range(40):
+        slow.take()
+        time.sleep(6.0)
+
+    # 40 requests of 6 s within the 300 s window: all of the budget could be used, and no request had to wait.
+    assert slow.waited == 0.0

@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from local.azurite import Azurite
+from shared.append_blobs import LedgerStore
 from shared.feed_ledger import FeedLedger
 from shared.ledger import Line, State
-from shared.storage import LedgerStore, Storage
+from shared.storage import Storage
 
 DAY = date(2026, 3, 1)
 
@@ -67,7 +68,7 @@ def test_a_day_is_dropped_only_when_it_is_old_by_both_clocks(
     ledger.close()
 
     assert list(closed) == [DAY]
-    assert (DAY in store.days()) is kept
+    assert (DAY in store.stored()) is kept
 
 
 def test_an_old_day_is_kept_for_as_long_as_somebody_wants_it(store: LedgerStore) -> None:
@@ -78,8 +79,8 @@ def test_an_old_day_is_kept_for_as_long_as_somebody_wants_it(store: LedgerStore)
     closed = ledger.settled_days({})
 
     ledger.drop_old(here.date(), closed, lambda: {DAY})
-    assert DAY in store.days()
+    assert DAY in store.stored()
 
     ledger.drop_old(here.date(), closed, set)
     ledger.close()
-    assert DAY not in store.days()
+    assert DAY not in store.stored()

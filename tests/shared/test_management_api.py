@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, cast
+from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
-from shared.budget import Budget
-from shared.clock import ServiceClock
 from shared.errors import AuthError, ConfigError, Permanent, Throttled, Transient
-from shared.http import HttpClient, Response
 from shared.policy import Action, rule_of
-from shared.sources.asking import Asker
 from shared.sources.management_api import Content, ManagementApi, with_publisher
 from shared.windows import Window
+from tests.scripted import NOON, Service, Waits, asker
 
 ROOT = "https://manage.test"
 TENANT = "3c5158d0-5962-5090-9c19-b6852a206f1d"
 FEED = f"{ROOT}/api/v1.0/{TENANT}/activity/feed"
 PUBLISHER = "11111111-1111-1111-1111-111111111111"
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WINDOW = Window(NOON, NOON + timedelta(hours=4))
 EXCHANGE = "Audit.Exchange"
 
@@ -46,69 +40,9 @@ def listed(*ids: str, **fields: Any) -> bytes:
     return json.dumps(entries).encode()
 
 
-@dataclass
-class Service:
-    """Answers each request with the next of its answers, checking links as the real client does."""
-
-    answers: list[Response | Exception] = field(default_factory=list)
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    tokens: list[str] = field(default_factory=list)
-
-    def check(self, url: str) -> None:
-        HttpClient(ROOT).check(url)
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: dict[str, str],
-        on_length: Callable[[int, bool], None] | None = None,
-        on_chunk: Callable[[], None] = lambda: None,
-    ) -> Response:
-        self.check(url)
-        self.asked.append((method, url))
-        self.tokens.append(headers["Authorization"])
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        if on_length is not None:
-            on_length(len(answer.body), False)
-        return answer
-
-    def say(self, body: bytes = b"[]", status: int = 200, **headers: str) -> None:
-        named = {name.replace("_", "-"): text for name, text in headers.items()}
-        self.answers.append(Response(status=status, headers=named, body=body))
-
-
-class Tokens:
-    """Tokens that are numbered, a new one after each refusal."""
-
-    number = 1
-
-    def token(self) -> str:
-        return f"token{self.number}"
-
-    def invalidate(self) -> None:
-        self.number += 1
-
-
-@dataclass
-class Waits:
-    """A clock that sleeping moves."""
-
-    now: float = NOON.timestamp()
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 @pytest.fixture
 def service() -> Service:
-    return Service()
+    return Service(ROOT)
 
 
 @pytest.fixture
@@ -122,13 +56,7 @@ def api(service: Service, waits: Waits) -> ManagementApi:
         tenant_id=TENANT,
         publisher_id=PUBLISHER,
         root=ROOT,
-        asker=Asker(
-            http=cast(HttpClient, service),
-            tokens=Tokens(),
-            budget=Budget(None, "budget", limit=10_000, now=waits, sleep=waits.sleep),
-            clock=ServiceClock(lambda: NOON),
-            sleep=waits.sleep,
-        ),
+        asker=asker(service, waits),
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import Permanent
-from shared.split import BOM, ErrorBody, event_id, split
+from shared.split import BOM, ErrorBody, event_id, fields, members, split
 
 WHITE = st.text(alphabet=" \t\r\n", max_size=3)
 texts = st.text(max_size=8)
@@ -214,3 +214,57 @@ def test_an_id_is_stable_and_can_travel_as_a_property(value: Any) -> None:
 
     assert found == event_id(record)
     assert found.encode()
+
+
+# -- objects
+
+
+@given(st.dictionaries(texts, values, max_size=5), st.sampled_from([None, 1]))
+def test_the_members_of_an_object_are_its_own_bytes(
+    value: dict[str, Any], indent: int | None
+) -> None:
+    body = json.dumps(value, indent=indent).encode()
+
+    found = members(body)
+
+    assert {name: json.loads(raw) for name, raw in found.items()} == value
+    assert all(raw in body for raw in found.values())
+
+
+@given(st.dictionaries(texts, values, max_size=5))
+def test_what_msgspec_refuses_is_cut_at_the_same_places(value: dict[str, Any]) -> None:
+    body = json.dumps({**value, "odd": "MARK"}).replace("MARK", "\\ud83d").encode()
+
+    found = members(b" \n" + body + b"\r\n")
+
+    assert found.pop("odd") == b'"\\ud83d"'
+    value.pop("odd", None)
+    assert {name: json.loads(raw) for name, raw in found.items()} == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"17", b'{"a":1', b'{"a" 1}', b'{"a":1}x', b'{"a":1,}', b"{1:2}", b"<html>"]
+    + [b'{"a":"\\ud83d"', b'{"a":"\\ud83d"}x', b'{"a":"\\ud83d",}', b'{1:"\\ud83d"}'],
+)
+def test_what_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(Permanent) as caught:
+        members(body)
+
+    assert caught.value.code == "not-records"
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (b'{"a":"x","b":{"c":1},"z":0}', ("x", {"c": 1})),
+        (b'{"a":null}', (None, None)),
+        (b'{"a":"\\ud83d","b":2}', ("\ud83d", 2)),
+        (b"[]", (None, None)),
+        (b'"a"', (None, None)),
+        (b"{", (None, None)),
+        (b'{"a":' + b"[" * 100_000, (None, None)),
+    ],
+)
+def test_fields_are_read_or_missing(record: bytes, expected: tuple[object, object]) -> None:
+    assert fields(record, ("a", "b")) == expected

@@ -10,13 +10,15 @@ import os
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local.tenant import SOURCES
 from shared.settings import SETTING_NAMES
-from tests.harness import Rig
+from tests.harness import TRACE_HUB, Rig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +64,7 @@ def drive(directory: Path, *, run: bool = False, settings: dict[str, str] | None
     return json.loads(lines[0].removeprefix("RESULT "))
 
 
-def test_the_runtime_finds_exactly_the_five_timers_without_any_setting() -> None:
+def test_the_runtime_finds_exactly_the_six_timers_without_any_setting() -> None:
     found = drive(ROOT)
 
     assert "error" not in found
@@ -74,20 +76,22 @@ def test_the_runtime_finds_exactly_the_five_timers_without_any_setting() -> None
 
 
 def test_each_timer_runs_and_delivers(rig: Rig) -> None:
-    for source in SETTING_NAMES:
+    for source in SOURCES:
         rig.offer(source)
+    (row,) = rig.tenant.trace.offer(received=rig.tenant.now() - timedelta(minutes=30))
 
     found = drive(ROOT, run=True, settings=rig.values())
 
     assert found["runs"] == {name.lower(): "ok" for name in SETTING_NAMES.values()}
     rig.assert_complete()
     assert rig.repeats() == 0
+    assert [each.properties["content_id"] for each in rig.hubs.events(TRACE_HUB)] == [row.trace_id]
 
 
 def test_a_missing_setting_fails_the_run_with_every_problem_named_and_not_the_app() -> None:
     found = drive(ROOT, run=True)
 
-    assert len(found["functions"]) == 5
+    assert len(found["functions"]) == 6
     for message in found["runs"].values():
         for setting in ("M365_TENANT_ID", "M365_EVENTHUB_NAMESPACE", "M365_STORAGE_ACCOUNT"):
             assert setting in message

@@ -24,6 +24,17 @@ locals {
       M365_MANAGEMENT_SCOPE     = ""
       M365_CA_FILE              = ""
 
+      # Message trace.
+      M365_MESSAGE_TRACE_API           = "graph"
+      M365_MESSAGE_TRACE_BACKFILL_DAYS = "7"
+      M365_MESSAGE_TRACE_DELAY_SECONDS = "300"
+      M365_MESSAGE_TRACE_DETAILS       = ""
+      M365_MESSAGE_TRACE_REQUESTS      = "90"
+      M365_GRAPH_ENDPOINT              = ""
+      M365_GRAPH_SCOPE                 = ""
+      M365_REPORTING_ENDPOINT          = ""
+      M365_REPORTING_SCOPE             = ""
+
       # Where events go.
       M365_EVENTHUB_NAMESPACE                  = local.namespace_host
       M365_OUTPUT_AUDIT_AZURE_ACTIVE_DIRECTORY = var.audit_hub_name

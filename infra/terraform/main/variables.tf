@@ -88,7 +88,7 @@ variable "connection_name" {
 variable "sources" {
   description = "Sources to collect."
   type        = list(string)
-  default     = ["Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General", "DLP.All"]
+  default     = ["Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General", "DLP.All", "MessageTrace"]
 }
 
 variable "extra_settings" {

@@ -1,4 +1,4 @@
-"""The five audit timers: each runs the feeds of one source and logs one line."""
+"""The timers, one a source: each runs the feeds of its source and logs one line."""
 
 from __future__ import annotations
 

@@ -1,0 +1,227 @@
+"""The state of a message trace: what is written down is true whatever dies, and a day's row proves itself."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from random import Random
+
+import pytest
+
+from local.tenant import Fault
+from shared.append_blobs import DigestStore
+from shared.digests import LISTED
+from shared.sources.trace import SOURCE, digest_of
+from shared.storage import DAYS_TABLE
+from shared.trace_windows import hour_of
+from tests.campaign import free_lease, kill, wait_for
+from tests.harness import let_go
+from tests.tracing import HOUR, MANY, TraceRig
+
+Mail = Callable[..., TraceRig]
+
+PAGE = 20
+KILLS = 15
+
+
+def test_killed_after_the_acknowledgement_repeats_one_page_at_most(mail: Mail) -> None:
+    rig = mail()
+    rig.tenant.trace.offer(count=PAGE, received=rig.ago(minutes=30), within=timedelta(minutes=5))
+    # The answer that nothing is left never comes, so nothing after the first page is written down.
+    rig.tenant.faults.add(Fault(on="trace", action="hang", delay_s=60, after=2, times=-1))
+    worker = rig.spawn(SOURCE, settings=MANY, tuning={"flush_every": 600})
+    wait_for(lambda: len(rig.arrived()) >= PAGE)
+    kill(worker)
+    rig.tenant.faults.clear()
+    free_lease(rig, SOURCE)
+
+    rig.trace_until_caught_up()
+
+    rig.assert_trace_complete()
+    assert rig.trace_repeats() <= PAGE
+
+
+@pytest.mark.timeout(300)
+def test_killed_at_fifteen_moments_loses_nothing_and_repeats_a_page_each_at_most(
+    mail: Mail,
+) -> None:
+    rig = mail(rows=1500, days=3.0, max_page=PAGE, odd=0.1, changing=0.1)
+    # Slow enough that a kill finds work half done.
+    rig.tenant.faults.add(Fault(on="any", source=SOURCE, action="slow", delay_s=0.03, times=-1))
+    random, kills = Random(11), 0
+    following = rig.spawn(SOURCE, settings=MANY, held=True)
+    while kills < KILLS:
+        # Starting takes a second that nobody is interested in.
+        worker, following = following, rig.spawn(SOURCE, settings=MANY, held=True)
+        before = len(rig.arrived())
+        let_go(worker)
+        wait_for(partial(_begun, rig, before, worker), 90)
+        time.sleep(random.uniform(0, 0.4))
+        if worker.poll() is not None:
+            break
+        kill(worker)
+        kills += 1
+        free_lease(rig, SOURCE)
+        delivered = sum(each.delivered for each in rig.digests_by_hour().values())
+        assert delivered <= len(rig.arrived())
+    kill(following)
+    rig.tenant.faults.clear()
+
+    rig.trace_until_caught_up()
+
+    assert kills >= 10
+    rig.assert_trace_complete()
+    assert rig.trace_repeats() <= kills * PAGE
+
+
+def _begun(rig: TraceRig, before: int, worker: subprocess.Popen[str]) -> bool:
+    return len(rig.arrived()) > before or worker.poll() is not None
+
+
+def test_a_row_that_was_written_down_and_changed_before_it_was_delivered_is_accounted_for(
+    mail: Mail,
+) -> None:
+    rig = mail()
+    received = hour_of(rig.tenant.now()) - 5 * HOUR + timedelta(minutes=7)
+    (row,) = rig.tenant.trace.offer(received=received, status="delivered")
+    # A worker wrote it down as pending and died; since then it was delivered.
+    lost = digest_of(row.trace_id, row.recipient, "pending")
+    store = DigestStore(rig.storage.state, f"digests/{rig.tenant.spec.tenant_id}/{SOURCE}")
+    store.append(hour_of(received), bytes((LISTED,)) + lost)
+
+    rig.trace_until_caught_up()
+
+    counts = rig.digests_by_hour()[hour_of(received)]
+    assert (counts.listed, counts.delivered, counts.gone, counts.pending) == (2, 1, 1, 0)
+    day = rig.days()[received.date().isoformat()]
+    assert (day["listed"], day["delivered"], day["lost"], day["pending"]) == (2, 1, 1, 0)
+    assert "no-longer-offered" in day["lost_by_reason"]
+    assert not day["complete"]
+    assert rig.statuses(row.trace_id) == [(row.recipient, "delivered")]
+
+
+def test_a_row_over_the_limit_of_the_hub_is_kept_and_holds_up_no_other(mail: Mail) -> None:
+    rig = mail()
+    (big,) = rig.tenant.trace.offer(received=rig.ago(minutes=30), subject="x" * 1_100_000)
+    (row,) = rig.tenant.trace.offer(received=rig.ago(minutes=31))
+
+    summary = rig.trace()
+    rig.trace()
+
+    assert rig.statuses(row.trace_id)
+    assert (summary.delivered, summary.lost, summary.dead_letters) == (1, 1, 1)
+    (kept,) = rig.dead_letters(SOURCE).values()
+    assert big.trace_id.encode() in kept
+    (day,) = (each for each in rig.days().values() if each["listed"])
+    assert (day["delivered"], day["lost"]) == (1, 1)
+
+
+def test_without_its_checkpoint_a_feed_reads_again_and_repeats_nothing(mail: Mail) -> None:
+    rig = mail(rows=200, days=1.0)
+    rig.trace_until_caught_up()
+    rig.storage.state.delete_blob(rig.checkpoint_name(SOURCE))
+
+    rig.trace_until_caught_up()
+
+    rig.assert_trace_complete()
+    assert rig.trace_repeats() == 0
+
+
+def test_digests_that_were_torn_repeat_no_more_than_they_cover(mail: Mail) -> None:
+    rig = mail()
+    rig.tenant.trace.offer(count=10, received=rig.ago(minutes=30))
+    rig.trace()
+    (hour,) = rig.digests_by_hour()
+    store = DigestStore(rig.storage.state, f"digests/{rig.tenant.spec.tenant_id}/{SOURCE}")
+    store.append(hour, b"D\x00")
+    rig.tenant.trace.offer(count=5, received=rig.ago(minutes=30))
+
+    rig.trace()
+
+    rig.assert_trace_complete()
+    assert rig.trace_repeats() == 0
+    counts = rig.digests_by_hour()[hour]
+    assert (counts.listed, counts.delivered) == (15, 15)
+
+
+def test_a_day_adds_up_and_is_complete_once_it_was_read_to_its_end(mail: Mail) -> None:
+    rig = mail(rows=240, days=3.0, changing=0.3)
+    rig.trace_until_caught_up()
+    today = rig.tenant.now().date()
+
+    days = rig.days()
+
+    for day in days.values():
+        assert day["listed"] == day["delivered"] + day["lost"] + day["pending"]
+    assert sum(day["listed"] for day in days.values()) == len(rig.arrived())
+    assert not days[today.isoformat()]["complete"]
+    assert all(day["complete"] for key, day in days.items() if key < today.isoformat())
+    rig.pass_time(days=1)
+    rig.trace_until_caught_up()
+    assert rig.days()[today.isoformat()]["complete"]
+
+
+def test_a_day_whose_row_was_lost_is_counted_again_from_its_digests(mail: Mail) -> None:
+    rig = mail(rows=120, days=2.0)
+    rig.trace_until_caught_up()
+    before = {key: (row["listed"], row["delivered"]) for key, row in rig.days().items()}
+    rig.storage.delete_rows(
+        DAYS_TABLE, f"{rig.tenant.spec.tenant_id}_{SOURCE}", after="0", before=None
+    )
+    rig.change_note(counted={})
+
+    rig.trace()
+
+    after = {key: (row["listed"], row["delivered"]) for key, row in rig.days().items()}
+    assert after == {key: each for key, each in before.items() if each[0]} | after
+    assert sum(each[0] for each in after.values()) == sum(each[0] for each in before.values())
+
+
+def test_digests_are_removed_after_nine_days_and_their_days_keep_their_counts(mail: Mail) -> None:
+    rig = mail()
+    old = rig.ago(days=20)
+    rig.tenant.trace.offer(count=7, received=old)
+    rig.tenant.trace.offer(count=3, received=rig.ago(hours=5))
+
+    rig.trace_until_caught_up(settings={"M365_MESSAGE_TRACE_BACKFILL_DAYS": "30"})
+    rig.trace()
+
+    assert hour_of(old) not in rig.digests_by_hour()
+    assert hour_of(rig.ago(hours=5)) in rig.digests_by_hour()
+    day = rig.days()[old.date().isoformat()]
+    assert (day["listed"], day["delivered"], day["complete"]) == (7, 7, True)
+    rig.assert_trace_complete()
+
+
+@pytest.mark.parametrize("status", ["delivered", "failed"])
+def test_details_are_events_of_their_own_and_hold_no_row_back(mail: Mail, status: str) -> None:
+    rig = mail()
+    (row,) = rig.tenant.trace.offer(received=rig.ago(minutes=20), status="delivered")
+    (gone,) = rig.tenant.trace.offer(
+        received=rig.ago(minutes=20), status="delivered", details="missing"
+    )
+    rig.tenant.trace.offer(received=rig.ago(minutes=20), status="pending")
+    settings = {"M365_MESSAGE_TRACE_DETAILS": status}
+
+    summary = rig.trace(settings=settings)
+
+    assert summary.delivered == 3
+    assert len(rig.arrived()) == 3
+    details = rig.details()
+    if status != "delivered":
+        assert not details
+        return
+    assert {event.properties["content_id"] for event in details} == {
+        digest_of(row.trace_id, row.recipient, "delivered").hex()
+    }
+    assert all(row.trace_id.encode() in event.body for event in details)
+    # The one without details waits in a ledger of its own, and is in nobody's way.
+    pending = [each for each in rig.ledger(f"{SOURCE}.Details").values() if not each.terminal]
+    assert [each.id for each in pending] == [
+        digest_of(gone.trace_id, gone.recipient, "delivered").hex()
+    ]
+    assert rig.trace(settings=settings).delivered == 0
+    assert len(rig.details()) == len(details)
