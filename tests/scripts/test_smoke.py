@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 import pytest
 
 from scripts.smoke import (
+    WAITING,
     Answer,
     Azure,
     Deployment,
@@ -22,6 +23,7 @@ from scripts.smoke import (
     expected_functions,
     main,
 )
+from shared.policy import RULES
 
 DEPLOYMENT = Deployment(
     subscription_id="s",
@@ -131,6 +133,7 @@ def test_it_shows_why_a_feed_failed(cloud: Cloud) -> None:
 
 
 def test_message_trace_that_waits_for_exchange_is_told_and_holds_nothing_up(cloud: Cloud) -> None:
+    assert WAITING in RULES
     cloud.runs.append(["MessageTrace", "failed", "trace-app-missing", "no service principal yet"])
     second = cloud.check()[1]
     assert second.ok
