@@ -8,18 +8,26 @@ here=$(dirname "$0")
 credential=${M365_CREDENTIAL:-federated}
 
 # The tenant to collect from, as the template takes it: the one that is named, else the subscription's own, in which the
-# app's identity always is.
+# app's identity always is, and an app registration that trusts it has to be.
 home=
 if [ -n "${AZURE_SUBSCRIPTION_ID:-}" ]; then
   home=$(az account show --subscription "$AZURE_SUBSCRIPTION_ID" --query tenantId --output tsv)
 fi
 tenant=${M365_TENANT_ID:-$home}
+case "$1 $credential" in
+  "preprovision federated" | "preprovision managed-identity")
+    if [ -n "$home" ] && [ "$tenant" != "$home" ]; then
+      echo "M365_TENANT_ID is not the subscription's own tenant: docs/deploying.md, \"Another tenant\"" >&2
+      exit 1
+    fi
+    ;;
+esac
 
 identity() {
   # Options of one's own are words, such as --dlp.
   # shellcheck disable=SC2086
   "$here/identity.sh" --name "m365-collector-$AZURE_ENV_NAME" --credential "$credential" \
-    --cloud "${M365_CLOUD:-worldwide}" ${tenant:+--tenant-id "$tenant"} ${home:+--identity-tenant-id "$home"} \
+    --cloud "${M365_CLOUD:-worldwide}" ${tenant:+--tenant-id "$tenant"} \
     ${M365_IDENTITY_OPTIONS:-} "$@"
 }
 

@@ -12,7 +12,8 @@ Usage: infra/identity.sh [options]
   --name NAME                  display name of the app registration (m365-collector)
   --identity-principal-id ID   object id of the function app's identity (output of the main part)
   --tenant-id ID               the Microsoft 365 tenant: refuses to work in another one
-  --identity-tenant-id ID      tenant of that identity, if it is not the one signed in to
+  --multi-tenant               another tenant than this one is collected from too: lets it know the app registration
+  --client-id ID               the app registration is another tenant's: only lets it in here, and grants permissions
   --credential KIND            federated (default), certificate, secret or managed-identity
   --certificate FILE           public part of the certificate (PEM), added to those that are there
   --cloud CLOUD                worldwide (default), gcc, gcc-high or dod
@@ -28,15 +29,16 @@ Administrator, and as Privileged Role Administrator to grant permissions.
 TEXT
 }
 
-name=m365-collector principal= wanted_tenant= identity_tenant= credential=federated certificate= cloud=worldwide
-grant=yes message_trace=yes dlp=no legacy=no audit_log=no dry_run=no
+name=m365-collector principal= wanted_tenant= known= credential=federated certificate= cloud=worldwide
+multi_tenant=no grant=yes message_trace=yes dlp=no legacy=no audit_log=no dry_run=no
 
 while [ $# -gt 0 ]; do
   case "$1" in
     --name) name=$2; shift ;;
     --identity-principal-id) principal=$2; shift ;;
     --tenant-id) wanted_tenant=$2; shift ;;
-    --identity-tenant-id) identity_tenant=$2; shift ;;
+    --multi-tenant) multi_tenant=yes ;;
+    --client-id) known=$2; shift ;;
     --credential) credential=$2; shift ;;
     --certificate) certificate=$2; shift ;;
     --cloud) cloud=$2; shift ;;
@@ -70,6 +72,9 @@ case "$credential" in
 esac
 if [ "$credential" = managed-identity ] && [ -z "$principal" ]; then
   echo "--credential managed-identity needs --identity-principal-id" >&2; exit 2
+fi
+if [ -n "$known" ] && [ "$principal$certificate$multi_tenant" != no ]; then
+  echo "--client-id: the rest is said in the app registration's own tenant" >&2; exit 2
 fi
 if [ -n "$certificate" ] && [ ! -r "$certificate" ]; then
   echo "--certificate: cannot read $certificate" >&2; exit 2
@@ -131,8 +136,13 @@ if [ -n "$wanted_tenant" ] && [ "$wanted_tenant" != "$tenant" ]; then
 fi
 say "Tenant $tenant"
 
-client_id=
-if [ "$credential" != managed-identity ]; then
+# Entra takes the identity's token only for an app registration of the identity's own tenant (AADSTS700236). Any other
+# tenant that is collected from knows that registration by a service principal, which holds the permissions there.
+client_id=$known
+if [ -n "$known" ]; then
+  ensure_principal "$client_id" "$client_id"
+  holder=$found
+elif [ "$credential" != managed-identity ]; then
   client_id=$(az ad app list --filter "displayName eq '$name'" --query '[0].appId' --output tsv)
   if [ -z "$client_id" ]; then
     change "make the app registration $name" az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg --output none
@@ -148,13 +158,16 @@ if [ "$credential" != managed-identity ]; then
   ensure_principal "$client_id" "$name"
   holder=$found
 
+  if [ "$multi_tenant" = yes ] && [ "$(az ad app show --id "$client_id" --query signInAudience --output tsv)" != AzureADMultipleOrgs ]; then
+    change "let other tenants know it" az ad app update --id "$client_id" --sign-in-audience AzureADMultipleOrgs --output none
+  fi
   if [ "$credential" = federated ] && [ -n "$principal" ]; then
     subject=$(az ad app federated-credential list --id "$client_id" --query "[?subject=='$principal'].subject" --output tsv)
     if [ -n "$subject" ]; then
       say "there already: trust in the function app's identity"
     else
       change "trust the function app's identity" az ad app federated-credential create --id "$client_id" --output none --parameters \
-        "{\"name\":\"function-app-${principal%%-*}\",\"issuer\":\"$login/${identity_tenant:-$tenant}/v2.0\",\"subject\":\"$principal\",\"audiences\":[\"$audience\"]}"
+        "{\"name\":\"function-app-${principal%%-*}\",\"issuer\":\"$login/$tenant/v2.0\",\"subject\":\"$principal\",\"audiences\":[\"$audience\"]}"
     fi
   elif [ "$credential" = federated ]; then
     say "no --identity-principal-id: run this again with it after the main part"
@@ -179,7 +192,7 @@ for permission in $permissions; do
   api=${permission%%:*} rest=${permission#*:}
   role=${rest%%:*} label=${rest#*:}
   ensure_principal "$api" "the API of $label"
-  if [ -n "$client_id" ]; then
+  if [ -n "$client_id" ] && [ -z "$known" ]; then
     declared=$(az ad app show --id "$client_id" --query "requiredResourceAccess[].resourceAccess[].id | [?@=='$role'] | [0]" --output tsv)
     [ -n "$declared" ] || change "declare $label" az ad app permission add --id "$client_id" --api "$api" --api-permissions "$role=Role" --output none
   fi

@@ -45,7 +45,7 @@ azure() { az "$@" --subscription "$subscription"; }
 
 # What there is.
 there=$(azure group exists --name "$group")
-app= principal= application_tenant=$tenant elsewhere=
+app= principal= collected=$tenant elsewhere=
 if [ "$there" = true ]; then
   if [ "$(azure group show --name "$group" --query tags.product --output tsv)" != m365-collector ]; then
     say "$group does not carry the tag product=m365-collector, so it is none of ours: nothing is removed"
@@ -60,7 +60,7 @@ setting() {
 }
 if [ -n "$app" ]; then
   [ -n "$client_id" ] || client_id=$(setting M365_CLIENT_ID)
-  application_tenant=$(setting M365_TENANT_ID)
+  collected=$(setting M365_TENANT_ID)
   [ -z "$(setting M365_CONNECTIONS)" ] || say "The app registrations of M365_CONNECTIONS stay: each tenant's administrator removes its own."
   # Where the identity itself holds the permissions, they go with it.
   [ "$client_id" != "${own:-}" ] || client_id=
@@ -72,12 +72,12 @@ if [ -n "$principal" ]; then
 fi
 application=
 if [ -n "$client_id" ] && [ "$keep" = no ]; then
-  if [ "${application_tenant:-$tenant}" != "$tenant" ]; then
-    say "the app registration $client_id is in tenant $application_tenant, which is not signed in to: its administrator" \
-      "removes it with az ad app delete --id $client_id"
-  else
-    application=$(az ad app list --filter "appId eq '$client_id'" --query '[0].displayName' --output tsv)
-  fi
+  application=$(az ad app list --filter "appId eq '$client_id'" --query '[0].displayName' --output tsv)
+  # A tenant has the registration itself, or a service principal of another tenant's.
+  [ -n "$application" ] || say "The app registration $client_id is not in tenant $tenant, or is gone already: its" \
+    "administrator removes it with az ad app delete --id $client_id"
+  [ "${collected:-$tenant}" = "$tenant" ] || say "What is in tenant $collected stays: its administrator removes it with" \
+    "az ad sp delete --id $client_id"
 fi
 
 # What goes.

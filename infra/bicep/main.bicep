@@ -55,7 +55,7 @@ param pythonVersion string = '3.13'
 @description('Resource id of an Event Hubs namespace to use; the hubs are made in it. Empty: a namespace is made.')
 param existingEventhubNamespaceId string = ''
 
-@description('Basic (events up to 256 KB, one day), Standard or Premium.')
+@description('Basic (events up to 256 KB, one day, one consumer group, no capture, no private endpoints), Standard or Premium.')
 @allowed(['Basic', 'Standard', 'Premium'])
 param eventhubSku string = 'Standard'
 
@@ -138,11 +138,20 @@ var createsNetwork = privateNetwork && empty(appSubnetId)
 var namespaceName = createsNamespace ? 'evhns-${name}-${suffix}' : split(existingEventhubNamespaceId, '/')[8]
 var namespaceSuffix = government ? 'servicebus.usgovcloudapi.net' : 'servicebus.windows.net'
 var namespaceHost = '${namespaceName}.${namespaceSuffix}'
+var mostHours = { Basic: 24, Standard: 168, Premium: 2160 }
 var hubs = union([auditHubName, messageTraceHubName], extraHubs)
+
+// What Azure would refuse only after most of it is made. Everything else waits for the group, which asks first.
+var refusals = filter([
+  capture && (!createsNamespace || eventhubSku == 'Basic') ? 'capture: not with an existing namespace and not on Basic.' : ''
+  privateNetwork && createsNamespace && eventhubSku == 'Basic' ? 'privateNetwork: Basic has no private endpoints.' : ''
+  createsNamespace && retentionHours > mostHours[eventhubSku] ? 'retentionHours: at most 24 on Basic, 168 on Standard, 2160 on Premium.' : ''
+  empty(endpointSubnetId) != empty(appSubnetId) ? 'endpointSubnetId and appSubnetId are given together or not at all.' : ''
+], each => !empty(each))
 
 resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
   name: empty(resourceGroupName) ? 'rg-${name}' : resourceGroupName
-  location: location
+  location: empty(refusals) ? location : fail(join(refusals, ' '))
   tags: allTags
 }
 

@@ -85,6 +85,14 @@ ENTRA_RULES = (
     _not_trusted("AADSTS700212"),
     _not_trusted("AADSTS700213"),
     Rule(
+        "AADSTS700236",
+        Action.STOP_FEED,
+        "the identity is of another tenant",
+        "The app registration is of another tenant than the managed identity, whose token Entra does not take there. "
+        "Register it in the identity's own tenant, for several tenants, and have the tenant of M365_TENANT_ID let it "
+        "in (docs/deploying.md, 'Another tenant'), or use M365_CREDENTIAL certificate",
+    ),
+    Rule(
         "AADSTS7000229",
         Action.STOP_FEED,
         "no service principal in the tenant",

@@ -59,6 +59,11 @@ elif verb.startswith("ad app federated-credential create"):
     import json
     state["subjects"].append(json.loads(options["--parameters"])["subject"])
     changed()
+elif verb.startswith("ad app show") and options["--query"] == "signInAudience":
+    print(state["audience"])
+elif verb.startswith("ad app update"):
+    state["audience"] = options["--sign-in-audience"]
+    changed()
 elif verb.startswith("ad app show"):
     role = quoted(options["--query"])
     print(role if role in state["declared"] else "")
@@ -122,6 +127,7 @@ EMPTY: dict[str, Any] = {
     "principals": [],
     "subjects": [],
     "declared": [],
+    "audience": "AzureADMyOrg",
     "granted": [],
     "certificates": [],
     "groups": [],

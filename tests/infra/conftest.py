@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "budget_amount": 100,
         "alert_emails": ["soc@contoso.example"],
         "extra_hubs": ["m365-exchange"],
+        "sources": ["DLP.All", "MessageTrace"],
     },
 }
 

@@ -95,14 +95,25 @@ def test_a_managed_identity_gets_the_permissions_once_it_is_there(
     assert changes(directory, "functionapp") == []
 
 
-def test_a_tenant_of_its_own_trusts_the_identity_of_the_subscriptions_tenant(
-    hooks: dict[str, Any], directory: Directory
+@pytest.mark.parametrize("credential", ["federated", "managed-identity"])
+def test_a_trust_that_entra_would_not_take_is_refused_before_anything_is_made(
+    credential: str, hooks: dict[str, Any], directory: Directory
 ) -> None:
     directory.put(tenant="customer", home="provider")
-    done = hook(hooks, "postprovision", directory, {**AFTER, "M365_TENANT_ID": "customer"})
+    chosen = {"M365_TENANT_ID": "customer", "M365_CREDENTIAL": credential}
+    done = hook(hooks, "preprovision", directory, {**BEFORE, **chosen})
+    assert done.returncode == 1
+    assert '"Another tenant"' in done.stderr
+    assert directory.state["changes"] == directory.told_azd == []
+
+
+def test_the_identity_is_trusted_as_one_of_this_tenant(
+    hooks: dict[str, Any], directory: Directory
+) -> None:
+    done = hook(hooks, "postprovision", directory, AFTER)
     assert done.returncode == 0, done.stderr
     (trust,) = changes(directory, "ad app federated-credential create")
-    assert "https://login.microsoftonline.com/provider/v2.0" in trust
+    assert "https://login.microsoftonline.com/tenant/v2.0" in trust
 
 
 def test_nothing_is_registered_in_a_tenant_that_is_not_meant(

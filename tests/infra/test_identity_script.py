@@ -99,6 +99,8 @@ def test_a_managed_identity_holds_the_permissions_itself(directory: Directory) -
         pytest.param(["--cloud", "china"], id="unknown cloud"),
         pytest.param(["--credential", "managed-identity"], id="managed identity without its id"),
         pytest.param(["--certificate", "nowhere.pem"], id="certificate that is not there"),
+        pytest.param(["--client-id", "c", "--multi-tenant"], id="somebody else's registration"),
+        pytest.param(["--client-id", "c", "--identity-principal-id", "i"], id="and its trust"),
         pytest.param(["--frobnicate"], id="unknown option"),
     ],
 )
@@ -108,6 +110,31 @@ def test_a_wrong_option_is_refused_before_anything_is_done(
     before = directory.state
     assert identity(directory, *arguments).returncode == 2
     assert directory.state == before
+
+
+def test_another_tenant_is_let_in_by_the_identitys_own_and_grants_by_itself(
+    directory: Directory, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Entra takes the identity's token for no registration of another tenant: AADSTS700236."""
+    options = ("--identity-principal-id", IDENTITY, "--multi-tenant", "--no-grant")
+    for _ in range(2):
+        done = identity(directory, *options)
+        assert done.returncode == 0, done.stderr
+    assert directory.state["audience"] == "AzureADMultipleOrgs"
+    assert directory.state["granted"] == []
+    assert [each for each in directory.state["changes"] if "update" in each] == [
+        "ad app update --id client-id --sign-in-audience AzureADMultipleOrgs --output none"
+    ]
+
+    customer = Directory.empty(tmp_path_factory.mktemp("customer"), tenant="customer")
+    for _ in range(2):
+        done = identity(customer, "--client-id", "client-id", "--tenant-id", "customer")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "client-id\n"
+    assert customer.state["apps"] == {}
+    assert customer.state["declared"] == customer.state["subjects"] == []
+    assert "client-id" in customer.state["principals"]
+    assert len(customer.state["granted"]) == 2
 
 
 def test_it_refuses_to_work_in_another_tenant(directory: Directory) -> None:

@@ -371,6 +371,26 @@ def test_both_languages_take_the_same_parameters_and_give_the_same_outputs(
     assert outputs == {each.lower() for each in parsed["outputs"]}
 
 
+def test_both_languages_refuse_the_same_combinations() -> None:
+    """What one parameter alone may not be, Bicep refuses by its decorators."""
+    messages = re.findall(r'error_message = "(.*)"', (MAIN / "variables.tf").read_text())
+    allowed = {"name", "credential", "cloud", "instance_memory_mb", "eventhub_sku"}
+    allowed |= {"maximum_instance_count"} | PARAMETERS_OF_TERRAFORM
+    by_terraform = {each for each in messages if each.partition(":")[0] not in allowed}
+    text = (bicep.FOLDER / "main.bicep").read_text()
+    refusals = re.search(r"^var refusals = filter\(\[$(.*?)^\]", text, re.M | re.S)
+    assert refusals is not None
+    lines = refusals[1].strip().splitlines()
+    by_bicep = {re.sub(r".* \? '(.*)' : ''$", r"\1", each) for each in lines}
+    assert {_snake_words(each) for each in by_bicep} == by_terraform
+    # The group is made only where there is none, and everything else is made in it.
+    assert "location: empty(refusals) ? location : fail(join(refusals, ' '))" in text
+
+
+def _snake_words(text: str) -> str:
+    return re.sub(r"\b[a-z]+(?:[A-Z][a-z]+)+\b", lambda found: _snake(found[0]), text)
+
+
 def test_every_setting_that_a_trigger_refers_to_is_set_by_both(planned: Plan) -> None:
     """An unset ``%NAME%`` keeps the host from starting that trigger."""
     bindings = [

@@ -83,7 +83,6 @@ def test_a_group_that_is_not_ours_is_left_alone(deployed: Directory) -> None:
     ("settings", "options"),
     [
         pytest.param({}, ["--keep-application"], id="wanted"),
-        pytest.param({"M365_TENANT_ID": "customer"}, [], id="in another tenant"),
         pytest.param({"M365_CLIENT_ID": "identity-client-id"}, [], id="there is none"),
         pytest.param({"M365_CLIENT_ID": "", "M365_CONNECTIONS": "[]"}, [], id="many tenants"),
     ],
@@ -95,6 +94,23 @@ def test_an_app_registration_that_is_not_its_own_stays(
     done = deployed.run("remove.sh", "--yes", *options)
     assert done.returncode == 0, done.stderr
     assert names(deployed) == ([], ["m365-collector", "another"])
+
+
+def test_what_another_tenant_has_of_it_is_left_to_its_administrator(deployed: Directory) -> None:
+    deployed.put(groups=[group(settings={"M365_TENANT_ID": "customer"})])
+    done = deployed.run("remove.sh", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert names(deployed) == ([], ["another"])
+    assert "in tenant customer stays" in done.stderr
+    assert "az ad sp delete --id client-id" in done.stderr
+
+
+def test_a_registration_that_is_not_in_this_tenant_is_named(deployed: Directory) -> None:
+    deployed.put(apps={"another": "another-id"})
+    done = deployed.run("remove.sh", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert names(deployed) == (["rg-another"], ["another"])
+    assert "az ad app delete --id client-id" in done.stderr
 
 
 def test_without_entra_rights_it_removes_the_rest_and_says_who_does_the_last(

@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 import pytest
 
 from scripts.smoke import (
+    WAITING,
     Answer,
     Azure,
     Deployment,
@@ -22,6 +23,7 @@ from scripts.smoke import (
     expected_functions,
     main,
 )
+from shared.policy import RULES
 
 DEPLOYMENT = Deployment(
     subscription_id="s",
@@ -40,7 +42,7 @@ class Cloud:
     root: str = ""
     state: str = "Running"
     functions: list[str] = field(default_factory=lambda: sorted(expected_functions()))
-    runs: list[list[Any]] = field(default_factory=lambda: [["Audit.General", "succeeded", 3, ""]])
+    runs: list[list[Any]] = field(default_factory=lambda: [["Audit.General", "succeeded", "", ""]])
     failures: list[list[Any]] = field(default_factory=list)
     events: float = 7
     asked: list[str] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Cloud:
             return {"value": [{"timeseries": [{"data": [{"total": self.events}, {}]}]}]}
         if path.endswith("/query"):
             runs = "feed_run" in body
-            names = ["source", "status", "delivered", "error"] if runs else ["at", "text"]
+            names = ["source", "status", "code", "error"] if runs else ["at", "text"]
             rows = self.runs if runs else self.failures
             return {"tables": [{"columns": [{"name": name} for name in names], "rows": rows}]}
         return {"properties": {"state": self.state}}
@@ -122,10 +124,27 @@ def test_it_shows_the_last_error_where_nothing_has_run(cloud: Cloud) -> None:
 
 
 def test_it_shows_why_a_feed_failed(cloud: Cloud) -> None:
-    cloud.runs.append(["Audit.Exchange", "failed", 0, "the client secret has expired"])
+    cloud.runs.append(
+        ["Audit.Exchange", "failed", "AADSTS7000222", "the client secret has expired"]
+    )
     second = cloud.check()[1]
     assert not second.ok
     assert second.text == "Audit.Exchange: the client secret has expired"
+
+
+def test_message_trace_that_waits_for_exchange_is_told_and_holds_nothing_up(cloud: Cloud) -> None:
+    assert WAITING in RULES
+    cloud.runs.append(["MessageTrace", "failed", "trace-app-missing", "no service principal yet"])
+    second = cloud.check()[1]
+    assert second.ok
+    assert "MessageTrace: no service principal yet" in second.text
+    # Not beside another failure, not for another reason, and not where it is everything that is collected.
+    cloud.runs.append(["Audit.Exchange", "failed", "AF10001", "no permission"])
+    assert not cloud.check()[1].ok
+    cloud.runs = [cloud.runs[0], ["MessageTrace", "failed", "trace-role-missing", "no permission"]]
+    assert not cloud.check()[1].ok
+    cloud.runs = [["MessageTrace", "failed", "trace-app-missing", "no service principal yet"]]
+    assert not cloud.check()[1].ok
 
 
 def test_it_says_how_long_a_new_subscription_takes(cloud: Cloud) -> None:

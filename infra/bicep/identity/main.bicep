@@ -12,8 +12,8 @@ param identityPrincipalId string = ''
 @description('Let the app registration trust the function app\'s identity.')
 param federate bool = true
 
-@description('Tenant of the function app\'s identity, if it is not the one that is signed in to.')
-param identityTenantId string = ''
+@description('Another tenant than this one is collected from too: lets it know the app registration. What holds the permissions there is made by infra/identity.sh --client-id.')
+param multiTenant bool = false
 
 @description('The same as in the main part. A certificate or secret is added by infra/identity.sh or by hand (docs/deploying.md): what a template declares would take the place of the one in use, before the app has the new one.')
 @allowed(['federated', 'certificate', 'secret', 'managed-identity'])
@@ -63,7 +63,7 @@ resource application 'Microsoft.Graph/applications@v1.0' = if (registers) {
   uniqueName: applicationName
   displayName: applicationName
   description: 'Reads Microsoft 365 audit logs and message trace, and sends them to Azure Event Hubs.'
-  signInAudience: 'AzureADMyOrg'
+  signInAudience: multiTenant ? 'AzureADMultipleOrgs' : 'AzureADMyOrg'
   requiredResourceAccess: [for api in apisUsed: {
     resourceAppId: apis[api]
     resourceAccess: map(filter(permissions, each => each.api == api), each => { id: each.id, type: 'Role' })
@@ -76,11 +76,12 @@ resource principal 'Microsoft.Graph/servicePrincipals@v1.0' = if (registers) {
   appRoleAssignmentRequired: true
 }
 
-// Trust in place of a secret: a token of the function app's identity is accepted as proof.
+// Trust in place of a secret: a token of the function app's identity is accepted as proof. Entra takes it only where the
+// identity is of the app registration's own tenant (AADSTS700236).
 resource trust 'Microsoft.Graph/applications/federatedIdentityCredentials@v1.0' = if (federates) {
   name: '${application.uniqueName}/function-app'
   description: 'The identity of the function app that collects.'
-  issuer: '${environment().authentication.loginEndpoint}${empty(identityTenantId) ? tenant().tenantId : identityTenantId}/v2.0'
+  issuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
   subject: identityPrincipalId
   audiences: ['api://AzureADTokenExchange']
 }

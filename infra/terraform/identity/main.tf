@@ -10,7 +10,7 @@ locals {
   government = contains(["gcc-high", "dod"], var.cloud)
   login      = local.government ? "https://login.microsoftonline.us" : "https://login.microsoftonline.com"
   audience   = local.government ? "api://AzureADTokenExchangeUSGov" : "api://AzureADTokenExchange"
-  tenant_id  = var.identity_tenant_id != "" ? var.identity_tenant_id : data.azuread_client_config.current.tenant_id
+  tenant_id  = data.azuread_client_config.current.tenant_id
 
   # Message trace in Graph exists in the worldwide cloud alone.
   message_trace = var.message_trace && contains(["worldwide", "gcc"], var.cloud)
@@ -46,7 +46,7 @@ resource "azuread_application" "main" {
 
   display_name     = var.application_name
   description      = "Reads Microsoft 365 audit logs and message trace, and sends them to Azure Event Hubs."
-  sign_in_audience = "AzureADMyOrg"
+  sign_in_audience = var.multi_tenant ? "AzureADMultipleOrgs" : "AzureADMyOrg"
 
   dynamic "required_resource_access" {
     for_each = local.apis_used
@@ -74,7 +74,8 @@ resource "azuread_service_principal" "application" {
   app_role_assignment_required = true
 }
 
-# Trust in place of a secret: a token of the function app's identity is accepted as proof.
+# Trust in place of a secret: a token of the function app's identity is accepted as proof. Entra takes it only where the
+# identity is of the app registration's own tenant (AADSTS700236).
 resource "azuread_application_federated_identity_credential" "main" {
   count = local.federates ? 1 : 0
 

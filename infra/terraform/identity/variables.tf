@@ -21,10 +21,10 @@ variable "federate" {
   }
 }
 
-variable "identity_tenant_id" {
-  description = "Tenant of the function app's identity, if it is not the one that is signed in to."
-  type        = string
-  default     = ""
+variable "multi_tenant" {
+  description = "Another tenant than this one is collected from too: lets it know the app registration. What holds the permissions there is made by infra/identity.sh --client-id."
+  type        = bool
+  default     = false
 }
 
 variable "credential" {

@@ -49,7 +49,6 @@ module "identity" {
 
   application_name      = "m365-collector-${var.name}"
   identity_principal_id = azurerm_user_assigned_identity.app.principal_id
-  identity_tenant_id    = data.azurerm_client_config.current.tenant_id
   credential            = var.credential
   cloud                 = var.cloud
 }

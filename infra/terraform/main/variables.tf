@@ -38,6 +38,11 @@ variable "register_application" {
   description = "Make the app registration too (needs Entra rights, see ../identity), so that one apply does everything."
   type        = bool
   default     = false
+
+  validation {
+    condition     = !var.register_application || var.tenant_id == ""
+    error_message = "register_application: only for the subscription's own tenant, so without tenant_id (docs/deploying.md, Another tenant)."
+  }
 }
 
 variable "client_id" {
@@ -131,7 +136,7 @@ variable "existing_eventhub_namespace_id" {
 }
 
 variable "eventhub_sku" {
-  description = "Basic (events up to 256 KB, one day), Standard or Premium."
+  description = "Basic (events up to 256 KB, one day, one consumer group, no capture, no private endpoints), Standard or Premium."
   type        = string
   default     = "Standard"
 
@@ -163,6 +168,11 @@ variable "retention_hours" {
   description = "How long a hub keeps events: 24 on Basic, up to 168 on Standard, 2160 on Premium."
   type        = number
   default     = 168
+
+  validation {
+    condition     = var.existing_eventhub_namespace_id != "" || var.retention_hours <= lookup({ Basic = 24, Standard = 168, Premium = 2160 }, var.eventhub_sku, 2160)
+    error_message = "retention_hours: at most 24 on Basic, 168 on Standard, 2160 on Premium."
+  }
 }
 
 variable "audit_hub_name" {
@@ -220,6 +230,11 @@ variable "private_network" {
   description = "Close storage, Event Hubs and Key Vault to the Internet and reach them through private endpoints."
   type        = bool
   default     = false
+
+  validation {
+    condition     = !var.private_network || var.existing_eventhub_namespace_id != "" || var.eventhub_sku != "Basic"
+    error_message = "private_network: Basic has no private endpoints."
+  }
 }
 
 variable "address_space" {

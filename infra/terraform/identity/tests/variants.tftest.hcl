@@ -24,6 +24,11 @@ run "default" {
   }
 
   assert {
+    condition     = azuread_application.main[0].sign_in_audience == "AzureADMyOrg"
+    error_message = "No other tenant knows it by default."
+  }
+
+  assert {
     condition     = length(azuread_directory_role_assignment.global_reader) == 0
     error_message = "No directory role by default."
   }
@@ -50,6 +55,17 @@ run "somebody_else_consents" {
   assert {
     condition     = length(azuread_app_role_assignment.main) == 0 && output.admin_consent_url != ""
     error_message = "Nothing is granted, and the address for consent is told."
+  }
+}
+
+run "another_tenant_is_let_in" {
+  variables {
+    multi_tenant = true
+  }
+
+  assert {
+    condition     = azuread_application.main[0].sign_in_audience == "AzureADMultipleOrgs"
+    error_message = "Another tenant knows only what is registered for several."
   }
 }
 

@@ -71,6 +71,17 @@ run "everything_at_once" {
   }
 }
 
+run "no_registration_where_entra_would_not_take_the_identity" {
+  command = plan
+
+  variables {
+    register_application = true
+    tenant_id            = "77777777-7777-7777-7777-777777777777"
+  }
+
+  expect_failures = [var.register_application]
+}
+
 run "private" {
   variables {
     private_network = true
@@ -126,4 +137,39 @@ run "no_capture_into_somebody_elses_namespace" {
   }
 
   expect_failures = [var.capture]
+}
+
+run "no_more_than_basic_can" {
+  command = plan
+
+  variables {
+    eventhub_sku    = "Basic"
+    private_network = true
+    capture         = true
+  }
+
+  expect_failures = [var.capture, var.private_network, var.retention_hours]
+}
+
+run "what_basic_can" {
+  command = plan
+
+  variables {
+    eventhub_sku    = "Basic"
+    retention_hours = 24
+  }
+
+  assert {
+    condition     = !azurerm_eventhub_namespace.main[0].auto_inflate_enabled
+    error_message = "Basic does not inflate."
+  }
+}
+
+run "a_namespace_that_is_there_keeps_what_it_can" {
+  command = plan
+
+  variables {
+    existing_eventhub_namespace_id = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/siem/providers/Microsoft.EventHub/namespaces/theirs"
+    retention_hours                = 720
+  }
 }
