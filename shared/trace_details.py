@@ -31,6 +31,10 @@ from shared.stop import RunStopped, Stop
 logger = logging.getLogger("m365.trace")
 
 LIFE = timedelta(days=7)
+MOST_WAITING = 20_000
+"""Details that wait, about what their share of the budget can fetch in seven days; of further rows none are asked for,
+or their ledger would grow without an end and hold up the rows."""
+
 SUFFIX = ".Details"
 KIND = "detail"
 
@@ -43,6 +47,11 @@ class TraceDetails:
         api: where they are fetched.
         statuses: lower-case statuses of the rows whose details are wanted.
         budget: of details alone, a part of the tenant's.
+
+    Attributes:
+        fetched: details that were fetched and acknowledged.
+        skipped: rows whose details are not asked for, since too many wait.
+        problems: what ended the fetching early.
     """
 
     def __init__(
@@ -68,12 +77,15 @@ class TraceDetails:
             on_error=run.stop.set,
             flush_every=run.tuning.flush_every,
         )
+        self._waiting = 0
+        self.skipped = 0
         self.fetched = 0
         self.problems: list[CollectorError] = []
 
     def load(self, closed: dict[date, int]) -> None:
         """Read the ledger of details, but for days of which everything is settled."""
         self._ledger.open(closed)
+        self._waiting = len(self._ledger.pending())
 
     def note(self, rows: Iterable[Row]) -> None:
         """Write down whose details are wanted.
@@ -82,10 +94,13 @@ class TraceDetails:
             CollectorError: that is not known to be stored; the rows are then not delivered yet.
         """
         now = self._clock.now()
-        lines = []
+        lines: list[Line] = []
         for row in rows:
             uri = self._api.details_uri(row) if row.status.lower() in self._statuses else None
             if uri is None or self._ledger.find(now.date(), row.digest.hex()):
+                continue
+            if self._waiting + len(lines) >= MOST_WAITING:
+                self.skipped += 1
                 continue
             lines.append(
                 Line(
@@ -99,6 +114,7 @@ class TraceDetails:
                 )
             )
         self._ledger.write((now.date(), line) for line in lines)
+        self._waiting += len(lines)
 
     def fetch_due(self) -> None:
         """Fetch what is due, oldest first, as far as the share of the budget goes without waiting for it."""
@@ -156,6 +172,13 @@ class TraceDetails:
 
     def close(self) -> None:
         """Append what is noted."""
+        if self.skipped:
+            logger.warning(
+                "the details of %d rows are not asked for, since %d wait already: name fewer statuses in "
+                "M365_MESSAGE_TRACE_DETAILS",
+                self.skipped,
+                self._waiting,
+            )
         self._ledger.close(patience=min(30.0, self._run.tuning.close_seconds))
 
     def closed(self, known: dict[date, int]) -> dict[date, int]:

@@ -111,15 +111,15 @@ class TraceJob:
             self._details.load(self._note.details_closed)
 
     def collect(self) -> None:
-        """What is new, then details, then what may have changed, then what was missed."""
+        """What is new, then what may have changed, then what was missed; no row waits for details."""
         self._reading.learn_the_time()
         end = whole_second(self._clock.now() - self._options.delay)
         start = self._reading.plan(end, self._options.backfill)
         self._reading.read_live(start, end)
-        if self._details is not None:
-            self._details.fetch_due()
         self._reading.read_again(end)
         self._reading.read_backfill(end)
+        if self._details is not None:
+            self._details.fetch_due()
 
     @property
     def _note(self) -> TraceNote:

@@ -30,6 +30,9 @@ CROWDED = 8
 """Pages after which a window is given up for a narrower one: the client remembers all of a window's rows, and a window
 that is begun does not yield to what is new."""
 
+Unseen = dict[datetime, set[bytes]]
+"""Hours to the digests of their rows that are pending, as far as they were not offered again."""
+
 
 @dataclass(eq=False)
 class Page:
@@ -107,23 +110,27 @@ class TraceReader:
         self.publisher = publisher(self._settled, self._oversize)
         self.listed = self.delivered = self.bytes = self.dead = self.gone = 0
 
-    def read(self, window: Window) -> WindowRead:
+    def read(self, window: Window, unseen: Unseen | None = None) -> WindowRead:
         """Read a window and have every new row of it acknowledged and written down.
 
         Rows of its whole hours that an earlier run wrote down and never delivered, and that are not offered any more,
         have changed their status meanwhile: they are given up for the row that took their place.
 
+        Args:
+            window: both ends included.
+            unseen: what is pending in hours of which this is a piece, less what is offered in it; whoever reads all of
+                their pieces gives up what is left.
+
         Raises:
             CollectorError: the window was not read to its end; what was read of it counts.
             RunStopped: likewise, because the run ended.
         """
-        with self._must_work():
-            unseen = self._pending(window)
+        own = self.pending(window) if unseen is None else {}
         number, pages, whole = 0, 0, True
         for rows in self._api.pages(window):
             self._stop.raise_if_set()
             number, pages = number + len(rows), pages + 1
-            for digests in unseen.values():
+            for digests in (own if unseen is None else unseen).values():
                 digests.difference_update(row.digest for row in rows)
             with self._must_work():
                 self._settle()
@@ -134,18 +141,28 @@ class TraceReader:
                 break
         with self._must_work():
             self._settle()
-            for hour, digests in unseen.items() if whole else ():
-                self._give_up(hour, digests)
+        if whole:
+            self.give_up(own)
         return WindowRead(rows=number, pages=pages, whole=whole)
 
-    def give_up(self, hour: datetime) -> None:
-        """Give up what is pending in an hour that the service no longer answers for."""
+    def pending(self, window: Window) -> Unseen:
+        """The rows of a window's whole hours that were written down and are neither delivered nor lost."""
+        found: Unseen = {}
         with self._must_work():
-            self._give_up(hour, self._digests.hour(hour).pending())
+            for hour in whole_hours(window):
+                if hour in self._digests.stored:
+                    found[hour] = self._digests.hour(hour).pending()
+                self._digests.trim()
+        return {hour: digests for hour, digests in found.items() if digests}
 
-    def _give_up(self, hour: datetime, digests: set[bytes]) -> None:
-        self._digests.write(GONE, ((hour, digest) for digest in digests))
-        self.gone += len(digests)
+    def give_up(self, unseen: Unseen) -> None:
+        """Give up rows that the service offers no longer, unless they were delivered meanwhile."""
+        with self._must_work():
+            for hour, digests in unseen.items():
+                left = digests & self._digests.hour(hour).pending()
+                self._digests.write(GONE, ((hour, digest) for digest in left))
+                self.gone += len(left)
+                self._digests.trim()
 
     @contextlib.contextmanager
     def _must_work(self) -> Iterator[None]:
@@ -168,14 +185,6 @@ class TraceReader:
         finally:
             if self._page is not None and self._page.settled.is_set():
                 self._write_delivered(self._page)
-
-    def _pending(self, window: Window) -> dict[datetime, set[bytes]]:
-        found = {}
-        for hour in whole_hours(window):
-            if hour in self._digests.stored and (pending := self._digests.hour(hour).pending()):
-                found[hour] = pending
-            self._digests.trim()
-        return found
 
     def _take_up(self, rows: list[Row]) -> None:
         """Write down what is new of a page, and hand over what is not delivered."""

@@ -2,13 +2,15 @@
 
 Guarantees: the watermark moves over a window only when all of its rows were acknowledged and written down; a range that
 could not be read goes to the backfill in the same write, and becomes a gap record before it is dropped as too old; what
-is new is read first, and everything else yields while most of the request budget is used.
+is new is read first, and everything else yields while most of the request budget is used; what can never be read is cut
+down to a second, and keeps nothing else waiting.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -17,14 +19,16 @@ import msgspec
 from shared.checkpoint import HeldCheckpoint, TraceNote
 from shared.clock import ServiceClock, iso
 from shared.digests import Digests
-from shared.errors import CollectorError, Permanent, Transient
+from shared.errors import CollectorError, NoToken, Permanent, Transient
 from shared.gaps import Gaps
-from shared.sources.trace import PAGING, TraceApi
+from shared.sources.trace import PAGING, WINDOW_TOO_OLD, TraceApi
 from shared.stop import Stop
-from shared.trace_reader import TraceReader, WindowRead
+from shared.trace_reader import TraceReader, Unseen, WindowRead
 from shared.trace_windows import (
+    FIRST_WIDTH,
     HOUR,
     NARROWEST,
+    REREAD,
     Ranges,
     add,
     covers,
@@ -45,12 +49,16 @@ YIELD_ABOVE = 0.6
 """Share of the request budget above which only what is new is read."""
 
 MAX_FAILURES = 3
-"""Windows that could not be read, after which it is the service's trouble and not theirs."""
+"""Windows in a row that could not be read, after which it is the service's trouble and not theirs."""
+
+HASTE = timedelta(minutes=5)
+"""How narrow a window of what is new has to be before it is put off; the backfill looks for the second that fails."""
 
 MUCH = 9
-"""Pages that a window counts for where the service lost its way in it: the next is four times narrower."""
+"""Pages that a window counts for where it could not be read: the next is four times narrower."""
 
 MAX_AGAIN = 200
+FIRST_SECONDS = int(FIRST_WIDTH.total_seconds())
 FORGOTTEN = "left the service's memory unread"
 FOREVER = timedelta(days=36500)
 
@@ -140,7 +148,7 @@ class TraceReading:
         while start < end:
             note = self.note
             window = Window(start, min(start + self._width(note.width), end))
-            read = self._try(window)
+            read = self._try(window, HASTE)
             if read is None:
                 unread = add(unread, window)
                 if self._failures >= MAX_FAILURES:
@@ -163,12 +171,22 @@ class TraceReading:
         self.reached_now = not unread
 
     def read_again(self, end: datetime) -> None:
-        """Read whole hours again, in which rows may have come late or changed their status."""
-        now, found, again = self._clock.now(), self._checkpoint.found, self.note.again
-        due, following = due_hours(end, self._checkpoint.value.cursor, now - (found.updated or now))
-        for hour in again:
-            if hour + HOUR <= end and not self._read_hours(Window(hour, hour + HOUR)):
+        """Read whole hours again, in which rows may have come late or changed their status.
+
+        Those whose turn it is come first, and the others in an order of chance: some may never be read, and must not
+        keep the same ones waiting run after run.
+        """
+        again = self.note.again
+        self._read_in_turn(end, again)
+        hours = [hour for hour in again if hour + HOUR <= end]
+        random.shuffle(hours)
+        for hour in hours:
+            if not self._read_hours(Window(hour, hour + HOUR)) or hour in self._unread_hours:
                 return
+
+    def _read_in_turn(self, end: datetime, again: tuple[datetime, ...]) -> None:
+        now, found = self._clock.now(), self._checkpoint.found
+        due, following = due_hours(end, self._checkpoint.value.cursor, now - (found.updated or now))
         # What will be read whole by the backfill can wait for that.
         turn = [hour for hour in due if hour not in again and not covers(self.backfill, hour)]
         for window in together(turn, self._width(self.note.width)):
@@ -184,48 +202,59 @@ class TraceReading:
     def _read_hours(self, window: Window) -> bool:
         """Read whole hours again; False where reading has to yield."""
         hours = set(whole_hours(window))
+        unseen = self._reader.pending(window)
         if window.start < self._oldest():
-            for hour in hours:
-                self._reader.give_up(hour)
+            self._reader.give_up(unseen)
+            self._read_hours_whole |= hours
             return True
         start, width = window.start, self._width(self.note.width)
         if width > HOUR / 2:
             width = window.end - window.start
+        wide = width
         while start < window.end:
             if self._yields():
                 return False
             piece = Window(start, min(start + width, window.end))
-            read = self._try(piece)
+            read = self._try(piece, HASTE, unseen)
             if read is None:
                 # Each by itself the next time: the others may be in order.
                 self._unread_hours |= hours
-                return self._failures < MAX_FAILURES
-            if read.whole:
+                if self._failures >= MAX_FAILURES:
+                    return False
+                start, width = piece.end, wide
+            elif read.whole:
                 start = piece.end
             else:
                 seconds = int(width.total_seconds())
                 width = timedelta(seconds=self._next_width(seconds, piece, read))
-        self._read_hours_whole |= hours
+        if not hours & self._unread_hours:
+            self._reader.give_up(unseen)
+            self._read_hours_whole |= hours
         return True
 
     def read_backfill(self, end: datetime) -> None:
-        """Work off what was missed, oldest first; a window that cannot be read waits for the next run."""
-        todo = remove(self.backfill, Window(end, end + FOREVER))
+        """Work off what was missed, oldest first; a window that cannot be read waits for the next run.
+
+        After one that cannot, the newest comes first: it may be but the first of many that can never be read.
+        """
+        todo, newest = remove(self.backfill, Window(end, end + FOREVER)), False
+        self._try_once_more()
         while todo and self._failures < MAX_FAILURES and not self._yields():
             todo = self._forget(todo)
             if not todo:
                 return
             note = self.note
-            window = _aligned(
-                todo[0].start,
-                min(todo[0].start + self._width(note.backfill_width), todo[0].end),
-            )
-            read = self._try(window)
+            width = self._width(note.backfill_width)
+            window = _end_of(todo[-1], width) if newest else _beginning_of(todo[0], width)
+            read = self._try(window, NARROWEST)
             if read is None:
-                todo = remove(todo, window)
+                todo, newest = remove(todo, window), True
+                self._move(
+                    msgspec.structs.replace(note, backfill_width=FIRST_SECONDS), self.backfill
+                )
                 continue
-            width = self._next_width(note.backfill_width, window, read)
-            note = msgspec.structs.replace(note, backfill_width=width)
+            seconds = self._next_width(note.backfill_width, window, read)
+            note = msgspec.structs.replace(note, backfill_width=seconds)
             if read.whole:
                 todo = remove(todo, window)
                 self._move(note, remove(self.backfill, window))
@@ -235,29 +264,46 @@ class TraceReading:
     def _forget(self, todo: Ranges) -> Ranges:
         """What is left of ranges without what the service no longer answers for, which becomes a gap record."""
         oldest = self._oldest()
-        if todo[0].start >= oldest:
-            return todo
-        gone = Window(todo[0].start, min(todo[0].end, whole_second(oldest) + NARROWEST))
-        self._gaps.record(gone, FORGOTTEN)
-        self._move(self.note, remove(self.backfill, gone))
-        return remove(todo, gone)
+        while todo and todo[0].start < oldest:
+            gone = Window(todo[0].start, min(todo[0].end, whole_second(oldest) + NARROWEST))
+            self._gaps.record(gone, FORGOTTEN)
+            self._move(self.note, remove(self.backfill, gone))
+            todo = remove(todo, gone)
+        return todo
 
-    def _try(self, window: Window) -> WindowRead | None:
-        """Read a window; None where it could not be, which is tried again by the next run."""
+    def _try_once_more(self) -> None:
+        """Where all failed so far, this is worth one attempt: other hours may be in order."""
+        self._failures = min(self._failures, MAX_FAILURES - 1)
+
+    def _try(
+        self, window: Window, narrow: timedelta, unseen: Unseen | None = None
+    ) -> WindowRead | None:
+        """Read a window; None where it could not be, which is tried again by the next run.
+
+        Args:
+            window: both ends included.
+            narrow: a wider one that could not be read is to be tried narrower.
+            unseen: see ``TraceReader.read``.
+        """
         try:
-            read = self._reader.read(window)
+            read = self._reader.read(window, unseen)
         except (Transient, Permanent) as error:
             if self._stop():
                 raise
-            if error.code == PAGING and window.end - window.start > NARROWEST:
-                # A narrower window may be read.
+            narrow = NARROWEST if error.code == PAGING else narrow
+            if window.end - window.start > narrow and not _of_any_width(error):
+                logger.info(
+                    "%s to %s is tried narrower: %s", iso(window.start), iso(window.end), error
+                )
                 return WindowRead(rows=0, pages=MUCH, whole=False)
             self._failures += 1
             self.problems.append(error)
             logger.warning("%s to %s is not read: %s", iso(window.start), iso(window.end), error)
             return None
+        self._failures = 0
         if read.whole:
             self.windows = add(self.windows, window)
+            self._read_hours_whole |= set(whole_hours(window))
         return read
 
     def _next_width(self, width: int, window: Window, read: WindowRead) -> int:
@@ -307,11 +353,27 @@ class TraceReading:
         """The hours to read again before their turn."""
         counts = self._digests.counts()
         pending = {hour for hour, each in counts.items() if each.pending}
-        unknown = set(self.note.again) - counts.keys() - self._read_hours_whole
-        return tuple(sorted(pending | unknown | self._unread_hours)[:MAX_AGAIN])
+        unread = set(self.note.again) - self._read_hours_whole | self._unread_hours
+        # Late rows are promised for so long, and pending ones of an hour that was not looked at without an end.
+        since = self._clock.now() - REREAD - 2 * HOUR
+        unread = {hour for hour in unread if hour > since or hour not in counts}
+        return tuple(sorted(pending | unread)[:MAX_AGAIN])
 
 
-def _aligned(start: datetime, end: datetime) -> Window:
-    """A window that ends at a whole hour where it can, so that its hours are read as a whole."""
+def _beginning_of(todo: Window, width: timedelta) -> Window:
+    """The beginning of a range, up to a whole hour where it can, so that its hours are read as a whole."""
+    end = min(todo.start + width, todo.end)
     whole = hour_of(end)
-    return Window(start, whole if start < whole else end)
+    return Window(todo.start, whole if todo.start < whole else end)
+
+
+def _end_of(todo: Window, width: timedelta) -> Window:
+    """The end of a range, likewise."""
+    start = max(todo.end - width, todo.start)
+    whole = hour_of(start + HOUR - NARROWEST)
+    return Window(whole if start < whole < todo.end else start, todo.end)
+
+
+def _of_any_width(error: CollectorError) -> bool:
+    """Whether a narrower window would be answered alike."""
+    return isinstance(error, NoToken) or error.code == WINDOW_TOO_OLD

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,11 +13,12 @@ import pytest
 from local.tenant import Fault
 from shared.append_blobs import DigestStore
 from shared.digests import LISTED
+from shared.replay import ROW
 from shared.sources.trace import SOURCE, digest_of
 from shared.storage import DAYS_TABLE
 from shared.trace_windows import hour_of
 from tests.campaign import free_lease, kill, wait_for
-from tests.harness import let_go
+from tests.harness import FAST, Nursery
 from tests.tracing import HOUR, MANY, TraceRig
 
 Mail = Callable[..., TraceRig]
@@ -48,26 +48,23 @@ def test_killed_after_the_acknowledgement_repeats_one_page_at_most(mail: Mail) -
 def test_killed_at_fifteen_moments_loses_nothing_and_repeats_a_page_each_at_most(
     mail: Mail,
 ) -> None:
-    rig = mail(rows=1500, days=3.0, max_page=PAGE, odd=0.1, changing=0.1)
+    rig = mail(rows=1500, days=1.0, max_page=PAGE, odd=0.1, changing=0.1)
     # Slow enough that a kill finds work half done.
     rig.tenant.faults.add(Fault(on="any", source=SOURCE, action="slow", delay_s=0.03, times=-1))
     random, kills = Random(11), 0
-    following = rig.spawn(SOURCE, settings=MANY, held=True)
-    while kills < KILLS:
-        # Starting takes a second that nobody is interested in.
-        worker, following = following, rig.spawn(SOURCE, settings=MANY, held=True)
-        before = len(rig.arrived())
-        let_go(worker)
-        wait_for(partial(_begun, rig, before, worker), 90)
-        time.sleep(random.uniform(0, 0.4))
-        if worker.poll() is not None:
-            break
-        kill(worker)
-        kills += 1
-        free_lease(rig, SOURCE)
-        delivered = sum(each.delivered for each in rig.digests_by_hour().values())
-        assert delivered <= len(rig.arrived())
-    kill(following)
+    with Nursery(rig, SOURCE, MANY) as workers:
+        while kills < KILLS:
+            before = len(rig.arrived())
+            workers.begin()
+            wait_for(partial(_begun, rig, before, workers), 90)
+            time.sleep(random.uniform(0, 0.4))
+            if workers.ended():
+                break
+            workers.kill()
+            kills += 1
+            free_lease(rig, SOURCE)
+            delivered = sum(each.delivered for each in rig.digests_by_hour().values())
+            assert delivered <= len(rig.arrived())
     rig.tenant.faults.clear()
 
     rig.trace_until_caught_up()
@@ -77,8 +74,8 @@ def test_killed_at_fifteen_moments_loses_nothing_and_repeats_a_page_each_at_most
     assert rig.trace_repeats() <= kills * PAGE
 
 
-def _begun(rig: TraceRig, before: int, worker: subprocess.Popen[str]) -> bool:
-    return len(rig.arrived()) > before or worker.poll() is not None
+def _begun(rig: TraceRig, before: int, workers: Nursery) -> bool:
+    return len(rig.arrived()) > before or workers.ended()
 
 
 def test_a_row_that_was_written_down_and_changed_before_it_was_delivered_is_accounted_for(
@@ -117,6 +114,24 @@ def test_a_row_over_the_limit_of_the_hub_is_kept_and_holds_up_no_other(mail: Mai
     assert big.trace_id.encode() in kept
     (day,) = (each for each in rig.days().values() if each["listed"])
     assert (day["delivered"], day["lost"]) == (1, 1)
+
+
+def test_a_replay_leaves_the_rows_that_were_too_large_where_they_are_and_says_so(
+    mail: Mail,
+) -> None:
+    rig = mail()
+    (big,) = rig.tenant.trace.offer(received=rig.ago(minutes=30), subject="x" * 1_100_000)
+    rig.trace()
+    kept = rig.dead_letters(SOURCE)
+    app = rig.app(FAST, **MANY)
+
+    (summary,) = app.replay(SOURCE)
+
+    app.close()
+    assert (summary.letters, summary.delivered, summary.kept) == (1, 0, {ROW: 1})
+    assert rig.dead_letters(SOURCE) == kept
+    assert big.trace_id.encode() in next(iter(kept.values()))
+    assert not rig.arrived()
 
 
 def test_without_its_checkpoint_a_feed_reads_again_and_repeats_nothing(mail: Mail) -> None:
@@ -194,34 +209,3 @@ def test_digests_are_removed_after_nine_days_and_their_days_keep_their_counts(ma
     day = rig.days()[old.date().isoformat()]
     assert (day["listed"], day["delivered"], day["complete"]) == (7, 7, True)
     rig.assert_trace_complete()
-
-
-@pytest.mark.parametrize("status", ["delivered", "failed"])
-def test_details_are_events_of_their_own_and_hold_no_row_back(mail: Mail, status: str) -> None:
-    rig = mail()
-    (row,) = rig.tenant.trace.offer(received=rig.ago(minutes=20), status="delivered")
-    (gone,) = rig.tenant.trace.offer(
-        received=rig.ago(minutes=20), status="delivered", details="missing"
-    )
-    rig.tenant.trace.offer(received=rig.ago(minutes=20), status="pending")
-    settings = {"M365_MESSAGE_TRACE_DETAILS": status}
-
-    summary = rig.trace(settings=settings)
-
-    assert summary.delivered == 3
-    assert len(rig.arrived()) == 3
-    details = rig.details()
-    if status != "delivered":
-        assert not details
-        return
-    assert {event.properties["content_id"] for event in details} == {
-        digest_of(row.trace_id, row.recipient, "delivered").hex()
-    }
-    assert all(row.trace_id.encode() in event.body for event in details)
-    # The one without details waits in a ledger of its own, and is in nobody's way.
-    pending = [each for each in rig.ledger(f"{SOURCE}.Details").values() if not each.terminal]
-    assert [each.id for each in pending] == [
-        digest_of(gone.trace_id, gone.recipient, "delivered").hex()
-    ]
-    assert rig.trace(settings=settings).delivered == 0
-    assert len(rig.details()) == len(details)

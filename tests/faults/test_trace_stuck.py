@@ -1,0 +1,143 @@
+"""Rows that the service can never give: they cost their own second, and neither what is new, late nor past waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local.tenant.trace.graph import GraphTrace
+from local.tenant.trace.rows import Row, millis
+from shared.append_blobs import DigestStore
+from shared.digests import LISTED
+from shared.sources.trace import SOURCE, digest_of
+from shared.trace_windows import hour_of
+from tests.harness import FAST
+from tests.tracing import HOUR, MINUTE, TraceRig
+
+Mail = Callable[..., TraceRig]
+SECOND = timedelta(seconds=1)
+ONCE = replace(FAST, tries=1)
+
+
+def spoil(patch: pytest.MonkeyPatch, *moments: datetime) -> None:
+    """Let the service fail, for ever, at each page that would hold a row of one of these times."""
+    spoilt, plain = {millis(each) for each in moments}, GraphTrace._listing
+
+    def listing(self: GraphTrace, request: Any, page: list[tuple[Row, int]], *more: Any) -> Any:
+        if any(row.received in spoilt for row, _ in page):
+            return self.error("internal")
+        return plain(self, request, page, *more)
+
+    patch.setattr(GraphTrace, "_listing", listing)
+
+
+def place(rig: TraceRig, moment: datetime) -> Row:
+    """A row of that time."""
+    (row,) = rig.tenant.trace.offer(received=moment)
+    return row
+
+
+def test_a_row_that_can_never_be_had_keeps_no_other_of_the_past_waiting(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail()
+    bad = [rig.ago(days=4, hours=n).replace(microsecond=0) for n in range(3)]
+    spoil(monkeypatch, *bad)
+    for each in bad:
+        place(rig, each)
+    others = [place(rig, each + n * SECOND) for each in bad for n in (-7, -1, 1, 700)]
+    others += [place(rig, rig.ago(days=n)) for n in (1, 2, 3, 6)]
+
+    # The first run finds the first of them, and goes on from the other end.
+    summaries = [rig.trace(tuning=ONCE) for _ in range(2)]
+
+    assert all(rig.statuses(row.trace_id) for row in others)
+    assert all(each.status == "failed" for each in summaries)
+    left = rig.checkpoint(SOURCE).trace.backfill
+    assert sum((end - start for start, end in left), timedelta()) <= 60 * SECOND
+    for each in bad:
+        assert any(start <= each <= end for start, end in left)
+
+
+def test_rows_that_can_never_be_had_keep_no_late_row_waiting(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail()
+    rig.trace_until_caught_up()
+    bad = [hour_of(rig.ago(hours=n)) + 20 * MINUTE for n in range(6, 14, 2)]
+    spoil(monkeypatch, *bad)
+    for each in bad:
+        place(rig, each)
+    rig.change_note(again=[hour_of(each).isoformat() for each in bad])
+    late = place(rig, rig.ago(hours=30))
+
+    for _ in range(5):
+        rig.pass_time(hours=1, minutes=12)
+        rig.trace(tuning=ONCE)
+
+    assert rig.statuses(late.trace_id)
+
+
+def test_one_row_that_can_never_be_had_holds_up_a_few_minutes_of_what_is_new(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail()
+    rig.trace_until_caught_up()
+    rig.pass_time(minutes=40)
+    bad = rig.ago(minutes=30)
+    spoil(monkeypatch, bad)
+    place(rig, bad)
+    others = [place(rig, rig.ago(minutes=n)) for n in (39, 20, 10, 7)]
+
+    summary = rig.trace(tuning=ONCE)
+
+    assert all(rig.statuses(row.trace_id) for row in others)
+    assert (summary.status, summary.error_code) == ("failed", "InternalServerError")
+    assert rig.ago(minutes=6) < (rig.checkpoint(SOURCE).watermark or bad)
+
+
+def test_an_hour_that_could_not_be_read_again_waits_for_a_run_that_can(mail: Mail) -> None:
+    rig = mail()
+    rig.trace_until_caught_up()
+    hour = hour_of(rig.ago(hours=20))
+    rig.change_note(again=[hour.isoformat()])
+    late = place(rig, hour + 20 * MINUTE)
+    # A run that has to yield reads nothing but what is new.
+    name = f"budgets/{rig.tenant.spec.tenant_id}/trace.json"
+    grants = [[int(rig.tenant.now().timestamp()), 95]]
+    rig.storage.state.upload_blob(name, f'{{"grants":{grants}}}', overwrite=True)
+    rig.trace(settings={"M365_MESSAGE_TRACE_REQUESTS": "100"})
+    assert not rig.statuses(late.trace_id)
+    assert rig.checkpoint(SOURCE).trace.again == (hour,)
+
+    rig.free_budget()
+    rig.trace()
+
+    assert rig.statuses(late.trace_id)
+    assert not rig.checkpoint(SOURCE).trace.again
+
+
+def test_a_row_that_changed_before_it_was_delivered_is_accounted_for_in_a_busy_hour_too(
+    mail: Mail,
+) -> None:
+    rig = mail(max_page=5)
+    rig.tenant.trace.offer(count=60, received=rig.ago(minutes=62), within=HOUR)
+    rig.trace_until_caught_up()
+    received = hour_of(rig.tenant.now()) - 5 * HOUR + 7 * MINUTE
+    row = place(rig, received)
+    lost = digest_of(row.trace_id, row.recipient, "pending")
+    store = DigestStore(rig.storage.state, f"digests/{rig.tenant.spec.tenant_id}/{SOURCE}")
+    store.append(hour_of(received), bytes((LISTED,)) + lost)
+    rig.change_note(again=[hour_of(received).isoformat()])
+
+    summary = rig.trace()
+
+    assert rig.checkpoint(SOURCE).trace.width < HOUR.total_seconds() / 2
+
+    counts = rig.digests_by_hour()[hour_of(received)]
+    assert (counts.listed, counts.delivered, counts.gone, counts.pending) == (2, 1, 1, 0)
+    assert (summary.caught_up, summary.lost) == (True, 1)
