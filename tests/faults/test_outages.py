@@ -179,8 +179,15 @@ def both(good: Rig, bad: Rig) -> dict[str, str]:
         for name, rig in (("bad", bad), ("good", good))
     ]
     values = good.values(M365_CONNECTIONS=json.dumps(connections))
-    own = ("TENANT_ID", "CLIENT_ID", "LOGIN_ENDPOINT", "MANAGEMENT_ENDPOINT")
-    return {name: value for name, value in values.items() if name.removeprefix("M365_") not in own}
+    own = (
+        "_TENANT_ID",
+        "_CLIENT_ID",
+        "LOGIN_ENDPOINT",
+        "MANAGEMENT_ENDPOINT",
+        "GRAPH_ENDPOINT",
+        "REPORTING_ENDPOINT",
+    )
+    return {name: value for name, value in values.items() if not name.endswith(own)}
 
 
 def test_storage_that_refuses_the_key_ends_the_run_before_anything_is_fetched(rig: Rig) -> None:
