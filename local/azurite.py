@@ -30,6 +30,8 @@ ACCOUNT_KEY = (
 
 _HOME = Path(__file__).resolve().parents[1] / ".cache" / "node"
 _SCRIPT = _HOME / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+NO_SWEEP = Path(__file__).resolve().parent / "node" / "no_sweep.cjs"
+"""Loaded into an Azurite that keeps everything in memory: it would fall silent ten minutes after its start."""
 _OLDEST_NODE = 22
 _SERVICES = ("blob", "queue", "table")
 _LISTENING = re.compile(r"Azurite (\w+) service is successfully listening at https?://[\d.]+:(\d+)")
@@ -158,12 +160,14 @@ class Azurite:
             options += ["--cert", str(self._certs.cert_file), "--key", str(self._certs.key_file)]
             # Tokens of an identity are taken over TLS only; their signature is not looked at.
             options += ["--oauth", "basic"]
+        preload: list[str] = []
         if self._location is None:
             keep = ["--inMemoryPersistence", "--extentMemoryLimit", str(self._memory_mb)]
+            preload = ["--require", str(NO_SWEEP)]
         else:
             keep = ["--location", str(self._location.resolve())]
         return Tether(
-            [str(find_node()), str(find_azurite()), *options, *keep, *ports],
+            [str(find_node()), *preload, str(find_azurite()), *options, *keep, *ports],
             cwd=_HOME,
             ready=_ALL_UP,
             timeout_s=self._timeout_s,

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from shared import policy
 from shared.checkpoint import CheckpointStore, HeldCheckpoint
 from shared.clock import iso
-from shared.errors import CollectorError, Throttled
+from shared.errors import CollectorError, Throttled, textless
 from shared.feed import Feed, Job, Parts, RunContext, Tuning
 from shared.lease import Lease
 from shared.policy import Action
@@ -72,7 +72,9 @@ class FeedRun:
         except CollectorError as error:
             self._note(error)
         except Exception as error:
-            logger.exception("the run of %s failed unexpectedly", self._feed.state_key)
+            logger.exception(
+                "the run of %s failed unexpectedly", self._feed.state_key, exc_info=textless(error)
+            )
             self._note(policy.error("internal", detail=type(error).__name__))
         summary.ended = iso(datetime.now(UTC))
         summary.seconds = round(time.monotonic() - self._began, 3)
@@ -86,9 +88,9 @@ class FeedRun:
             runs.write(self.summary)
         except CollectorError as error:
             logger.warning("the run's row could not be written: %s", error)
-        except Exception:
+        except Exception as error:
             # Raised through, it would end the runs of other feeds with this one.
-            logger.exception("the run's row could not be written")
+            logger.exception("the run's row could not be written", exc_info=textless(error))
 
     def _note(self, error: CollectorError) -> None:
         """Let the first error decide how the run ended."""
@@ -230,7 +232,11 @@ class _Held:
             return False
         except Exception as error:
             # Whatever went wrong here, what was acknowledged still has to be written down.
-            logger.exception("the run of %s could not end in order", self._feed.state_key)
+            logger.exception(
+                "the run of %s could not end in order",
+                self._feed.state_key,
+                exc_info=textless(error),
+            )
             self.job.problems.append(policy.error("internal", detail=type(error).__name__))
             return False
         return True

@@ -360,12 +360,16 @@ class _OneConnection:
 
     def _check_federation(self, login: str) -> None:
         if not self._identity:
+            instead = (
+                "leave M365_CREDENTIAL empty and set M365_CLIENT_SECRET or M365_CERTIFICATE"
+                if self._index is None
+                else "name a client_secret_setting or a certificate_setting in the connection"
+            )
             self._read.problem(
                 setting("M365_IDENTITY_CLIENT_ID"),
                 "not set",
                 "the client id of the user-assigned managed identity that the app registration trusts (only a "
-                "user-assigned one can be trusted; outside Azure there is none: set M365_CREDENTIAL to "
-                f"'{SECRET}' or '{CERTIFICATE}')",
+                f"user-assigned one can be trusted; outside Azure there is none: {instead})",
             )
         if _is_known(login) and login != self._azure.login:
             self._read.problem(

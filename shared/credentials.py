@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import requests
 from requests.structures import CaseInsensitiveDict
 
 from shared import policy
@@ -20,10 +21,12 @@ from shared.connections import CERTIFICATE, MANAGED_IDENTITY, SECRET
 from shared.errors import CollectorError, Throttled
 from shared.network import Network, chain, reason_of
 from shared.responses import retry_after
+from shared.timed_http import Deadline, TimedAdapter
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.core.pipeline import PipelineResponse
+    from azure.core.pipeline.transport import RequestsTransport
 
     from shared.connections import Connection
 
@@ -31,6 +34,9 @@ _AADSTS = re.compile(r"AADSTS(\d{4,8})")
 
 LONGEST_WAIT = 5.0
 """Seconds for which the token endpoint may make a run wait; beyond it the run had better end and a later one go on."""
+
+LONGEST_ANSWER = 30.0
+"""Seconds for an answer of the token endpoint, the retries of the library included; it is noticed one read too late."""
 
 
 class TokenSource(Protocol):
@@ -87,6 +93,7 @@ class AzureTokenSource:
             if self._credential is None:
                 self._credential = self._make()
             credential = self._credential
+        Deadline(LONGEST_ANSWER).hold()
         try:
             return credential.get_token(self._scope).token
         except (AzureError, ValueError, TypeError, KeyError, AttributeError, _AskedToWait) as error:
@@ -179,6 +186,7 @@ def _credential(connection: Connection, options: dict[str, Any]) -> TokenCredent
         "retry_total": 2,
         "retry_backoff_factor": 0.4,
         "raw_response_hook": _end_long_waits,
+        "transport": _transport(options),
     }
     who = (connection.tenant_id, connection.client_id)
     if known.kind == CERTIFICATE and known.certificate is not None:
@@ -194,6 +202,16 @@ def _credential(connection: Connection, options: dict[str, Any]) -> TokenCredent
     scope = f"{known.audience}/.default"
     # The identity's token, which lives as long as the platform says and is cached by it, takes the place of a secret.
     return ClientAssertionCredential(*who, func=lambda: identity.get_token(scope).token, **options)
+
+
+def _transport(options: dict[str, Any]) -> RequestsTransport:
+    """What carries the library's requests, and ends an answer that drips: its own waits anew with every byte."""
+    from azure.core.pipeline.transport import RequestsTransport
+
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, TimedAdapter())
+    return RequestsTransport(session=session, **options)
 
 
 def _managed_identity(client_id: str) -> TokenCredential:

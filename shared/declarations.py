@@ -179,7 +179,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="M365_EVENTHUB_NAMESPACE",
         default="",
-        help="Event Hubs namespace, `<name>.servicebus.windows.net`, reached by the app's identity.",
+        help="Event Hubs namespace, `<name>.servicebus.windows.net`, reached by the app's identity; the name alone is "
+        "completed as `M365_AZURE_CLOUD` wants it.",
     ),
     Setting(
         name="M365_EVENTHUB_CONNECTION_STRING",
@@ -244,7 +245,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="M365_READ_SECONDS",
         default="30",
-        help="Longest silence of a service; storage is given 10 s at most, since leases depend on it.",
+        help="Longest silence of a service; storage and Entra are given 10 s at most, since leases and the end of a "
+        "run depend on them.",
     ),
     Setting(
         name="M365_TOTAL_SECONDS",

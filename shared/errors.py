@@ -94,3 +94,17 @@ class EventTooLarge(SinkError):
 
 class SinkRefused(SinkError):
     """The sink refuses our credential, or does not know the hub."""
+
+
+def textless(error: BaseException, depth: int = 4) -> BaseException:
+    """A stand-in for an unexpected error in the log: types and tracebacks of it and of what led to it, but no text.
+
+    Nobody knows what the text of an error quotes that nobody expected; it may be a record.
+    """
+    kind = type(error)
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    twin: BaseException = type(kind.__name__, (Exception,), names)()
+    cause = error.__cause__ or error.__context__
+    if cause is not None and depth:
+        twin.__cause__ = textless(cause, depth - 1)
+    return twin.with_traceback(error.__traceback__)

@@ -16,7 +16,7 @@ from datetime import date, datetime, timedelta
 from shared import policy
 from shared.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
 from shared.clock import utc_now
-from shared.errors import CollectorError
+from shared.errors import CollectorError, textless
 from shared.ledger import Counts, Day, Entry, Line, encode
 
 logger = logging.getLogger("m365.ledger")
@@ -192,7 +192,7 @@ class FeedLedger:
             except CollectorError as error:
                 self._on_error(error)
             except Exception as error:
-                logger.exception("the ledger could not be written")
+                logger.exception("the ledger could not be written", exc_info=textless(error))
                 self._on_error(policy.error("internal", detail=type(error).__name__))
 
     def close(self, *, patience: float = 30.0, pause: float = 1.0) -> None:

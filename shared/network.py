@@ -29,6 +29,9 @@ AMQP, WEBSOCKET = "amqp", "websocket"
 TRANSPORTS = (AMQP, WEBSOCKET)
 """How Event Hubs is reached: AMQP on port 5671, or AMQP over WebSockets on port 443."""
 
+ENTRA_SILENCE = 10.0
+"""Seconds to connect to Entra, and of its silence, at most: with the credential's own retries half a minute."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -60,8 +63,13 @@ class Network:
         return {**options, "connection_verify": self.ca_file} if self.ca_file else options
 
     def credential_options(self) -> dict[str, Any]:
-        """Arguments of a credential of azure-identity."""
-        return {**self.azure_options(), "proxies": {"http": ""}}
+        """Arguments of a credential of azure-identity, which asks three times and knows nothing of the end of a run."""
+        return {
+            **self.azure_options(),
+            "connection_timeout": min(self.connect, ENTRA_SILENCE),
+            "read_timeout": min(self.read, ENTRA_SILENCE),
+            "proxies": {"http": ""},
+        }
 
     def eventhub_options(
         self, host: str, *, transport: str = AMQP, endpoint: str = ""

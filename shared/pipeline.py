@@ -27,6 +27,7 @@ from shared.errors import (
     Permanent,
     SinkError,
     Throttled,
+    textless,
 )
 from shared.feed_ledger import FeedLedger
 from shared.ledger import Entry, Line, State
@@ -207,7 +208,7 @@ class Pipeline:
             except CollectorError as error:
                 self._failed(work, error)
             except Exception as error:
-                logger.exception("a content could not be processed")
+                logger.exception("a content could not be processed", exc_info=textless(error))
                 self._failed(work, policy.error("internal", detail=type(error).__name__))
 
     def _refused(self, work: Work, error: CollectorError) -> None:

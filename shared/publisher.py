@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from shared import policy
-from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, Throttled
+from shared.errors import (
+    CollectorError,
+    EventTooLarge,
+    SinkBusy,
+    SinkError,
+    Throttled,
+    textless,
+)
 from shared.outbox import Delivery, K, Load, Outbox
 from shared.pace import Pace
 from shared.patience import Abandoned, Patience
@@ -177,7 +184,7 @@ class Publisher(Generic[K]):
                     return
         except Exception as error:  # noqa: BLE001 - a dead sender must end the run, not hang it
             self._fail(policy.make(SinkError, "internal", detail=type(error).__name__))
-            logger.exception("a sending thread failed")
+            logger.exception("a sending thread failed", exc_info=textless(error))
             # Nobody knows what state its connection is in.
             self._discard(slot)
         finally:

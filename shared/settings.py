@@ -32,6 +32,7 @@ __all__ = [
 _DEFAULTS = {each.name: each.default for each in SETTINGS}
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9-]{4,48}[A-Za-z0-9]")
 _ENDPOINT = re.compile(r"Endpoint=sb://([^/:;]+)")
 _RELAY = re.compile(r"(sb://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?/?")
 _STORAGE = re.compile(
@@ -88,7 +89,7 @@ def load(values: Mapping[str, str]) -> Settings:
         connections=read_connections(read, azure, identity),
         hubs=_hubs(read),
         partition_key=_partition_key(read),
-        **_eventhub(read),
+        **_eventhub(read, azure),
         **_storage(read, azure),
         identity_client_id=identity,
         network=_network(read),
@@ -146,12 +147,14 @@ def _partition_key(read: Reader) -> str:
     return key
 
 
-def _eventhub(read: Reader) -> dict[str, str]:
+def _eventhub(read: Reader, azure: AzureCloud) -> dict[str, str]:
     namespace = read.text("M365_EVENTHUB_NAMESPACE")
     secret = read.text("M365_EVENTHUB_CONNECTION_STRING")
-    expected = "the namespace's full host name, such as 'contoso.servicebus.windows.net'"
+    expected = f"the namespace's host name, such as 'contoso.{azure.eventhub_suffix}'"
     if not namespace and not secret:
         read.problem(setting("M365_EVENTHUB_NAMESPACE"), "not set", expected)
+    if _NAMESPACE.fullmatch(namespace):
+        namespace = f"{namespace}.{azure.eventhub_suffix}"
     if namespace and not _HOST.fullmatch(namespace):
         read.problem(setting("M365_EVENTHUB_NAMESPACE"), f"found {shown(namespace)}", expected)
     if secret and "Endpoint=sb://" not in secret:

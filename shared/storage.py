@@ -35,7 +35,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared import policy
 from shared.errors import CollectorError, Transient
-from shared.network import Network, reason_of
+from shared.network import Network, chain, reason_of
 from shared.policy import Action
 
 if TYPE_CHECKING:
@@ -76,6 +76,12 @@ def storage_errors(what: str) -> Iterator[None]:
         raise policy.make(
             Transient, "storage-unreachable", at=f"storage: {what}", detail=why
         ) from error
+    except TypeError as error:
+        # Of an answer without a message the blob SDK stumbles over the words that it wants to make of it.
+        answer = next((each for each in chain(error) if isinstance(each, HttpResponseError)), None)
+        if answer is None:
+            raise
+        raise _answered(f"storage: {what}", answer) from error
 
 
 def _answered(at: str, error: HttpResponseError) -> CollectorError:

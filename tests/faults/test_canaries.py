@@ -251,3 +251,19 @@ def test_a_password_of_a_proxy_is_written_nowhere(
     if refused:
         assert "the proxy asks for a name and password" in summaries[0].error
     assert_no_canary(rig, logged, summaries)
+
+
+def test_an_error_that_nobody_expected_is_logged_without_the_record_that_it_quotes(
+    rig: Rig, logged: Everything, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(body: bytes) -> list[bytes]:
+        raise ValueError(body.decode())
+
+    prepare(rig)
+    monkeypatch.setattr("shared.pipeline.split", stumble)
+
+    summaries = run(rig)
+
+    assert summaries[0].delivered == 0
+    assert any("ValueError" in line and "in stumble" in line for line in logged.lines)
+    assert_no_canary(rig, logged, summaries)

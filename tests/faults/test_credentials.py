@@ -134,6 +134,7 @@ def test_a_credential_that_ends_soon_is_warned_of(
     with caplog.at_level(logging.WARNING, "m365.run"):
         trusting.run(settings={"M365_CREDENTIAL_EXPIRES": soon})
     assert any(f"expires on {soon}" in record.getMessage() for record in caplog.records)
+    assert trusting.run_rows()[0]["credential_expires"] == f"{soon}T00:00:00Z"
 
     caplog.clear()
     later = (datetime.now(UTC) + timedelta(days=200)).date().isoformat()

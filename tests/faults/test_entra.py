@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,30 @@ def test_a_token_endpoint_that_asks_to_wait_a_moment_is_waited_for(rig: Rig) -> 
     summary = rig.run()
 
     assert (summary.status, summary.delivered) == ("succeeded", 3)
+    rig.assert_complete()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"action": "hang", "delay_s": 60}, id="hangs"),
+        pytest.param({"action": "drip", "delay_s": 0.2, "pieces": 1000}, id="drips"),
+    ],
+)
+def test_a_token_endpoint_that_comes_to_no_end_ends_the_run_in_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("shared.credentials.LONGEST_ANSWER", 0.5)
+    rig.offer_many(3)
+    rig.tenant.faults.add(Fault(on="token", times=-1, **fault))
+    began = time.monotonic()
+
+    summary = rig.run(settings={"M365_READ_SECONDS": "0.5"})
+
+    assert time.monotonic() - began < 25
+    assert (summary.status, summary.error_code) == ("failed", "no-token")
+    rig.tenant.faults.clear()
+    assert rig.run().status == "succeeded"
     rig.assert_complete()
 
 

@@ -31,6 +31,11 @@ PATIENT: dict[str, Any] = {
 }
 """A send may hang for as long as the test holds its acknowledgement back."""
 
+SLOW = 0.3
+"""Seconds for one content, so that a backlog lasts until the lease is lost, on a busy machine too."""
+IN_HAND = 4 + 1
+"""Requests that may still come once the lease is lost: one of each fetching thread, and one that lists."""
+
 
 @pytest.fixture
 def proxy(azurite: Azurite) -> Iterator[Proxy]:
@@ -54,13 +59,17 @@ def taken(rig: Rig) -> int:
 def hold_a_send(rig: Rig, contents: int = 120) -> None:
     """Prepare a backlog that takes seconds, whose first batch is stored and not acknowledged."""
     rig.offer_many(contents, records=2)
-    rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=0.2, times=-1))
+    rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=SLOW, times=-1))
     rig.hubs.faults.add(HubFault(action="hold", times=1))
 
 
 @pytest.mark.parametrize("how", ["renewals-get-no-answer", "broken"])
 def test_a_lease_lost_while_a_send_is_in_flight_ends_new_work_and_keeps_what_was_acknowledged(
-    rig: Rig, proxy: Proxy, through: dict[str, str], how: str
+    rig: Rig,
+    proxy: Proxy,
+    through: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    how: str,
 ) -> None:
     hold_a_send(rig)
 
@@ -69,20 +78,17 @@ def test_a_lease_lost_while_a_send_is_in_flight_ends_new_work_and_keeps_what_was
         assert rig.hubs.wait_held(1, 30)
         if how == "broken":
             free_lease(rig)
-            refused = proxy.lose_answer(LEASE_RENEWAL, times=1)
-            wait_for(lambda: refused.acted)
+            proxy.lose_answer(LEASE_RENEWAL, times=1)
         else:
-            refused = proxy.refuse(LEASE_RENEWAL)
-            wait_for(lambda: refused.acted >= 2)
-        # What each of the four fetching threads had in hand may still end.
-        wait_for(lambda: settled_down(rig), 10)
+            proxy.refuse(LEASE_RENEWAL)
+        wait_for(lambda: "no new work is taken" in caplog.text)
         before = taken(rig)
         assert not run.done()
         held = contents_at_hub(rig)
         rig.hubs.release_held()
-        summary = run.result(30)
+        summary = run.result(60)
 
-    assert taken(rig) == before
+    assert taken(rig) <= before + IN_HAND
     assert len(rig.tenant.books.requests("content")) < 120
     assert held
     assert (summary.status, summary.error_code) == ("incomplete", "lease-lost")

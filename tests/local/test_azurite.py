@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+import subprocess
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from azure.data.tables import TableServiceClient
 from azure.storage.blob import BlobClient, BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
-from local.azurite import Azurite, NotInstalledError, find_azurite, find_node
+from local.azurite import NO_SWEEP, Azurite, NotInstalledError, find_azurite, find_node
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +177,23 @@ def test_without_the_wheel_the_machines_own_node_serves_if_it_can(
     else:
         with pytest.raises(NotInstalledError, match=complaint):
             find_node("no_such_wheel")
+
+
+def test_a_sweep_that_would_silence_the_account_does_not_come(tmp_path: Path) -> None:
+    told = tmp_path / "tell.cjs"
+    told.write_text(
+        "const home = require('node:path').dirname(process.argv[1]);"
+        "const Sweeper = require(home + '/blob/gc/BlobGCManager.js').default;"
+        "console.log(new Sweeper(null, null, null, () => {}, null).gcIntervalInMS);"
+        "process.exit()"
+    )
+
+    shown = subprocess.run(
+        [str(find_node()), "--require", str(NO_SWEEP), "--require", str(told), str(find_azurite())],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert int(shown.stdout) == 24 * 3600 * 1000

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 
 from shared import errors
-from shared.errors import CollectorError, ConfigError, StateError, Throttled
+from shared.errors import CollectorError, ConfigError, StateError, Throttled, textless
 
 KINDS = [
     each
@@ -29,3 +31,23 @@ def test_unreadable_state_is_for_a_person_to_mend() -> None:
 def test_throttling_says_how_long_where_it_knows() -> None:
     assert Throttled("wait").retry_after is None
     assert Throttled("wait", retry_after=7).retry_after == 7
+
+
+def stumble(record: str) -> None:
+    try:
+        int(record)
+    except ValueError as error:
+        raise KeyError(record) from error
+
+
+def test_what_is_logged_of_an_unexpected_error_is_where_and_what_but_not_its_text() -> None:
+    record = "canary-of-a-record"
+    with pytest.raises(KeyError) as caught:
+        stumble(record)
+
+    text = "".join(traceback.format_exception(textless(caught.value)))
+
+    assert "KeyError" in text
+    assert "ValueError" in text
+    assert "in stumble" in text
+    assert record not in text

@@ -170,7 +170,7 @@ def test_all_problems_are_reported_together_with_name_finding_and_expectation() 
             "M365_PUBLISHER_ID": "me",
             "M365_LOGIN_ENDPOINT": "login.example",
             "M365_MANAGEMENT_ENDPOINT": "http://manage.example",
-            "M365_EVENTHUB_NAMESPACE": "contoso",
+            "M365_EVENTHUB_NAMESPACE": "contoso hubs",
             "M365_OUTPUT_DLP_ALL": "a/b",
             "M365_PARTITION_KEY": "user",
             "M365_STORAGE_ACCOUNT": "Contoso_State",
@@ -338,6 +338,53 @@ def test_every_endpoint_can_be_another() -> None:
     assert (one.scope, one.publisher_id) == ("api://x/.default", OTHER)
 
 
+def test_a_cloud_without_a_preset_is_reached_by_overrides_alone() -> None:
+    values = {
+        "M365_TENANT_ID": TENANT,
+        "M365_CLIENT_ID": CLIENT,
+        "M365_IDENTITY_CLIENT_ID": OTHER,
+        "M365_AZURE_CLOUD": "azure-china",
+        "M365_LOGIN_ENDPOINT": "https://login.partner.microsoftonline.cn",
+        "M365_MANAGEMENT_ENDPOINT": "https://manage.office365.cn",
+        "M365_GRAPH_ENDPOINT": "https://microsoftgraph.chinacloudapi.cn",
+        "M365_EVENTHUB_NAMESPACE": "contoso",
+        "M365_STORAGE_ACCOUNT": "contosostate",
+    }
+
+    found = load(values)
+
+    (one,) = found.connections
+    assert one.known_login
+    assert one.scope == "https://manage.office365.cn/.default"
+    assert one.credential.audience == "api://AzureADTokenExchangeChina"
+    assert found.eventhub_host == "contoso.servicebus.chinacloudapi.cn"
+    assert found.storage_blob_endpoint == "https://contosostate.blob.core.chinacloudapi.cn"
+    assert one.message_trace.scope == "https://microsoftgraph.chinacloudapi.cn/.default"
+    assert not one.message_trace.offered
+    assert not re.search(r"office\.com|microsoft(online)?\.com|windows\.net", repr(found))
+    # The same by connection, beside a tenant of another cloud.
+    beside = connection(
+        login_endpoint=values["M365_LOGIN_ENDPOINT"],
+        management_endpoint=values["M365_MANAGEMENT_ENDPOINT"],
+    )
+    two, other = load(
+        many(beside, connection(name="b", tenant_id=OTHER), M365_AZURE_CLOUD="azure-china")
+    ).connections
+    assert (two.login, two.management, two.scope) == (one.login, one.management, one.scope)
+    assert other.management == CLOUDS["worldwide"].management
+
+
+@pytest.mark.parametrize("name", list(AZURE_CLOUDS))
+def test_the_name_of_a_namespace_is_completed_as_the_azure_cloud_wants_it(name: str) -> None:
+    suffix = AZURE_CLOUDS[name].eventhub_suffix
+    values = {**GOOD, "M365_AZURE_CLOUD": name}
+
+    assert load({**values, "M365_EVENTHUB_NAMESPACE": "contoso"}).eventhub_host == (
+        f"contoso.{suffix}"
+    )
+    assert load(values).eventhub_host == "contoso.servicebus.windows.net"
+
+
 def test_hub_and_storage_can_be_elsewhere() -> None:
     values = {
         **GOOD,
@@ -385,6 +432,15 @@ def test_the_way_out_is_one_for_all(certs: Certs) -> None:
     assert options["connection_verify"] == str(certs.ca_file)
     # A lease does not wait for a patient network.
     assert transport_options(2, found.network)["read_timeout"] == 2
+    token = found.network.credential_options()
+    assert (token["connection_timeout"], token["read_timeout"]) == (4, 8)
+
+
+def test_a_token_is_not_waited_for_past_the_end_of_a_run_however_patient_the_network() -> None:
+    token = Network(connect=40, read=600).credential_options()
+
+    # The credential asks three times.
+    assert 3 * (token["connection_timeout"] + token["read_timeout"]) <= 60
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +20,7 @@ from azure.core.exceptions import (
 from azure.identity import CredentialUnavailableError
 
 from shared.errors import CollectorError, ConfigError, Transient
-from shared.storage import Conflict, storage_errors
+from shared.storage import Conflict, Storage, read_blob, storage_errors
 
 
 def answered(kind: type[HttpResponseError], status: int, code: str) -> HttpResponseError:
@@ -131,3 +135,67 @@ def test_what_the_account_says_leads_to_an_error_with_its_fix(
     assert words in str(found)
     assert str(found).startswith("storage: read a blob: ")
     assert "quoted-text" not in str(found)
+
+
+class _Gateway(BaseHTTPRequestHandler):
+    """Answers as nobody but what stands in front of an account does."""
+
+    answer = (500, "", "")
+
+    def do_PUT(self) -> None:
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        status, kind, body = self.answer
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    """A connection string that leads to one."""
+    with HTTPServer(("127.0.0.1", 0), _Gateway) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}/account"
+        yield f"AccountName=account;AccountKey=a2V5;BlobEndpoint={endpoint};TableEndpoint={endpoint};"
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        pytest.param(500, "storage-failed", id="failed"),
+        pytest.param(403, "storage-refused", id="refused"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        pytest.param("application/xml", "<Error><Code>Odd</Code></Error>", id="xml"),
+        pytest.param("application/json", '{"error": {"code": "Odd"}}', id="json"),
+        pytest.param("text/html", "<html>no such page</html>", id="page"),
+        pytest.param("application/xml", "", id="nothing"),
+    ],
+)
+def test_an_answer_without_a_message_is_one_of_storage_and_no_mistake_of_ours(
+    gateway: str, status: int, code: str, kind: str, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Gateway, "answer", (status, kind, body))
+    with (
+        closing(Storage.from_connection_string(gateway, retry_total=0)) as storage,
+        pytest.raises(CollectorError) as caught,
+    ):
+        read_blob(storage.state, "x")
+
+    assert caught.value.code == code
+    assert f"HTTP {status}" in str(caught.value)
