@@ -158,7 +158,10 @@ def test_today_is_complete_when_it_is_over_although_nothing_more_of_it_is_listed
 
 def test_a_gap_found_after_a_ledger_was_dropped_leaves_the_numbers_of_its_day(rig: Rig) -> None:
     app = rig.app()
-    rig.offer_many(3, hours_ago=1)
+    # Of the day on which the gap begins, even shortly after midnight.
+    now = rig.tenant.now()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    rig.offer_many(3, hours_ago=min(1.0, (now - midnight) / timedelta(hours=2)))
     rig.run(app=app)
     before = {row["RowKey"]: (row["listed"], row["delivered"]) for row in rig.day_rows()}
     rig.tenant.subscriptions.set(EXCHANGE, None)
