@@ -32,7 +32,7 @@ cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3
 	@$(PY) scripts/cost.py $(ARGS)
 
 test: lint node iac  ## Lint, type-check and test: make test ARGS="-k tether"
-	@$(PY) -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@$(PY) -m pytest -q -n 3 --dist worksteal $(ARGS)
 
 soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)
