@@ -114,7 +114,7 @@ def members(body: bytes) -> dict[str, bytes]:
     try:
         return {name: bytes(raw) for name, raw in _members.decode(body).items()}
     except msgspec.ValidationError:
-        raise Permanent("the body is JSON, but not an object", code="not-records") from None
+        raise _not_records("the body is JSON, but not an object") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return _members_slowly(body)
 
@@ -125,7 +125,7 @@ def _members_slowly(body: bytes) -> dict[str, bytes]:
     position = _skip(text, 0)
     mark = text[position : position + 1]
     if mark != "{":
-        raise Permanent("the body is not a JSON object", code="not-records")
+        raise _not_records("the body is not a JSON object")
     if text[(empty := _skip(text, position + 1)) :].rstrip(WHITESPACE) == "}":
         return found
     position = empty
@@ -134,19 +134,19 @@ def _members_slowly(body: bytes) -> dict[str, bytes]:
             name, position = _scan.raw_decode(text, position)
             position = _skip(text, position)
             if not isinstance(name, str) or text[position : position + 1] != ":":
-                raise Permanent("the body is not a JSON object", code="not-records")
+                raise _not_records("the body is not a JSON object")
             start = _skip(text, position + 1)
             _, end = _scan.raw_decode(text, start)
             found[name] = text[start:end].encode("utf-8", "surrogateescape")
             position = _skip(text, end)
             mark = text[position : position + 1]
             if mark not in (",", "}"):
-                raise Permanent("the body breaks off", code="not-records")
+                raise _not_records("the body breaks off")
             position = _skip(text, position + 1)
     except (ValueError, RecursionError) as error:
-        raise Permanent("the body is not a JSON object", code="not-records") from error
+        raise _not_records("the body is not a JSON object") from error
     if position != len(text):
-        raise Permanent("something follows the object", code="not-records")
+        raise _not_records("something follows the object")
     return found
 
 

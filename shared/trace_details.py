@@ -117,7 +117,7 @@ class TraceDetails:
         self._waiting += len(lines)
 
     def fetch_due(self) -> None:
-        """Fetch what is due, oldest first, as far as the share of the budget goes without waiting for it."""
+        """Fetch what is due, in its turn, as far as the share of the budget goes without waiting for it."""
         now, base = self._clock.now(), self._run.tuning.retry_base
         room = int(self._budget.limit * (1 - self._budget.used()))
         due = [(day, e) for day, e in self._ledger.pending() if e.due(base, now) <= now][:room]

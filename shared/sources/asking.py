@@ -187,5 +187,26 @@ class Asker:
             raise RunStopped("the run ended while a body was read", code="stopped")
 
 
+class AskedApi:
+    """The client of one API, as far as it is the same for all: it asks through an ``Asker``, which counts.
+
+    Args:
+        asker: asks that API, and nobody else.
+    """
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+
+    @property
+    def requests(self) -> int:
+        """Requests made so far."""
+        return self._asker.requests
+
+    @property
+    def throttled(self) -> int:
+        """How many of them the service throttled."""
+        return self._asker.throttled
+
+
 def _of_the_token(error: CollectorError) -> bool:
     return policy.area_of(error.code) is policy.Area.ENTRA

@@ -14,11 +14,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from shared import policy
 from shared.clock import iso, parse_wire
 from shared.errors import AuthError, CollectorError, Transient
 from shared.http import Response
 from shared.responses import error_code, error_for, error_named, error_text
-from shared.sources.asking import Asker
+from shared.sources.asking import AskedApi, Asker
 from shared.sources.management_api import Content
 from shared.sources.trace import MALFORMED, Row, row_of
 from shared.sources.trace_pages import REFUSED, Page, ask_page, list_window, paused
@@ -36,7 +37,7 @@ HEADERS = {"Prefer": "include-unknown-enum-members"}
 READ = ("id", "recipientAddress", "status", "receivedDateTime")
 
 
-class GraphTrace:
+class GraphTrace(AskedApi):
     """One tenant's message trace in Microsoft Graph.
 
     Args:
@@ -53,20 +54,10 @@ class GraphTrace:
     def __init__(
         self, *, root: str, asker: Asker, offered: bool = True, page_rows: int = PAGE_ROWS
     ) -> None:
+        super().__init__(asker)
         self._traces = f"{root}/v1.0/admin/exchange/tracing/messageTraces"
-        self._asker = asker
         self._offered = offered
         self._page_rows = page_rows
-
-    @property
-    def requests(self) -> int:
-        """Requests made so far."""
-        return self._asker.requests
-
-    @property
-    def throttled(self) -> int:
-        """How many of them the service throttled."""
-        return self._asker.throttled
 
     def pages(self, window: Window) -> Iterator[list[Row]]:
         """List a window; see ``TraceApi``."""
@@ -96,7 +87,9 @@ class GraphTrace:
         followed: set[str] = set()
         while url is not None:
             if url in followed or len(followed) >= MAX_DETAIL_PAGES:
-                raise Transient("the pages of a row's details do not end", code="page-loop")
+                raise policy.make(
+                    Transient, "page-loop", detail="the pages of a row's details do not end"
+                )
             followed.add(url)
             page = self._ask(url, self._judge_details, reserve)
             found += page.rows
@@ -161,13 +154,11 @@ def _read_page(answer: Response) -> Page:
         rows = split(found["value"])
         link = msgspec.json.decode(found[NEXT]) if NEXT in found else None
     except (CollectorError, KeyError, msgspec.MsgspecError) as error:
-        raise Transient(
-            f"a page of the message trace could not be read ({type(error).__name__})",
-            code="not-a-list",
-            status=answer.status,
+        raise policy.make(
+            Transient, "not-a-list", detail=type(error).__name__, status=answer.status
         ) from error
     if link is not None and not isinstance(link, str):
-        raise Transient("a page of the message trace has a link that is none", code="not-a-list")
+        raise policy.make(Transient, "not-a-list", detail="with a link that is none")
     return Page(rows=rows, link=link or None)
 
 

@@ -23,7 +23,7 @@ from shared.errors import CollectorError, Permanent, Transient
 from shared.http import Response
 from shared.policy import Action
 from shared.responses import error_code, error_for
-from shared.sources.asking import Asker
+from shared.sources.asking import AskedApi, Asker
 from shared.split import ErrorBody, split
 from shared.windows import Window, horizon
 
@@ -63,7 +63,7 @@ class Subscription:
     webhook: bool
 
 
-class ManagementApi:
+class ManagementApi(AskedApi):
     """One tenant's Management Activity API.
 
     Args:
@@ -74,23 +74,11 @@ class ManagementApi:
     """
 
     def __init__(self, *, tenant_id: str, publisher_id: str, root: str, asker: Asker) -> None:
+        super().__init__(asker)
         self.feed_root = f"{root}/api/v1.0/{tenant_id}/activity/feed"
         self._publisher = publisher_id
-        self._asker = asker
-        self._host = urlsplit(root).hostname or ""
-        self._host = urlsplit(root).hostname or ""
         self._host = urlsplit(root).hostname or ""
         self._clock = asker.clock
-
-    @property
-    def requests(self) -> int:
-        """Requests made so far."""
-        return self._asker.requests
-
-    @property
-    def throttled(self) -> int:
-        """How many of them the service throttled."""
-        return self._asker.throttled
 
     def subscriptions(self) -> dict[str, Subscription]:
         """The tenant's subscriptions by content type."""

@@ -14,6 +14,7 @@ from xml.parsers import expat
 
 import msgspec
 
+from shared import policy
 from shared.clock import parse_wire
 from shared.errors import CollectorError, Transient
 from shared.sources.trace_pages import Page
@@ -48,10 +49,7 @@ def read_page(body: bytes, url: str) -> Page:
         else:
             rows, link, told = _read_json(body)
     except (CollectorError, KeyError, ValueError, expat.ExpatError, UnicodeDecodeError) as error:
-        raise Transient(
-            f"a page of the message trace could not be read ({type(error).__name__})",
-            code="not-a-list",
-        ) from error
+        raise policy.make(Transient, "not-a-list", detail=type(error).__name__) from error
     if link is not None:
         return Page(rows=rows, link=urljoin(url, link))
     # The shapes that need not name a next page go by the index of the last row that came.

@@ -16,7 +16,7 @@ from shared.clock import iso
 from shared.errors import AuthError, CollectorError
 from shared.http import Response
 from shared.responses import error_for, error_named, error_text
-from shared.sources.asking import Asker
+from shared.sources.asking import AskedApi, Asker
 from shared.sources.management_api import Content
 from shared.sources.reporting_pages import read_page, read_time
 from shared.sources.trace import Row, row_of
@@ -29,7 +29,7 @@ HEADERS = {"Accept": "application/json"}
 READ = ("MessageTraceId", "RecipientAddress", "Status", "Received")
 
 
-class ReportingTrace:
+class ReportingTrace(AskedApi):
     """One tenant's message trace in the Reporting Web Service.
 
     Args:
@@ -41,18 +41,8 @@ class ReportingTrace:
     horizon = timedelta(days=10) - timedelta(hours=1)
 
     def __init__(self, *, root: str, asker: Asker) -> None:
+        super().__init__(asker)
         self._report = f"{root}{SERVICE}/MessageTrace"
-        self._asker = asker
-
-    @property
-    def requests(self) -> int:
-        """Requests made so far."""
-        return self._asker.requests
-
-    @property
-    def throttled(self) -> int:
-        """How many of them the service throttled."""
-        return self._asker.throttled
 
     def pages(self, window: Window) -> Iterator[list[Row]]:
         """List a window; see ``TraceApi``."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared import policy
 from shared.clock import format_wire
 from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.http import Response
@@ -69,11 +70,10 @@ def list_window(
         except _BrokenChain as broken:
             idle = 0 if len(progress.seen) > known else idle + 1
             if idle >= MAX_IDLE:
-                raise Transient(
-                    "the service does not page through the rows of "
-                    f"{format_wire(window.start)} to {format_wire(window.end)} ({broken}); a narrower window may be "
-                    "listed, and the next run tries again",
-                    code=PAGING,
+                raise policy.make(
+                    Transient,
+                    PAGING,
+                    detail=f"{format_wire(window.start)} to {format_wire(window.end)}: {broken}",
                 ) from broken
             end = progress.begin_anew(window)
             logger.info("a page token broke (%s); the window is begun anew", broken)
@@ -126,9 +126,8 @@ class _Progress:
     def _meet(self, page: list[tuple[Row, datetime | None]]) -> None:
         """The first rows after a new beginning are those that it began at, or something lies between."""
         if self._due and self._due.isdisjoint((row.id, row.recipient) for row, _ in page):
-            raise Transient(
-                "the service does not go on where a broken page token left off; the window is listed again",
-                code=PAGING,
+            raise policy.make(
+                Transient, PAGING, detail="it does not go on where a broken page token left off"
             )
         self._due = set()
 
@@ -216,9 +215,10 @@ def paused(answer: Response, asker: Asker) -> Throttled | None:
     seconds = retry_after(answer.headers, asker.clock.now())
     if answer.status != 503 or seconds is None:
         return None
-    return Throttled(
-        f"the service asks for a pause of {seconds:.0f} s (HTTP 503)",
-        code="throttled",
+    return policy.make(
+        Throttled,
+        "throttled",
+        detail=f"for {seconds:.0f} s, HTTP 503",
         status=503,
         retry_after=seconds,
     )
