@@ -171,6 +171,11 @@ def test_a_gap_found_after_a_ledger_was_dropped_leaves_the_numbers_of_its_day(ri
         rig.run(app=app, tries=1)
     rig.tenant.faults.clear()
     rig.tenant.advance(timedelta(minutes=16))
+    # As after nine days; a run drops what is old only where this machine's own clock says so too.
+    for day in before:
+        prefix = f"ledger/{rig.tenant.spec.tenant_id}/{EXCHANGE}/{day}/"
+        for blob in rig.storage.state.list_blobs(name_starts_with=prefix):
+            rig.storage.state.delete_blob(blob.name)
 
     rig.run(app=app)
     app.close()
