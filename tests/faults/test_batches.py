@@ -38,7 +38,7 @@ def test_a_content_that_breaks_off_takes_nothing_along(rig: Rig, damage: str) ->
     broken = contents[3].content_id
     rig.tenant.faults.add(Fault(on="content", action=damage, content_id=broken, times=-1))
 
-    limits = Limits(connect=1, read=1, total=0.5, min_rate=100, grace=0.3)
+    limits = Limits(connect=1, read=1, total=1.0, min_rate=100, grace=0.3)
     summary = rig.run(limits=limits, tries=2)
 
     assert {event[0] for event in rig.events()} == {c.content_id for c in contents} - {broken}

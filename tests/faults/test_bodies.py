@@ -17,7 +17,7 @@ from tests.harness import EXCHANGE, HUB, Rig, record
 
 OLDEST = 166.0
 
-QUICK = Limits(connect=2, read=2, total=0.6, min_rate=20_000, grace=0.3)
+QUICK = Limits(connect=2, read=2, total=1.2, min_rate=20_000, grace=0.3)
 """What a body may take, so that one which never comes to its end is given up at once."""
 
 DAMAGES = [
