@@ -8,7 +8,7 @@ from collections.abc import Callable
 import azure.functions as func
 
 from shared.app import run_source
-from shared.settings import SETTING_NAMES
+from shared.config.settings import SETTING_NAMES
 
 logger = logging.getLogger("m365.functions")
 

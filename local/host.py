@@ -28,10 +28,10 @@ from typing import Any
 
 import shared.app
 from local import worker
+from shared.config.settings import SETTING_NAMES, SOURCES, Settings, load
 from shared.errors import ConfigError
-from shared.runs import RunSummary
-from shared.settings import SETTING_NAMES, SOURCES, Settings, load
-from shared.sinks import FileSink
+from shared.publish.sink import FileSink
+from shared.state.run_tables import RunSummary
 
 PROGRESS_EVERY_S = 0.2
 

@@ -24,7 +24,7 @@ LAST_WORDS = 2000
 _CLOSE_S = 20.0
 
 Summary = dict[str, Any]
-"""The fields of a `shared.runs.RunSummary`."""
+"""The fields of a `shared.state.run_tables.RunSummary`."""
 
 
 class HostError(RuntimeError):

@@ -1,7 +1,7 @@
 """Reads a local settings file of Azure Functions: `{"IsEncrypted": false, "Values": {...}}`.
 
 Everything that is wrong with the file itself is one `ConfigError` that names the file and how to mend it; what the
-values mean is checked by `shared.settings`.
+values mean is checked by `shared.config.settings`.
 """
 
 from __future__ import annotations

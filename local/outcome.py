@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from local.readback import Event, Sample
-from shared.append_blobs import DigestStore, LedgerStore
-from shared.digests import Hour
-from shared.ledger import Counts, Day, Entry
-from shared.settings import Settings
-from shared.sources.trace import SOURCE as MESSAGE_TRACE
-from shared.storage import RUNS_TABLE, Storage
+from shared.config.settings import Settings
+from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.state.account import RUNS_TABLE, Storage
+from shared.state.append_blobs import DigestStore, LedgerStore
+from shared.state.digests import Hour
+from shared.state.ledger import Counts, Day, Entry
 
 EXAMPLES = 3
 _NOTHING = (

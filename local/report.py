@@ -12,7 +12,7 @@ from rich.text import Text
 
 from local.outcome import FeedOutcome, Outcome
 from local.readback import Sample
-from shared.ledger import Counts
+from shared.state.ledger import Counts
 
 SAMPLE_LINES = 28
 ROOMY = 100

@@ -29,10 +29,10 @@ from local.azurite import Azurite
 from local.profiles import PROFILES, Profile
 from local.tenant import TenantSpec
 from local.tether import Tether
-from shared.declarations import DEFAULT_HUBS
-from shared.settings import DEFAULT_HUB, SETTING_NAMES
-from shared.sources.trace import SOURCE as MESSAGE_TRACE
-from shared.sources.trace import digest_of
+from shared.config.declarations import DEFAULT_HUBS
+from shared.config.settings import DEFAULT_HUB, SETTING_NAMES
+from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.rows.row import digest_of
 
 ROOT = Path(__file__).resolve().parents[1]
 HUB = DEFAULT_HUB

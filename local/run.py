@@ -26,10 +26,10 @@ from local.readback import ReadbackError, read_back
 from local.rig import CONNECTION, HUB, ROOT, TRACE_HUB, LocalRig, TenantControl
 from local.tenant import TenantSpec
 from shared.app import App
+from shared.config.settings import Settings, load
 from shared.errors import ConfigError
-from shared.settings import Settings, load
-from shared.sources.trace import SOURCE as MESSAGE_TRACE
-from shared.storage import Storage
+from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.state.account import Storage
 
 STATE = ROOT / ".local" / "state"
 

@@ -1,6 +1,6 @@
 """Write local.settings.sample.json, and the table of settings in docs/settings.md, from the code's own list.
 
-Run it after a change of ``shared.declarations``: ``python scripts/write_settings.py``. A test says when that was
+Run it after a change of ``shared.config.declarations``: ``python scripts/write_settings.py``. A test says when that was
 forgotten.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from shared.settings import SETTINGS  # noqa: E402 - a script starts without the repository on its path
+from shared.config.settings import SETTINGS  # noqa: E402 - a script starts without the repository on its path
 
 SAMPLE = ROOT / "local.settings.sample.json"
 TABLE = ROOT / "docs" / "settings.md"

@@ -17,23 +17,23 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.apis import Apis
-from shared.audit_job import AuditJob
-from shared.clock import ServiceClock, utc_now
-from shared.collector import run_feed
+from shared.config.settings import Connection, Settings, load
+from shared.contents.job import AuditJob
+from shared.contents.replay import ReplaySummary, keep_rows, replay_feed
 from shared.errors import CollectorError
-from shared.feed import Feed, Job, Parts, RunContext, Tuning
-from shared.http import Limits
-from shared.pace import Pace
-from shared.publisher import Abandoned
-from shared.replay import ReplaySummary, keep_rows, replay_feed
-from shared.runs import RunSummary
-from shared.settings import Connection, Settings, load
-from shared.sinks import EventHubSink, Sink
-from shared.sources.trace import SOURCE as MESSAGE_TRACE
+from shared.publish.pace import Pace
+from shared.publish.publisher import Abandoned
+from shared.publish.sink import EventHubSink, Sink
+from shared.rows.job import TraceJob, TraceOptions
+from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.run.context import Feed, Job, Parts, RunContext, Tuning
+from shared.run.lifecycle import run_feed
+from shared.service.http import Limits
+from shared.sources.clients import Apis
+from shared.state.account import Storage, transport_options
+from shared.state.run_tables import RunSummary
 from shared.stop import Stop
-from shared.storage import Storage, transport_options
-from shared.trace_job import TraceJob, TraceOptions
+from shared.times import ServiceClock, utc_now
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -95,7 +95,7 @@ class App:
         return summary
 
     def replay(self, source: str) -> list[ReplaySummary]:
-        """Deliver the dead letters of every feed of a source; see ``shared.replay``."""
+        """Deliver the dead letters of every feed of a source; see ``shared.contents.replay``."""
         connections = self.settings.connections_for(source)
         if source == MESSAGE_TRACE:
             return [keep_rows(self._feed(x, source), self._parts(x, source)) for x in connections]

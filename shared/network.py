@@ -11,7 +11,7 @@ measured with the pinned versions, and is held by tests:
   connecting, and how late at most a send that ran out of time is noticed. Either way ``transport_type`` has to be
   said: with an endpoint of one's own, or with a proxy, the default is another one. ``ssl_context`` must not be used: a
   client forgets it when it connects again.
-- requests, as our own client uses it, is given both: see ``shared.http``.
+- requests, as our own client uses it, is given both: see ``shared.service.http``.
 """
 
 from __future__ import annotations

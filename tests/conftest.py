@@ -12,11 +12,16 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from local.azurite import Azurite
 from local.certs import Certs, make_certs
 from tests.harness import Rig
 from tests.tracing import TraceRig
+
+# A busy machine makes no test fail.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,10 +26,10 @@ from local.tenant import Content, Fault
 from local.tenant.messages import Answer, Request
 from shared.app import App
 from shared.errors import CollectorError
-from shared.http import Limits
-from shared.ledger import Entry, State
-from shared.runs import RunSummary
-from shared.split import event_id, split
+from shared.records import event_id, split
+from shared.service.http import Limits
+from shared.state.ledger import Entry, State
+from shared.state.run_tables import RunSummary
 from tests.harness import EXCHANGE, FAST, Event, Rig, record
 from tests.mangling import mangle
 

@@ -26,16 +26,16 @@ from local.certs import Certs
 from local.eventhubs import EventHubs, StoredEvent
 from local.tenant import Content, Tenant, TenantServer, TenantSpec
 from shared.app import App
-from shared.append_blobs import LedgerStore
-from shared.checkpoint import Checkpoint
-from shared.checkpoint import decode as decode_checkpoint
-from shared.feed import Tuning
-from shared.http import Limits
-from shared.ledger import Day, Entry, State
-from shared.publisher import Patience
-from shared.runs import RunSummary
-from shared.settings import load
-from shared.storage import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
+from shared.config.settings import load
+from shared.publish.publisher import Patience
+from shared.run.context import Tuning
+from shared.service.http import Limits
+from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
+from shared.state.append_blobs import LedgerStore
+from shared.state.checkpoint import Checkpoint
+from shared.state.checkpoint import decode as decode_checkpoint
+from shared.state.ledger import Day, Entry, State
+from shared.state.run_tables import RunSummary
 
 EXCHANGE = "Audit.Exchange"
 HUB = "m365-audit"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from shared.runs import RunSummary
+from shared.state.run_tables import RunSummary
 from tests.harness import SECRET
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
-from shared.budget import Budget
-from shared.clock import ServiceClock
-from shared.http import HttpClient, Response
-from shared.sources.asking import Asker
+from shared.service.asking import Asker
+from shared.service.budget import Budget
+from shared.service.http import HttpClient, Response
+from shared.times import ServiceClock
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from shared.settings import SETTING_NAMES, SETTINGS
+from shared.config.settings import SETTING_NAMES, SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))

@@ -8,8 +8,8 @@ import pytest
 from azure.eventhub import EventHubProducerClient
 
 from scripts.write_settings import BEGIN, END, SAMPLE, TABLE, page, sample
-from shared.settings import DEFAULT_HUB, SETTINGS, load
-from shared.storage import Storage
+from shared.config.settings import DEFAULT_HUB, SETTINGS, load
+from shared.state.account import Storage
 
 MEND = "run: python scripts/write_settings.py"
 

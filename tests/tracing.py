@@ -11,11 +11,11 @@ from typing import Any
 from local.certs import Certs
 from local.eventhubs import StoredEvent
 from local.tenant import TraceSpec, Triple
-from shared.append_blobs import DigestStore
-from shared.digests import Hour, HourCounts
-from shared.runs import RunSummary
-from shared.sources.trace import SOURCE, digest_of
-from shared.storage import read_blob, write_blob
+from shared.rows.row import SOURCE, digest_of
+from shared.state.account import read_blob, write_blob
+from shared.state.append_blobs import DigestStore
+from shared.state.digests import Hour, HourCounts
+from shared.state.run_tables import RunSummary
 from tests.harness import TRACE_HUB, Rig
 
 MANY = {"M365_MESSAGE_TRACE_REQUESTS": "10000"}

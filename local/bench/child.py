@@ -105,8 +105,8 @@ class Collector:
 
     def __init__(self, task: Task) -> None:
         from shared.app import App, tuning_of
-        from shared.settings import load
-        from shared.sinks import EventHubSink
+        from shared.config.settings import load
+        from shared.publish.sink import EventHubSink
 
         settings = load(task.settings)
         self._task = task

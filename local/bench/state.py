@@ -8,13 +8,13 @@ from datetime import date, datetime, timedelta
 from itertools import groupby
 
 from local.bench.contents import Placed
-from shared.append_blobs import DigestStore, LedgerStore
-from shared.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote, TraceNote
-from shared.digests import DELIVERED, LISTED
-from shared.ledger import Line, State, encode
-from shared.sources.trace import DIGEST_BYTES
-from shared.sources.trace import SOURCE as MESSAGE_TRACE
-from shared.storage import Storage
+from shared.rows.row import DIGEST_BYTES
+from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.state.account import Storage
+from shared.state.append_blobs import DigestStore, LedgerStore
+from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote, TraceNote
+from shared.state.digests import DELIVERED, LISTED
+from shared.state.ledger import Line, State, encode
 
 TIMER = timedelta(minutes=10)
 _PER_APPEND = 2_000

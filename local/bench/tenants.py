@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from local.bench.contents import DAY, Placed, Stretch, TenantOrder, daily, spread, union
 from local.bench.sizes import Sizes
 from local.bench.state import TIMER
-from shared.windows import HORIZON, OVERLAP, SLICE, horizon
+from shared.contents.windows import HORIZON, OVERLAP, SLICE, horizon
 
 MEASURED = "Audit.Exchange"
 WARM = "DLP.All"

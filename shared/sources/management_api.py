@@ -18,14 +18,14 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from shared import policy
-from shared.clock import format_wire, iso, parse_wire
+from shared.contents.windows import Window, horizon
 from shared.errors import CollectorError, Permanent, Transient
-from shared.http import Response
 from shared.policy import Action
-from shared.responses import error_code, error_for
-from shared.sources.asking import AskedApi, Asker
-from shared.split import ErrorBody, split
-from shared.windows import Window, horizon
+from shared.records import ErrorBody, split
+from shared.service.answers import error_code, error_for
+from shared.service.asking import AskedApi, Asker
+from shared.service.http import Response
+from shared.times import format_wire, iso, parse_wire
 
 MAX_BARREN = 50
 """Pages in a row without a content that was not on the window's earlier ones; some are empty, this many is a loop."""

@@ -12,10 +12,10 @@ import pytest
 
 from local.tenant import Fault
 from shared.errors import SinkError
-from shared.http import Limits
-from shared.ledger import State
-from shared.publisher import Abandoned, Delivery, Patience, Publisher
-from shared.sinks import Batch, Event, Sender
+from shared.publish.publisher import Abandoned, Delivery, Patience, Publisher
+from shared.publish.sink import Batch, Event, Sender
+from shared.service.http import Limits
+from shared.state.ledger import State
 from tests.harness import HUB, Rig, record
 
 IMPATIENT = Patience(watchdog=0.1, no_acknowledgement=5.0, linger=0.01, busy=0.01, error=0.01)

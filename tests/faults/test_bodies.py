@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from local.tenant import Fault
-from shared.http import Limits
-from shared.ledger import State
-from shared.split import BOM
+from shared.records import BOM
+from shared.service.http import Limits
+from shared.state.ledger import State
 from tests.harness import EXCHANGE, HUB, Rig, record
 
 OLDEST = 166.0

@@ -25,9 +25,9 @@ from local.connect_proxy import ConnectProxy
 from local.eventhubs import Fault as HubFault
 from local.eventhubs.namespace import KEY
 from local.tenant import Fault
-from shared.feed import Tuning
-from shared.runs import RunSummary
-from shared.storage import DAYS_TABLE, RUNS_TABLE
+from shared.run.context import Tuning
+from shared.state.account import DAYS_TABLE, RUNS_TABLE
+from shared.state.run_tables import RunSummary
 from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, SECRET, Rig, record
 
@@ -260,7 +260,7 @@ def test_an_error_that_nobody_expected_is_logged_without_the_record_that_it_quot
         raise ValueError(body.decode())
 
     prepare(rig)
-    monkeypatch.setattr("shared.pipeline.split", stumble)
+    monkeypatch.setattr("shared.contents.pipeline.split", stumble)
 
     summaries = run(rig)
 

@@ -12,9 +12,9 @@ from datetime import timedelta
 import pytest
 
 from local.tenant import Content
-from shared.ledger import Line, State, encode
-from shared.storage import read_blob
-from shared.windows import HORIZON
+from shared.contents.windows import HORIZON
+from shared.state.account import read_blob
+from shared.state.ledger import Line, State, encode
 from tests.harness import EXCHANGE, Rig
 
 SHAREPOINT = "Audit.SharePoint"

@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime, time, timedelta
 import pytest
 
 from local.tenant import Fault
-from shared.clock import parse_wire
-from shared.ledger import Counts
-from shared.runs import Runs
-from shared.storage import DAYS_TABLE, RUNS_TABLE
+from shared.state.account import DAYS_TABLE, RUNS_TABLE
+from shared.state.ledger import Counts
+from shared.state.run_tables import Runs
+from shared.times import parse_wire
 from tests.harness import EXCHANGE, Rig
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from local.managed_identity import ManagedIdentity
 from local.tenant import Fault
-from shared.credentials import token_source
-from shared.settings import load
+from shared.config.settings import load
+from shared.service.credentials import token_source
 from tests.certificate import certificate
 from tests.harness import Rig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from local.tenant import Fault
-from shared.http import Limits
+from shared.service.http import Limits
 from tests.harness import Rig
 
 

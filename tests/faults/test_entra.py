@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local.tenant import Fault
-from shared.ledger import State
+from shared.state.ledger import State
 from tests.harness import EXCHANGE, Rig
 
 
@@ -75,7 +75,7 @@ def test_a_token_endpoint_that_asks_to_wait_a_moment_is_waited_for(rig: Rig) -> 
 def test_a_token_endpoint_that_comes_to_no_end_ends_the_run_in_time(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("shared.credentials.LONGEST_ANSWER", 0.5)
+    monkeypatch.setattr("shared.service.credentials.LONGEST_ANSWER", 0.5)
     rig.offer_many(3)
     rig.tenant.faults.add(Fault(on="token", times=-1, **fault))
     began = time.monotonic()

@@ -14,10 +14,10 @@ import pytest
 
 from local.eventhubs import SERVER_BUSY, EventHubs, Fault
 from shared.app import App
-from shared.ledger import State
-from shared.runs import RunSummary
-from shared.settings import load
-from shared.sinks import EventHubSink
+from shared.config.settings import load
+from shared.publish.sink import EventHubSink
+from shared.state.ledger import State
+from shared.state.run_tables import RunSummary
 from tests.harness import FAST, HUB, Rig, record
 
 # The SDK does not close the socket of a connection that broke.

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from local.tenant import Fault
-from shared.ledger import State
+from shared.state.ledger import State
 from tests.harness import Rig
 
 

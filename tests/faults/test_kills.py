@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local.tenant import Fault
-from shared.ledger import State
+from shared.state.ledger import State
 from tests.campaign import contents_at_hub, free_lease, kill, kill_again_and_again, wait_for
 from tests.harness import Rig
 

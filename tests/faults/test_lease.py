@@ -13,11 +13,11 @@ from azure.storage.blob import BlobLeaseClient
 from local.azurite import Azurite
 from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
-from shared.append_blobs import LedgerStore
-from shared.checkpoint import Checkpoint, CheckpointStore
-from shared.ledger import Line, State, encode
-from shared.publisher import Patience
-from shared.storage import Conflict, read_blob
+from shared.publish.publisher import Patience
+from shared.state.account import Conflict, read_blob
+from shared.state.append_blobs import LedgerStore
+from shared.state.checkpoint import Checkpoint, CheckpointStore
+from shared.state.ledger import Line, State, encode
 from tests.campaign import contents_at_hub, free_lease, wait_for
 from tests.harness import EXCHANGE, HUB, Rig
 from tests.proxy import LEASE_RENEWAL, Proxy

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from local.tenant import Content, Fault
-from shared.ledger import State
+from shared.state.ledger import State
 from tests.harness import EXCHANGE, Rig, record
 
 SECOND = timedelta(seconds=1)

@@ -20,9 +20,9 @@ from local.azurite import Azurite
 from local.certs import Certs
 from local.tenant import Fault
 from shared.app import App
-from shared.runs import RunSummary
-from shared.settings import load
-from shared.storage import RUNS_TABLE
+from shared.config.settings import load
+from shared.state.account import RUNS_TABLE
+from shared.state.run_tables import RunSummary
 from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, SECRET, Rig
 from tests.messages import assert_said_once

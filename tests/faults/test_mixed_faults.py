@@ -7,7 +7,7 @@ from typing import Any
 from local.azurite import Azurite
 from local.certs import Certs
 from local.tenant import Fault
-from shared.ledger import State
+from shared.state.ledger import State
 from tests.campaign import arm_mixed_faults, broken_connections, drain
 from tests.harness import Rig
 

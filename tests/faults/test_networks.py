@@ -20,7 +20,7 @@ from local.azurite import Azurite
 from local.certs import Certs, make_certs
 from local.connect_proxy import ConnectProxy
 from local.eventhubs import EventHubs
-from shared.storage import RUNS_TABLE, Storage
+from shared.state.account import RUNS_TABLE, Storage
 from tests.harness import EXCHANGE, FAST, HUB, Rig
 
 # Event Hubs' SDK leaves the socket of a connection open that could not be made.

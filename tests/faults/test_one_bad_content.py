@@ -12,8 +12,8 @@ from azure.storage.blob import BlobLeaseClient
 from local.eventhubs import SERVER_BUSY
 from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
-from shared.http import Limits
-from shared.ledger import State
+from shared.service.http import Limits
+from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, Rig
 
 

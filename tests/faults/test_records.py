@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.ledger import State
+from shared.state.ledger import State
 from tests.harness import EXCHANGE, HUB, Rig, record
 
 ID = "5f1b2c3d-0000-4000-8000-00000000000a"

@@ -17,11 +17,11 @@ from local.__main__ import main
 from local.azurite import Azurite
 from local.eventhubs import Fault as HubFault
 from local.tenant import Content, Fault
-from shared.dead_letters import DeadLetters
+from shared.contents.replay import LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE, ReplaySummary
 from shared.errors import Permanent
-from shared.ledger import State
-from shared.replay import LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE, ReplaySummary
-from shared.split import split
+from shared.records import split
+from shared.state.dead_letters import DeadLetters
+from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, HUB, Rig, record
 from tests.proxy import APPEND, Proxy
 
@@ -51,7 +51,7 @@ def counts(rig: Rig) -> Counter[str]:
 def broken_split(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A splitter with a defect: it refuses every body that has this word in it."""
     with monkeypatch.context() as patch:
-        patch.setattr("shared.pipeline.split", refuse)
+        patch.setattr("shared.contents.pipeline.split", refuse)
         yield patch
 
 
@@ -89,7 +89,7 @@ def test_bytes_that_could_not_be_split_are_delivered_by_a_replay_after_a_fix(
     # Without a fix nothing changes.
     before = rig.dead_letters()
     with pytest.MonkeyPatch.context() as same:
-        same.setattr("shared.replay.split", refuse)
+        same.setattr("shared.contents.replay.split", refuse)
         summary = replay(rig)
     assert (summary.letters, summary.delivered, summary.kept) == (2, 0, {NOT_SPLIT: 2})
     assert rig.dead_letters() == before

@@ -11,7 +11,7 @@ import pytest
 from local.azurite import Azurite
 from local.certs import Certs
 from local.tenant import Fault
-from shared.storage import (
+from shared.state.account import (
     DAYS_TABLE,
     DEAD_LETTER_CONTAINER,
     RUNS_TABLE,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from local.tenant import Fault
-from shared.storage import read_blob
+from shared.state.account import read_blob
 from tests.harness import EXCHANGE, Rig
 
 

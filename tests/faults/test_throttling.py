@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import shared.budget
+import shared.service.budget
 from local.tenant import Fault
-from shared.clock import utc_now
+from shared.times import utc_now
 from tests.harness import Rig
 
 OLDEST = 166.0
@@ -86,7 +86,7 @@ def test_a_pool_that_is_throttled_for_an_hour_is_left_alone_for_an_hour_and_cost
     def an_hour_later() -> datetime:
         return utc_now() + timedelta(seconds=3601)
 
-    monkeypatch.setattr(shared.budget, "utc_now", an_hour_later)
+    monkeypatch.setattr(shared.service.budget, "utc_now", an_hour_later)
     rig.tenant.faults.clear()
     rig.tenant.advance(timedelta(hours=1))
     after = rig.run()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.sources.trace import SOURCE
+from shared.rows.row import SOURCE
 from tests.harness import Rig
 
 MakeRig = Callable[..., Rig]

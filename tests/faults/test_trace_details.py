@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from local.tenant import Fault
-from shared import trace_details
-from shared.sources.trace import SOURCE, digest_of
+from shared.rows.row import SOURCE, digest_of
+from shared.sources.message_trace import details as trace_details
 from tests.campaign import free_lease, kill, wait_for
 from tests.tracing import MANY, TraceRig
 

@@ -11,15 +11,15 @@ import pytest
 
 from local.tenant import Fault, TraceSpec, Triple
 from local.tenant.trace.reporting import status_name
-from shared.apis import Apis
+from shared.config.settings import Connection, load
+from shared.contents.windows import Window, whole_second
 from shared.errors import CollectorError, ConfigError, Permanent, Throttled, Transient
-from shared.settings import Connection, load
-from shared.sources import reporting_trace
+from shared.rows.row import WINDOW_TOO_OLD, Row, TraceApi
+from shared.sources.clients import Apis
 from shared.sources.management_api import Content
-from shared.sources.trace import WINDOW_TOO_OLD, Row, TraceApi
+from shared.sources.message_trace import reporting as reporting_trace
+from shared.state.account import read_blob
 from shared.stop import Stop
-from shared.storage import read_blob
-from shared.windows import Window, whole_second
 from tests.harness import FAST, Rig
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

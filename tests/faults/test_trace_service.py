@@ -10,7 +10,7 @@ import pytest
 
 from local.tenant import Fault
 from local.tenant.trace.reporting import status_name
-from shared.sources.trace import SOURCE
+from shared.rows.row import SOURCE
 from tests.harness import FAST
 from tests.tracing import DAY, MANY, TraceRig
 

@@ -11,10 +11,10 @@ import pytest
 
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.rows import Row, millis
-from shared.append_blobs import DigestStore
-from shared.digests import LISTED
-from shared.sources.trace import SOURCE, digest_of
-from shared.trace_windows import hour_of
+from shared.rows.row import SOURCE, digest_of
+from shared.rows.windows import hour_of
+from shared.state.append_blobs import DigestStore
+from shared.state.digests import LISTED
 from tests.harness import FAST
 from tests.tracing import HOUR, MINUTE, TraceRig
 

@@ -11,7 +11,7 @@ import pytest
 
 from local.certs import Certs
 from local.tenant import Fault, Tenant, TenantServer, TenantSpec
-from shared.ledger import State
+from shared.state.ledger import State
 from tests.harness import Rig
 
 Links = Callable[[Rig, TenantServer], str]

@@ -13,7 +13,7 @@ import pytest
 from scripts import smoke
 from shared.app import EXPIRY_WARNING
 from shared.policy import RULES, TABLE, Action, Area
-from shared.runs import RunSummary
+from shared.state.run_tables import RunSummary
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS: list[dict[str, Any]] = json.loads((ROOT / "infra" / "alerts.json").read_text())

@@ -20,7 +20,7 @@ from local.bench.show import BEGIN, END
 from local.bench.sizes import QUICK
 from local.bench.tenants import MEASURED, Steady, ledger_of, start_of_clocks
 from local.rig import ROOT
-from shared.windows import plan
+from shared.contents.windows import plan
 
 RATES = (
     "end_to_end_events_per_s",

@@ -32,9 +32,9 @@ from local.connect_proxy import Asked, ConnectProxy
 from local.eventhubs import EventHubs
 from local.tenant import Tenant, TenantServer, TenantSpec
 from shared.errors import ConfigError, Transient
-from shared.http import HttpClient
 from shared.network import AMQP, WEBSOCKET, Network, proxy_for, reason_of
-from shared.storage import Storage, read_blob, transport_options
+from shared.service.http import HttpClient
+from shared.state.account import Storage, read_blob, transport_options
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "secret~of~the~proxy~tests"  # noqa: S105 - of a simulated tenant

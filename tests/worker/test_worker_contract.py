@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from local.tenant import SOURCES
-from shared.settings import SETTING_NAMES
+from shared.config.settings import SETTING_NAMES
 from tests.harness import TRACE_HUB, Rig
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,244 @@
+"""The job of an audit feed: list what is new, write it down, fetch and publish it, write down what became of it.
+
+Guarantees, in the order of the code: nothing is fetched before it is in the ledger; the watermark moves over a range
+only when all of the range was listed and written down; a content is delivered only by a line written after Event Hubs
+acknowledged it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared.contents.listing import Listing
+from shared.contents.memory import Gate
+from shared.contents.pipeline import Pipeline, Work
+from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transient
+from shared.publish.publisher import Publisher
+from shared.run.context import RunContext
+from shared.sources.audit_subscription import SubscriptionKeeper
+from shared.sources.management_api import Content, ManagementApi
+from shared.state.append_blobs import LedgerStore
+from shared.state.dead_letters import DeadLetters
+from shared.state.feed_ledger import FeedLedger
+from shared.state.gaps import Gaps
+from shared.state.ledger import Entry
+from shared.state.run_tables import Runs, end_of, ended_days
+from shared.times import iso, parse_wire
+
+
+class AuditJob:
+    """The state of one run of an audit feed.
+
+    Args:
+        run: the run.
+        api: the Management Activity API.
+    """
+
+    def __init__(self, run: RunContext, api: ManagementApi) -> None:
+        feed, parts, tuning = run.feed, run.parts, run.tuning
+        self._run = run
+        self._parts = parts
+        self._tuning = tuning
+        self._summary = run.summary
+        self._stop = run.stop
+        self._clock = parts.clock
+        self._checkpoint = run.checkpoint
+        self.api = api
+        self.problems: list[CollectorError] = []
+        self._pipeline: Pipeline | None = None
+        self._publisher: Publisher[Work] | None = None
+        self._in_work: set[str] = set()
+        self._ledger = FeedLedger(
+            LedgerStore(parts.storage.state, f"ledger/{feed.state_key}"),
+            on_written=self._written,
+            on_error=run.stop.set,
+            flush_every=tuning.flush_every,
+        )
+        self._dead_letters = DeadLetters(parts.storage.dead_letters, feed.state_key)
+        gaps = Gaps(self._ledger, parts.clock, run.summary)
+        self._subscription = SubscriptionKeeper(
+            feed.source,
+            api=api,
+            checkpoint=self._checkpoint,
+            gaps=gaps,
+            clock=parts.clock,
+        )
+        self._listing = Listing(
+            feed.source,
+            run=run.summary.run,
+            api=api,
+            ledger=self._ledger,
+            checkpoint=self._checkpoint,
+            gaps=gaps,
+            clock=parts.clock,
+            stop=run.stop,
+            on_new=self._take_up,
+            on_pending=self._submit_if_due,
+            dead_letters=self._dead_letters,
+        )
+
+    def load(self) -> None:
+        """Read the ledger."""
+        self._ledger.open(self._checkpoint.value.closed)
+
+    # -- collecting
+
+    def collect(self) -> None:
+        """Everything from the subscription to the last window."""
+        try:
+            problem = self._subscription.ensure()
+        except NoToken:
+            raise
+        except (Transient, Throttled, Permanent) as error:
+            # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
+            self.problems.append(error)
+            problem = None
+        self._pipeline = self._make_pipeline()
+        # What was listed before can be fetched whatever became of the subscription.
+        self._submit_pending()
+        if problem is not None:
+            self.problems.append(problem)
+            return
+        self._listing.list_all()
+
+    def _make_pipeline(self) -> Pipeline:
+        pipeline: Pipeline
+        publisher: Publisher[Work] = self._run.publisher(
+            lambda delivery: pipeline.settled(delivery),
+            lambda delivery, event: pipeline.oversize(delivery, event),
+            self._stop.set,
+        )
+        pipeline = Pipeline(
+            api=self.api,
+            ledger=self._ledger,
+            publisher=publisher,
+            dead_letters=self._dead_letters,
+            gate=Gate(self._tuning.bytes_in_flight, self._stop),
+            stop=self._stop,
+            clock=self._clock,
+            run=self._summary.run,
+            properties=self._run.feed.properties,
+            threads=self._tuning.fetch_threads,
+            max_unsettled=self._tuning.max_unsettled,
+        )
+        self._publisher = publisher
+        return pipeline
+
+    def _written(self, ids: list[str]) -> None:
+        if self._pipeline is not None:
+            self._pipeline.written(ids)
+            self._progress()
+
+    def _progress(self) -> None:
+        pipeline, summary = self._pipeline, self._summary
+        if pipeline is not None:
+            summary.delivered, summary.records = pipeline.delivered, pipeline.records
+            summary.bytes = pipeline.bytes
+        self._parts.on_progress(summary)
+
+    def _submit_pending(self) -> None:
+        """Take up what earlier runs listed and did not finish, where it is due."""
+        for day, entry in self._ledger.pending():
+            content = Content(
+                id=entry.id,
+                uri=entry.uri or self.api.content_uri(entry.id),
+                created=entry.created,
+                expires=entry.expires,
+                day=day,
+            )
+            self._submit_if_due(content, entry)
+
+    def _submit_if_due(self, content: Content, entry: Entry) -> None:
+        now = self._clock.now()
+        if entry.due(self._tuning.retry_base, now) <= now:
+            self._submit(content, entry)
+
+    def _take_up(self, contents: list[Content]) -> None:
+        """Collect what was just listed for the first time."""
+        self._summary.listed += len(contents)
+        for content in contents:
+            if not content.malformed:
+                self._submit(content, None)
+        self._progress()
+
+    def _submit(self, content: Content, entry: Entry | None) -> None:
+        if content.id not in self._in_work and self._pipeline is not None:
+            self._in_work.add(content.id)
+            self._pipeline.submit(Work(content, entry))
+
+    # -- the end
+
+    def drain(self) -> None:
+        """Wait for what is being fetched and published."""
+        if self._pipeline is None or self._publisher is None:
+            return
+        self._pipeline.finish()
+        try:
+            self._publisher.close(self._tuning.close_seconds)
+        finally:
+            for work, line in self._pipeline.attempts():
+                self._ledger.settle(work.content.day, line)
+
+    def write_down(self) -> None:
+        """Append what the ledger was told."""
+        self._ledger.close(patience=min(30.0, self._tuning.close_seconds))
+
+    def close_checkpoint(self) -> None:
+        """Note the days that need not be read again."""
+        closed = self._ledger.settled_days(self._checkpoint.value.closed)
+        if closed != self._checkpoint.value.closed:
+            self._checkpoint.move(closed=closed)
+
+    def sum_up(self) -> None:
+        """Say in the summary what is left, and what became of the rest."""
+        summary, now = self._summary, self._clock.now()
+        pending = self._ledger.pending()
+        counts = self._ledger.counts()
+        summary.pending = len(pending)
+        summary.days = {day.isoformat(): each for day, each in sorted(counts.items())}
+        oldest = min((entry.created for _, entry in pending), default="")
+        summary.lag_seconds = _age(oldest, now)
+        if self._checkpoint.value.watermark is not None:
+            summary.watermark = iso(self._checkpoint.value.watermark)
+            if not self._listing.reached_now:
+                # What was not listed is waiting as well, and nobody can say how much of it there is.
+                summary.lag_seconds = max(summary.lag_seconds, _age(summary.watermark, now))
+        self._progress()
+        if self._pipeline is not None and self._publisher is not None:
+            pipeline = self._pipeline
+            summary.failed = len(pipeline.failures.lines)
+            summary.lost = pipeline.lost
+            summary.dead_letters = pipeline.dead + self._listing.dead
+            summary.batches = self._publisher.batches
+            summary.sink_busy = self._publisher.busy
+        summary.caught_up = self._listing.reached_now and not pending
+        # After what ended the run, which may have been the cause.
+        self.problems += self._listing.problems
+
+    def write_days(self, runs: Runs) -> None:
+        """Write the rows of the days that are loaded, and of those that ended."""
+        now, watermark = self._clock.now(), self._checkpoint.value.watermark
+        for day in ended_days(self._checkpoint.found.watermark, watermark):
+            # It may be complete now, although nothing of it was listed again.
+            self._ledger.day(day)
+        runs.write_days(
+            self._ledger.counts(),
+            now,
+            lambda day: watermark is not None and end_of(day) <= watermark,
+        )
+
+    def drop_old(self) -> None:
+        """Remove days of the ledger that nothing can ask for any more."""
+        self._ledger.drop_old(
+            self._clock.now().date(),
+            dict(self._checkpoint.value.closed),
+            # A replay has to find what is known of them.
+            lambda: {letter.day for letter in self._dead_letters.all()},
+        )
+
+
+def _age(created: str, now: datetime) -> int:
+    try:
+        return max(0, int((now - parse_wire(created)).total_seconds()))
+    except ValueError:
+        return 0

@@ -1,0 +1,232 @@
+"""List what is due and write down what is new, before anything of it is fetched.
+
+Guarantees: the watermark moves over a range only when all of it was listed and written down; a range that left the
+horizon unlisted becomes a gap record before the watermark passes it; listing goes on past a window that cannot be
+listed, with the watermark staying before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from shared import policy
+from shared.contents.windows import Window, plan
+from shared.errors import CollectorError, NoToken, Permanent, Transient
+from shared.policy import Action
+from shared.sources.management_api import Content, ManagementApi
+from shared.state.checkpoint import HeldCheckpoint
+from shared.state.dead_letters import ENTRY, DeadLetters
+from shared.state.feed_ledger import FeedLedger
+from shared.state.gaps import Gaps
+from shared.state.ledger import Entry, Line, State
+from shared.stop import Stop
+from shared.times import ServiceClock
+
+logger = logging.getLogger("m365.listing")
+
+RELISTS = 3
+MAX_UNLISTED = 3
+MALFORMED = "a listing entry without a content id"
+
+
+class Listing:
+    """The listing of one run.
+
+    Args:
+        source: the content type.
+        run: id of the run.
+        api: what lists.
+        ledger: what is known.
+        checkpoint: watermark and cursors.
+        gaps: records what was never listed.
+        clock: the service's time.
+        stop: the end of the run.
+        on_new: given the contents of a page that are new, once they are written down.
+        on_pending: given a content that is listed again and still pending, and what is known of it.
+        dead_letters: keep entries that cannot be understood.
+
+    Attributes:
+        reached_now: whether everything up to now was listed.
+        problems: why windows could not be listed.
+        dead: entries that were dead-lettered.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        run: str,
+        api: ManagementApi,
+        ledger: FeedLedger,
+        checkpoint: HeldCheckpoint,
+        gaps: Gaps,
+        clock: ServiceClock,
+        stop: Stop,
+        on_new: Callable[[list[Content]], None],
+        on_pending: Callable[[Content, Entry], None],
+        dead_letters: DeadLetters,
+    ) -> None:
+        self._source = source
+        self._run = run
+        self._api = api
+        self._ledger = ledger
+        self._checkpoint = checkpoint
+        self._gaps = gaps
+        self._clock = clock
+        self._stop = stop
+        self._on_new = on_new
+        self._on_pending = on_pending
+        self._dead_letters = dead_letters
+        self.dead = 0
+        self._unlisted = 0
+        self.reached_now = False
+        self.problems: list[CollectorError] = []
+
+    def list_all(self) -> None:
+        """List every window that is due, moving the checkpoint after each.
+
+        A window that cannot be listed does not keep the newer ones waiting, but the watermark stays before it.
+        """
+        known = self._checkpoint.value
+        todo = plan(
+            self._clock.now(), watermark=known.watermark, cursor=known.cursor, tail=known.tail
+        )
+        if todo.gap is not None:
+            self._gaps.record(todo.gap, "not listed for more than seven days")
+        for window in todo.recent:
+            if self._unlisted >= MAX_UNLISTED and window not in todo.recent[-2:]:
+                # Enough failed to call it an outage; the newest (the last may be a second wide) are worth a try.
+                continue
+            if not self._try_window(window):
+                continue
+            # The overlap lies behind the watermark, which a stored value from the future must not survive.
+            mark = self._checkpoint.value.watermark
+            if not self._unlisted and (mark is None or not window.end <= mark <= todo.end):
+                self._checkpoint.move(watermark=window.end)
+        self.reached_now = not self._unlisted
+        if self._unlisted >= MAX_UNLISTED:
+            return
+        if todo.last_call is None or self._try_window(todo.last_call):
+            self._checkpoint.move(tail=todo.tail)
+        if todo.slice is None or self._try_window(todo.slice):
+            self._checkpoint.move(cursor=todo.cursor)
+
+    def _try_window(self, window: Window) -> bool:
+        """List a window; False where it could not be, which is tried again by the next run."""
+        try:
+            self._list_window(window)
+        except NoToken:
+            raise
+        except (Transient, Permanent) as error:
+            self._unlisted += 1
+            self.problems.append(error)
+            logger.warning("window %s to %s is not listed: %s", window.start, window.end, error.log)
+            if self._stop():
+                raise
+            return False
+        return True
+
+    def _list_window(self, window: Window) -> None:
+        """List a window to its end; again from its start where the service lost the thread."""
+        for attempt in range(RELISTS):
+            try:
+                self._list_pages(window)
+            except Permanent as error:
+                action = policy.rule_of(error).action
+                if action is Action.LIST_AGAIN and attempt < RELISTS - 1:
+                    logger.info("%s", error.log)
+                    continue
+                if action is not Action.CLAMP_WINDOW or attempt:
+                    raise
+                shorter = self._clamp(window)
+                if shorter is None:
+                    return
+                window = shorter
+            else:
+                return
+
+    def _clamp(self, window: Window) -> Window | None:
+        """Cut off what left the horizon meanwhile, or lies in the service's future, and record what is lost by it."""
+        oldest, now = self._api.horizon(), self._clock.now().replace(microsecond=0)
+        never_listed = self._checkpoint.value.watermark or window.start
+        if window.start < oldest and never_listed < oldest:
+            start = max(window.start, never_listed)
+            if start < min(oldest, window.end):
+                self._gaps.record(
+                    Window(start, min(oldest, window.end)), "left the seven-day horizon unlisted"
+                )
+        start, end = max(window.start, oldest), min(window.end, now)
+        return Window(start, end) if start < end else None
+
+    def _list_pages(self, window: Window) -> None:
+        for page in self._api.pages(self._source, window):
+            self._stop.raise_if_set()
+            try:
+                fresh = self._write_down_new(page)
+            except CollectorError as error:
+                # Nothing may be fetched without the ledger, so there is no point in listing on.
+                self._stop.set(error)
+                raise
+            self._on_new(fresh)
+
+    def _write_down_new(self, page: list[Content]) -> list[Content]:
+        """Write ``listed`` for what the ledger does not know, or knows otherwise; return what is new."""
+        known = {content.id: self._known(content) for content in page}
+        fresh = [content for content, entry in known.values() if entry is None]
+        pending = [
+            (content, entry)
+            for content, entry in known.values()
+            if entry is not None and not entry.terminal
+        ]
+        changed = [content for content, entry in pending if self._differs(content, entry)]
+        malformed = [content for content in (*fresh, *(c for c, _ in pending)) if content.malformed]
+        for content in malformed:
+            # Its bytes stand nowhere else, so they are safe before it is known.
+            self._dead_letters.put(
+                ENTRY, content.day, content.malformed, content_id=content.id, reason=MALFORMED
+            )
+        self._ledger.write(
+            [(c.day, self._listed_line(c)) for c in (*fresh, *changed)]
+            + [(c.day, self._dead_line(c)) for c in malformed]
+        )
+        self.dead += len(malformed)
+        for content, entry in pending:
+            if not content.malformed:
+                self._on_pending(content, entry)
+        return fresh
+
+    def _known(self, content: Content) -> tuple[Content, Entry | None]:
+        """A content and what is known of it; it stays on the day under which that was written down."""
+        found = self._ledger.find(content.day, content.id, everywhere=not content.dated)
+        if found is None:
+            return content, None
+        day, entry = found
+        return (content if content.day == day else replace(content, day=day)), entry
+
+    def _differs(self, content: Content, entry: Entry) -> bool:
+        """Whether the service now names another place or another end of a content that we still want."""
+        uri = entry.uri or self._api.content_uri(entry.id)
+        return content.uri != uri or bool(content.expires and content.expires != entry.expires)
+
+    def _dead_line(self, content: Content) -> Line:
+        return Line(
+            id=content.id,
+            state=State.DEAD_LETTERED.value,
+            run=self._run,
+            time=int(self._clock.now().timestamp()),
+            bytes=len(content.malformed),
+            reason=MALFORMED,
+        )
+
+    def _listed_line(self, content: Content) -> Line:
+        return Line(
+            id=content.id,
+            state=State.LISTED.value,
+            created=content.created,
+            expires=content.expires,
+            uri="" if content.uri == self._api.content_uri(content.id) else content.uri,
+            run=self._run,
+            time=int(self._clock.now().timestamp()),
+        )

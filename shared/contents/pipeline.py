@@ -1,0 +1,392 @@
+"""Fetch, split and publish contents in parallel, and write down what became of each.
+
+Guarantees: nothing is fetched that is not in the ledger; a content is written down as delivered only after all of its
+events were acknowledged; a failure of one content never stops its siblings; bodies in memory are bounded by bytes
+and contents between fetch and ledger by number, which bounds what a crash can repeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+from shared import policy
+from shared.contents.memory import Gate, Reservation
+from shared.errors import (
+    AuthError,
+    CollectorError,
+    ConfigError,
+    NoToken,
+    Permanent,
+    SinkError,
+    Throttled,
+    textless,
+)
+from shared.policy import Action
+from shared.publish.publisher import Delivery, Publisher
+from shared.publish.sink import Event
+from shared.records import BOM, ErrorBody, event_id, split
+from shared.sources.management_api import Content
+from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
+from shared.state.feed_ledger import FeedLedger
+from shared.state.ledger import Entry, Line, State
+from shared.stop import RunStopped, Stop
+from shared.times import ServiceClock
+
+logger = logging.getLogger("m365.pipeline")
+
+DEFINITE_PATIENCE = timedelta(hours=24)
+EXPIRY_PATIENCE = timedelta(hours=24)
+MAX_REFUSALS = 3
+
+
+class Fetches(Protocol):
+    """An API, as far as contents are concerned."""
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch a content's body; ``reserve`` is told its announced length and whether it is compressed."""
+        ...
+
+
+@dataclass(eq=False)
+class Work:
+    """One content to collect, and what it holds while it is on its way."""
+
+    content: Content
+    entry: Entry | None = None
+    reservation: Reservation | None = None
+
+
+@dataclass
+class Failures:
+    """What could not be fetched in this run, and why."""
+
+    lines: list[tuple[Work, CollectorError]] = field(default_factory=list)
+    fetched: int = 0
+
+    @property
+    def outage(self) -> bool:
+        """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
+        unanswered = sum(not policy.rule_of(error).one_content for _, error in self.lines)
+        total = len(self.lines) + self.fetched
+        return total > 1 and unanswered * 2 > total
+
+
+def events_of(records: list[bytes], properties: dict[str, str], content_id: str) -> list[Event]:
+    """The events that records become: their own bytes, with where they come from and what they are known by."""
+    known = {**properties, "content_id": content_id}
+    return [Event(record, {**known, "event_id": event_id(record)}) for record in records]
+
+
+class Pipeline:
+    """The parallel part of one feed's run.
+
+    Args:
+        api: where contents are fetched.
+        ledger: what is known.
+        publisher: where events go.
+        dead_letters: where undeliverable bytes go.
+        gate: memory.
+        stop: the end of the run.
+        clock: the service's time.
+        run: id of the run.
+        properties: application properties of every event.
+        threads: contents fetched at the same time.
+        max_unsettled: contents between fetch and ledger.
+        patience: seconds to wait, once the run takes no new work, for what is being fetched.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: Fetches,
+        ledger: FeedLedger,
+        publisher: Publisher[Work],
+        dead_letters: DeadLetters,
+        gate: Gate,
+        stop: Stop,
+        clock: ServiceClock,
+        run: str,
+        properties: dict[str, str],
+        threads: int = 4,
+        max_unsettled: int = 256,
+        patience: float = 30.0,
+    ) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._publisher = publisher
+        self._dead_letters = dead_letters
+        self._gate = gate
+        self._stop = stop
+        self._clock = clock
+        self._run = run
+        self._properties = properties
+        self._patience = patience
+        self._refusals = 0
+        self._slots = threading.Semaphore(max_unsettled)
+        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        self.failures = Failures()
+        self.delivered = 0
+        self.records = 0
+        self.bytes = 0
+        self.dead = 0
+        self.lost = 0
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, work: Work) -> None:
+        """Queue a content that is already in the ledger."""
+        self._queue.put(work)
+
+    def finish(self) -> None:
+        """Wait until every queued content was fetched, or the run takes no new work."""
+        for _ in self._threads:
+            self._queue.put(None)
+        while not self._stop() and any(thread.is_alive() for thread in self._threads):
+            self._stop.wait(0.05)
+        # A thread that still waits for an answer is left behind; what it brings comes too late to count.
+        end = time.monotonic() + self._patience
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def written(self, ids: list[str]) -> None:
+        """Settling lines are stored: their places are free."""
+        for _ in ids:
+            self._slots.release()
+
+    # -- called from the publisher's threads
+
+    def settled(self, delivery: Delivery[Work]) -> None:
+        """Every event of a content is acknowledged."""
+        work = delivery.key
+        if work.reservation is not None:
+            work.reservation.release()
+        with self._lock:
+            self.delivered += 1
+            self.records += delivery.records
+            self.bytes += delivery.bytes
+            self.dead += delivery.dead
+        self._settle(
+            work,
+            State.DELIVERED,
+            records=delivery.records,
+            size=delivery.bytes,
+            dead=delivery.dead,
+        )
+
+    def oversize(self, delivery: Delivery[Work], event: Event) -> None:
+        """A record that no batch can carry: its bytes are kept, its siblings flow."""
+        content = delivery.key.content
+        name = self._dead_letters.put(
+            RECORD, content.day, event.body, content_id=content.id, reason="over the hub's limit"
+        )
+        logger.warning("a record of %d bytes is over the hub's limit: %s", len(event.body), name)
+
+    # -- the fetching threads
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            if not self._acquire_slot():
+                continue
+            try:
+                self._collect(work)
+            except RunStopped:
+                self._give_up(work)
+            except (AuthError, ConfigError, NoToken, SinkError, Throttled) as error:
+                self._refused(work, error)
+            except CollectorError as error:
+                self._failed(work, error)
+            except Exception as error:
+                logger.exception("a content could not be processed", exc_info=textless(error))
+                self._failed(work, policy.error("internal", detail=type(error).__name__))
+
+    def _refused(self, work: Work, error: CollectorError) -> None:
+        """Tell a refusal that concerns every content alike, which ends the run, from one content's own.
+
+        The hub, the token service and the shared budget concern all. What the API says of one content it may say of
+        that content alone; three different ones in a row without a success between are no accident.
+        """
+        own = error.status and not isinstance(error, SinkError)
+        with self._lock:
+            self._refusals += 1
+            several = self._refusals >= MAX_REFUSALS
+        if own:
+            self._failed(work, error)
+        else:
+            self._give_up(work)
+        if several or not own:
+            self._stop.set(error)
+
+    def _acquire_slot(self) -> bool:
+        """Wait for a place between fetch and ledger; False where the run takes no new work."""
+        while not self._stop():
+            if self._slots.acquire(timeout=0.25):
+                return True
+        return False
+
+    def _give_up(self, work: Work) -> None:
+        if work.reservation is not None:
+            work.reservation.release()
+        self._slots.release()
+
+    def _collect(self, work: Work) -> None:
+        content = work.content
+        work.reservation = self._gate.reservation()
+        records = self._fetch(work, work.reservation)
+        if records is None:
+            return
+        delivery = self._publisher.open(work)
+        with self._lock:
+            self.failures.fetched += 1
+            self._refusals = 0
+        events = events_of(records, self._properties, content.id)
+        try:
+            self._publisher.put(delivery, events)
+        except CollectorError as error:
+            self._stop.set(error)
+            raise RunStopped("nothing can be published", code="stopped") from error
+        self._publisher.end(delivery)
+
+    def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
+        """The records of a content; None where its bytes went to the dead letters.
+
+        What came in place of records may have been spoilt on its way, so it is asked for once more at once, and again
+        by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up; what does
+        not even begin as records is hardly the content's own (a gateway's page, nothing at all), and is asked for until
+        the content expires.
+        """
+        for last in (False, True):
+            body = self._api.fetch(work.content, reservation.announce)
+            reservation.actual(len(body))
+            try:
+                return split(body)
+            except ErrorBody as error:
+                if not last:
+                    continue
+                raise policy.error("error-object") from error
+            except Permanent as error:
+                if not last:
+                    continue
+                if self._is_hopeless(work, body):
+                    self._keep(work, CONTENT, body, error.log)
+                    return None
+                raise
+        raise AssertionError("unreachable")
+
+    def _is_hopeless(self, work: Work, body: bytes) -> bool:
+        known = self._entry(work)
+        own = body.removeprefix(BOM).lstrip().startswith(b"[")
+        again = policy.rule_of(known.reason).action is Action.DEAD_LETTER
+        return (own and again) or self._clock.now() >= known.expires_at()
+
+    def _keep(self, work: Work, kind: str, data: bytes, reason: str) -> None:
+        content = work.content
+        try:
+            name = self._dead_letters.put(
+                kind, content.day, data, content_id=content.id, reason=reason
+            )
+        except CollectorError as error:
+            # Storage's trouble, not the content's: it must not count as an answer about it.
+            self._stop.set(error)
+            raise RunStopped("a dead letter could not be stored", code="stopped") from error
+        logger.warning("a content is dead-lettered (%s): %s", reason, name)
+        if work.reservation is not None:
+            work.reservation.release()
+        with self._lock:
+            self.failures.fetched += 1
+            self.dead += 1
+        self._settle(work, State.DEAD_LETTERED, size=len(data), reason=reason)
+
+    def _failed(self, work: Work, error: CollectorError) -> None:
+        if work.reservation is not None:
+            work.reservation.release()
+        reason = self._final(work, error)
+        if reason:
+            with self._lock:
+                self.failures.fetched += 1
+                self.lost += 1
+            logger.warning("content %s is lost (%s): %s", work.content.id, reason, error.log)
+            self._settle(work, State.LOST, reason=reason)
+            return
+        with self._lock:
+            self.failures.lines.append((work, error))
+        self._slots.release()
+
+    def _final(self, work: Work, error: CollectorError) -> str:
+        """The reason for which a content is given up, "" while there is hope."""
+        now = self._clock.now()
+        entry = self._entry(work)
+        rule = policy.rule_of(error)
+        if rule.loss and entry.first_attempt:
+            # A definite answer, and still only one answer: it has to stand for a day, however old the content is.
+            stood = now.timestamp() - entry.first_attempt >= DEFINITE_PATIENCE.total_seconds()
+            if stood and policy.rule_of(entry.reason).loss == rule.loss:
+                return rule.loss
+        expires = entry.expires_at()
+        # Past its expiry a content gets a last try; what says nothing of it is no answer to that, but only for a day.
+        if now >= expires and (rule.answers or now >= expires + EXPIRY_PATIENCE):
+            return "expired"
+        return ""
+
+    def _entry(self, work: Work) -> Entry:
+        """What is known of a content; of one that is new just what its listing said."""
+        return work.entry or Entry(
+            id=work.content.id,
+            created=work.content.created,
+            expires=work.content.expires,
+            listed=int(self._clock.now().timestamp()),
+        )
+
+    def attempts(self) -> list[tuple[Work, Line]]:
+        """The lines of this run's failures; none where the run met an outage."""
+        outage = self.failures.outage
+        return [
+            (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
+            for work, error in self.failures.lines
+            if not outage or policy.rule_of(error).one_content
+        ]
+
+    def _settle(
+        self,
+        work: Work,
+        state: State,
+        *,
+        records: int = 0,
+        size: int = 0,
+        dead: int = 0,
+        reason: str = "",
+    ) -> None:
+        line = self._line(work, state, records=records, size=size, dead=dead, reason=reason)
+        self._ledger.settle(work.content.day, line)
+
+    def _line(
+        self,
+        work: Work,
+        state: State,
+        *,
+        records: int = 0,
+        size: int = 0,
+        dead: int = 0,
+        reason: str = "",
+    ) -> Line:
+        return Line(
+            id=work.content.id,
+            state=state.value,
+            run=self._run,
+            time=int(self._clock.now().timestamp()),
+            records=records,
+            bytes=size,
+            dead=dead,
+            reason=reason,
+        )

@@ -1,0 +1,350 @@
+"""Bring dead letters back: deliver what they hold, once a newer version or a larger hub can.
+
+A person starts it, after a fix (``python -m local replay``). Guarantees: what is delivered carries the same properties
+as if a run had delivered it, event ids included; the ledger says so only after Event Hubs acknowledged all of it, and a
+dead letter is removed only after the ledger says so. Killed anywhere it is simply started again: what was acknowledged
+and not written down is sent again, what was written down is not. Whatever still cannot be delivered stays as it is, and
+is named with the reason. It needs no lease: the ledger is a merge, so a run at the same time costs repeats at worst.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+
+from shared.contents.pipeline import events_of
+from shared.errors import CollectorError, Permanent
+from shared.publish.publisher import Delivery, Publisher
+from shared.publish.sink import Event
+from shared.records import ErrorBody, split
+from shared.run.context import Feed, Parts, Tuning
+from shared.sources.management_api import ManagementApi
+from shared.state.append_blobs import LedgerStore
+from shared.state.checkpoint import CheckpointStore
+from shared.state.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters, Letter
+from shared.state.feed_ledger import FeedLedger
+from shared.state.ledger import Entry, Line, State
+from shared.state.run_tables import Runs, end_of
+from shared.stop import Stop
+
+logger = logging.getLogger("m365.replay")
+
+MAX_LETTERS = 200
+NOT_STORED_SO = "is not what was stored, or of a content that nobody knows"
+NOT_SPLIT = "still cannot be split"
+TOO_LARGE = "is still over the hub's limit"
+NOT_UNDERSTOOD = "still cannot be understood"
+NOT_SETTLED = "waits until the rest of its content is delivered by a run"
+LISTED = "is understood: the next run fetches its content, and the next replay removes it"
+ROW = "is a row of message trace, which is not brought back: its bytes are in the dead letter"
+NOT_DONE = "is not done; start the replay again"
+
+
+@dataclass(kw_only=True)
+class ReplaySummary:
+    """What a replay did.
+
+    Attributes:
+        letters: dead letters found.
+        delivered: of them delivered and removed.
+        records: events acknowledged.
+        kept: why others stay: reason to number.
+        error: what ended it early, "" where nothing did.
+    """
+
+    connection: str
+    source: str
+    run: str
+    letters: int = 0
+    delivered: int = 0
+    records: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(eq=False)
+class _Job:
+    """What is delivered together: a content's body, or those of its records that were too large.
+
+    Attributes:
+        known: what the ledger knew of the content before.
+        too_large: names of letters that no batch can carry.
+        settled: whether all of it that can be delivered was acknowledged.
+    """
+
+    content_id: str
+    day: date
+    letters: list[Letter]
+    known: Entry | None
+    too_large: set[str] = field(default_factory=set)
+    settled: bool = False
+
+
+def replay_feed(
+    feed: Feed, parts: Parts, api: ManagementApi, tuning: Tuning | None = None
+) -> ReplaySummary:
+    """Deliver the dead letters of a feed. Never raises for what can go wrong on the way: the summary says it.
+
+    Args:
+        feed: whose.
+        parts: what a run is made of.
+        api: understands listing entries; it is not asked for anything.
+        tuning: what it may use; a replay has no deadline.
+    """
+    replay = _Replay(feed, parts, api, tuning or Tuning())
+    summary = replay.summary
+    try:
+        replay.run()
+    except CollectorError as error:
+        summary.error = str(error)
+    left = summary.letters - summary.delivered - sum(summary.kept.values())
+    if left:
+        summary.kept[NOT_DONE] = left
+    logger.info(
+        "replay of %s: %d of %d dead letters delivered (%d records); %s",
+        feed.state_key,
+        summary.delivered,
+        summary.letters,
+        summary.records,
+        summary.error or summary.kept or "none is left",
+    )
+    return summary
+
+
+def keep_rows(feed: Feed, parts: Parts) -> ReplaySummary:
+    """Leave the dead letters of a message trace where they are, and say so.
+
+    Raises:
+        CollectorError: they cannot be counted.
+    """
+    found = DeadLetters(parts.storage.dead_letters, feed.state_key).all()
+    return ReplaySummary(
+        connection=feed.connection,
+        source=feed.source,
+        run=f"replay-{uuid.uuid4().hex[:16]}",
+        letters=len(found),
+        kept={ROW: len(found)} if found else {},
+    )
+
+
+class _Replay:
+    def __init__(self, feed: Feed, parts: Parts, api: ManagementApi, tuning: Tuning) -> None:
+        self._feed = feed
+        self._parts = parts
+        self._api = api
+        self._tuning = tuning
+        self._clock = parts.clock
+        self._stop = Stop(float("inf"))
+        self._lock = threading.Lock()
+        self._jobs: list[_Job] = []
+        self._kept: Counter[str] = Counter()
+        self._letters = DeadLetters(parts.storage.dead_letters, feed.state_key)
+        self._store = LedgerStore(parts.storage.state, f"ledger/{feed.state_key}")
+        self._ledger = FeedLedger(
+            self._store,
+            on_error=self._stop.set,
+            flush_every=tuning.flush_every,
+        )
+        self.summary = ReplaySummary(
+            connection=feed.connection, source=feed.source, run=f"replay-{uuid.uuid4().hex[:16]}"
+        )
+
+    def run(self) -> None:
+        """Send everything, a few letters at a time; then write it down; only then remove anything."""
+        # First of all, since state that cannot be read stops a feed.
+        checkpoint = CheckpointStore(
+            self._parts.storage.state, f"checkpoints/{self._feed.state_key}.json"
+        ).load()
+        found = self._letters.all()
+        self.summary.letters = len(found)
+        if not found:
+            return
+        # Days are read when a letter of theirs is met.
+        self._ledger.open({day: each.total for day, each in self._store.stored().items()})
+        try:
+            for jobs in self._chunks(found):
+                self._deliver(jobs)
+        finally:
+            # Whatever ended it: what was acknowledged is written down, or nothing is removed.
+            self._ledger.close(patience=self._tuning.close_seconds)
+            self._remove()
+            self.summary.kept = dict(self._kept)
+        Runs(self._parts.storage, self._feed.tenant_id, self._feed.source).write_days(
+            self._ledger.counts(),
+            self._clock.now(),
+            lambda day: checkpoint.watermark is not None and end_of(day) <= checkpoint.watermark,
+        )
+
+    # -- what there is to deliver
+
+    def _chunks(self, letters: list[Letter]) -> Iterator[list[tuple[_Job, list[Event]]]]:
+        """Jobs with their events, as many at a time as memory allows."""
+        chunk: list[tuple[_Job, list[Event]]] = []
+        size = 0
+        for group in _groups(letters):
+            if (made := self._job(group)) is None:
+                continue
+            chunk.append(made)
+            size += sum(letter.size for letter in group)
+            if size >= self._tuning.bytes_in_flight or len(chunk) >= MAX_LETTERS:
+                yield chunk
+                chunk, size = [], 0
+        if chunk:
+            yield chunk
+
+    def _job(self, letters: list[Letter]) -> tuple[_Job, list[Event]] | None:
+        """What has to be sent for letters of one kind and content; None where they stay."""
+        first = letters[0]
+        bodies = [self._letters.read(letter) for letter in letters]
+        content_id = self._content_id(first, bodies[0])
+        if content_id is None or not all(
+            letter.is_of(content_id, body) for letter, body in zip(letters, bodies, strict=True)
+        ):
+            self._keep(letters, NOT_STORED_SO)
+            return None
+        day, known = self._ledger.find(first.day, content_id) or (first.day, None)
+        job = _Job(content_id, day, letters, known)
+        delivered = known is not None and known.state == State.DELIVERED
+        if first.kind == ENTRY:
+            return self._entry_job(job, bodies[0])
+        if first.kind == RECORD:
+            if known is None or not delivered:
+                # The run that delivers its siblings counts it, and it would be sent twice.
+                self._keep(letters, NOT_SETTLED)
+                return None
+            records = bodies if known.dead else []
+        elif delivered:
+            records = []
+        else:
+            try:
+                records = split(bodies[0])
+            except (Permanent, ErrorBody):
+                self._keep(letters, NOT_SPLIT)
+                return None
+        return job, events_of(records, self._feed.properties, content_id)
+
+    def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, list[Event]] | None:
+        """A listing entry is delivered once the content that it names is."""
+        content = self._api.read_entry(raw, datetime.combine(job.day, time(), UTC))
+        if content.malformed:
+            self._keep(job.letters, NOT_UNDERSTOOD)
+            return None
+        found = self._ledger.find(content.day, content.id, everywhere=not content.dated)
+        if found is not None and found[1].state == State.DELIVERED:
+            return job, []
+        if found is None:
+            line = Line(
+                id=content.id,
+                state=State.LISTED.value,
+                created=content.created,
+                expires=content.expires,
+                uri="" if content.uri == self._api.content_uri(content.id) else content.uri,
+                run=self.summary.run,
+                time=int(self._clock.now().timestamp()),
+            )
+            self._ledger.write([(content.day, line)])
+        self._keep(job.letters, LISTED)
+        return None
+
+    def _content_id(self, letter: Letter, data: bytes) -> str | None:
+        """The true id of a letter's content: metadata holds printable ASCII alone, and no more than so much of it."""
+        if letter.is_of(letter.content_id, data):
+            return letter.content_id
+        for known in self._ledger.day(letter.day).entries:
+            if letter.may_be_of(known) and letter.is_of(known, data):
+                return known
+        return None
+
+    def _keep(self, letters: list[Letter], reason: str) -> None:
+        for letter in letters:
+            logger.warning("dead letter %s %s", letter.name, reason)
+        self._kept[reason] += len(letters)
+
+    # -- delivering
+
+    def _deliver(self, jobs: list[tuple[_Job, list[Event]]]) -> None:
+        """Send, and wait for the acknowledgements."""
+        self._jobs.extend(job for job, _ in jobs)
+        publisher: Publisher[_Job] = Publisher(
+            self._parts.sink,
+            on_settled=self._settled,
+            on_oversize=self._oversize,
+            pace=self._parts.pace,
+            abandoned=self._parts.abandoned,
+            senders=self._tuning.senders,
+            patience=self._tuning.patience,
+            on_failed=self._stop.set,
+        )
+        try:
+            for job, events in jobs:
+                delivery = publisher.open(job)
+                publisher.put(delivery, events)
+                publisher.end(delivery)
+        finally:
+            # Where nothing is acknowledged any more, the publisher gives up by itself.
+            publisher.close(float("inf"))
+        if self._stop.error is not None:
+            raise self._stop.error
+
+    def _oversize(self, delivery: Delivery[_Job], event: Event) -> None:
+        job = delivery.key
+        if job.letters[0].kind == CONTENT:
+            self._letters.put(
+                RECORD,
+                job.day,
+                event.body,
+                content_id=job.content_id,
+                reason="over the hub's limit",
+            )
+        job.too_large.update(
+            letter.name for letter in job.letters if letter.is_of(job.content_id, event.body)
+        )
+
+    def _settled(self, delivery: Delivery[_Job]) -> None:
+        job, known = delivery.key, delivery.key.known
+        records, size, dead = delivery.records, delivery.bytes, delivery.dead
+        with self._lock:
+            self.summary.records += records
+        when = int(self._clock.now().timestamp())
+        if known is not None and known.state == State.DELIVERED:
+            # A letter that is gone without having been delivered is still missing, one that stays is not delivered.
+            dead = max(known.dead - records, dead)
+            size = known.bytes + (size if dead < known.dead else 0)
+            records = known.records + known.dead - dead
+            when = max(when, known.time + 1)
+        line = Line(
+            id=job.content_id,
+            state=State.DELIVERED.value,
+            run=self.summary.run,
+            time=when,
+            records=records,
+            bytes=size,
+            dead=dead,
+        )
+        self._ledger.settle(job.day, line)
+        job.settled = True
+
+    def _remove(self) -> None:
+        for job in self._jobs:
+            for letter in job.letters if job.settled else ():
+                if letter.name in job.too_large:
+                    self._keep([letter], TOO_LARGE)
+                    continue
+                self._letters.remove(letter)
+                self.summary.delivered += 1
+
+
+def _groups(letters: list[Letter]) -> Iterator[list[Letter]]:
+    """Letters that are delivered together: the records of one content, anything else alone."""
+    records: dict[tuple[date, str], list[Letter]] = {}
+    for letter in letters:
+        if letter.kind == RECORD:
+            records.setdefault((letter.day, letter.content_id), []).append(letter)
+        else:
+            yield [letter]
+    yield from records.values()

@@ -1,0 +1,416 @@
+"""Hand events to a sink and know, content by content, when all of them are acknowledged.
+
+Guarantees: a content is reported as settled only when its stream ended without error and every one of its events is
+acknowledged; each batch credits once, so a late answer of an abandoned send credits nothing; a send whose fate is
+unknown is repeated, never assumed; a send that hangs (Event Hubs can lose an acknowledgement, and some outcomes hang
+the SDK for good) is abandoned by a watchdog and its events go out on another connection; 60 seconds without any
+acknowledgement end the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic
+
+from shared import policy
+from shared.errors import (
+    CollectorError,
+    EventTooLarge,
+    SinkBusy,
+    SinkError,
+    Throttled,
+    textless,
+)
+from shared.publish.outbox import Delivery, K, Load, Outbox
+from shared.publish.pace import Pace
+from shared.publish.patience import Abandoned, Patience
+from shared.publish.sink import Batch, Event, Sender, Sink
+
+__all__ = ["Abandoned", "Delivery", "Patience", "Publisher"]
+
+logger = logging.getLogger("m365.publisher")
+
+MAX_EVENTS = 1 << 20
+
+
+@dataclass(eq=False)
+class _Slot(Generic[K]):
+    """One sending thread and what it has in hand."""
+
+    load: Load[K] = field(default_factory=list)
+    sender: Sender | None = None
+    busy_since: float | None = None
+    abandoned: bool = False
+
+
+class Publisher(Generic[K]):
+    """Publishes the events of one feed's run.
+
+    Args:
+        sink: where to.
+        on_settled: called once for each delivery that is complete, from a sending thread.
+        on_oversize: called for an event that not even an empty batch holds; returns normally once its bytes are safe
+            (dead-lettered), and raises otherwise.
+        pace: shared by the process.
+        abandoned: shared by the process.
+        senders: connections used at the same time.
+        patience: waits.
+        max_abandoned: sends abandoned in this run, or hanging in the process, beyond which the run ends.
+        on_failed: told the error for which the publisher gave up.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        on_settled: Callable[[Delivery[K]], None],
+        on_oversize: Callable[[Delivery[K], Event], None],
+        pace: Pace | None = None,
+        abandoned: Abandoned | None = None,
+        senders: int = 2,
+        patience: Patience | None = None,
+        max_abandoned: int = 3,
+        on_failed: Callable[[CollectorError], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sink = sink
+        self._on_oversize = on_oversize
+        self._pace = pace or Pace()
+        self._abandoned = abandoned or Abandoned()
+        self._patience = patience or Patience()
+        self._max_abandoned = max_abandoned
+        self._on_failed = on_failed
+        self._clock = clock
+        self._outbox = Outbox(on_settled, clock)
+        self._lock = self._outbox.lock
+        self._last_error: CollectorError | None = None
+        self._closing = False
+        self._stopped = False
+        self.error: CollectorError | None = None
+        self._cap = MAX_EVENTS
+        self.abandoned = 0
+        self.batches = 0
+        self.busy = 0
+        self._slots: list[_Slot[K]] = []
+        self._senders = senders
+        self._watchdog: threading.Thread | None = None
+
+    # -- what the caller does
+
+    def open(self, key: K) -> Delivery[K]:
+        """Begin a content."""
+        return Delivery(key)
+
+    def put(self, delivery: Delivery[K], events: Iterable[Event]) -> None:
+        """Hand over events of a content; returns at once, memory is bounded by the caller's reservation."""
+        with self._lock:
+            if self.error is not None:
+                raise self.error
+            if self._stopped:
+                raise policy.make(SinkError, "closed", detail="nothing more is published")
+            self._outbox.put(delivery, events)
+            self._start()
+
+    def end(self, delivery: Delivery[K]) -> None:
+        """The content's stream ended without error; it settles once nothing of it is outstanding."""
+        if self._outbox.end(delivery):
+            self._outbox.report(delivery)
+
+    def break_off(self, delivery: Delivery[K]) -> None:
+        """The content's stream failed: what was sent of it is sent, and it never settles."""
+        with self._lock:
+            delivery.broken = True
+
+    def close(self, timeout: float) -> None:
+        """Wait until everything is acknowledged, for at most ``timeout`` seconds, then stop sending.
+
+        Raises:
+            SinkError: events are left unacknowledged; their contents did not settle.
+            Throttled: the same, because the hub was busy all the time.
+        """
+        deadline = self._clock() + timeout
+        with self._lock:
+            self._closing = True
+            self._lock.notify_all()
+            # What is acknowledged must also have been reported: the caller writes it down next.
+            while self._clock() < deadline and (
+                self._outbox.unreported or (self._outbox.outstanding and self.error is None)
+            ):
+                self._lock.wait(0.05)
+            left = self._outbox.outstanding
+            self._stopped = True
+            hanging = [slot for slot in self._slots if slot.busy_since is not None]
+            for slot in hanging:
+                # What they still answer comes too late for this run and must credit nothing.
+                slot.abandoned = True
+                self._abandoned.add()
+            self._lock.notify_all()
+        for slot in hanging:
+            self._discard(slot)
+        if self.error is not None:
+            raise self.error
+        if left:
+            detail = f"{left} events were not yet acknowledged"
+            raise policy.make(SinkError, "deadline", detail=detail)
+
+    # -- the sending threads
+
+    def _start(self) -> None:
+        if self._watchdog is None:
+            self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._watchdog.start()
+            for _ in range(self._senders):
+                self._add_slot()
+
+    def _add_slot(self) -> None:
+        slot: _Slot[K] = _Slot()
+        self._slots.append(slot)
+        threading.Thread(target=self._run, args=(slot,), name="sender", daemon=True).start()
+
+    def _run(self, slot: _Slot[K]) -> None:
+        try:
+            while self._wait_for_events():
+                try:
+                    self._send_one(slot)
+                except CollectorError as error:
+                    self._failed(slot, error)
+                if slot.abandoned:
+                    return
+        except Exception as error:  # noqa: BLE001 - a dead sender must end the run, not hang it
+            self._fail(policy.make(SinkError, "internal", detail=type(error).__name__))
+            logger.exception("a sending thread failed", exc_info=textless(error))
+            # Nobody knows what state its connection is in.
+            self._discard(slot)
+        finally:
+            if slot.abandoned:
+                self._abandoned.ended()
+                self._discard(slot)
+            elif slot.sender is not None:
+                self._sink.give_back(slot.sender)
+
+    def _wait_for_events(self) -> bool:
+        with self._lock:
+            while not self._outbox:
+                if self._stopped or self.error is not None:
+                    return False
+                self._lock.wait(0.5)
+            return not self._stopped and self.error is None
+
+    def _send_one(self, slot: _Slot[K]) -> None:
+        """Fill a batch and send it."""
+        slot.busy_since = self._clock()
+        try:
+            if slot.sender is None:
+                slot.sender = self._sink.borrow()
+            batch = slot.sender.new_batch()
+        finally:
+            slot.busy_since = None
+        if slot.abandoned:
+            return
+        size = self._fill(slot, batch)
+        if not slot.load:
+            return
+        if (delay := self._pace.delay(size)) > 0:
+            self._pause(delay)
+        if not self._may_send(slot):
+            return
+        try:
+            slot.sender.send(batch)
+        finally:
+            slot.busy_since = None
+        self._credit(slot, size)
+
+    def _may_send(self, slot: _Slot[K]) -> bool:
+        """Count the slot as sending; False once the run has ended, when nobody writes an acknowledgement down."""
+        with self._lock:
+            if self._stopped or self.error is not None:
+                return False
+            slot.busy_since = self._clock()
+            return True
+
+    def _fill(self, slot: _Slot[K], batch: Batch) -> int:
+        """Move events from the queue into the batch until it is full or nothing more comes for a moment."""
+        size = 0
+        lingered = False
+        while True:
+            with self._lock:
+                chunk = self._outbox.take(min(64, self._cap - len(slot.load)))
+                slot.load.extend(chunk)
+            for position, (_, event) in enumerate(chunk):
+                if batch.add(event):
+                    size += len(event.body)
+                    continue
+                rest = chunk[position:]
+                del slot.load[len(slot.load) - len(rest) :]
+                if not slot.load:
+                    # Not even an empty batch holds it.
+                    slot.load = [rest.pop(0)]
+                    self._outbox.give_back(rest)
+                    self._dead_letter(slot)
+                    return 0
+                self._outbox.give_back(rest)
+                return size
+            if len(slot.load) >= self._cap:
+                return size
+            if not chunk:
+                with self._lock:
+                    if lingered or self._closing or self._stopped or not slot.load:
+                        return size
+                    self._lock.wait(self._patience.linger)
+                lingered = True
+
+    def _dead_letter(self, slot: _Slot[K]) -> None:
+        """Give up the one event in hand, which no batch can carry, once its bytes are safe."""
+        ((delivery, event),) = slot.load
+        self._on_oversize(delivery, event)
+        with self._lock:
+            if slot.abandoned or self._stopped:
+                return
+            slot.load = []
+            done = self._outbox.dead(delivery)
+        if done:
+            self._outbox.report(delivery)
+
+    def _credit(self, slot: _Slot[K], size: int) -> None:
+        """The batch is acknowledged: subtract it from its contents, once."""
+        with self._lock:
+            if slot.abandoned or self._stopped:
+                return
+            load, slot.load = slot.load, []
+            self.batches += 1
+            self._last_error = None
+            self._cap = min(MAX_EVENTS, self._cap * 2)
+            settled = self._outbox.credit(load)
+        self._pace.acknowledged(size)
+        for delivery in settled:
+            self._outbox.report(delivery)
+
+    def _failed(self, slot: _Slot[K], error: CollectorError) -> None:
+        """A send (or a dead letter) failed: its events go back to the head of the queue, and we wait a little."""
+        if isinstance(error, EventTooLarge) and len(slot.load) == 1:
+            self._discard(slot)
+            self._dead_letter_or_fail(slot)
+            return
+        with self._lock:
+            if slot.abandoned:
+                return
+            load, slot.load = slot.load, []
+            self._outbox.give_back(load)
+            self._last_error = error
+            if isinstance(error, EventTooLarge):
+                # The hub takes less than it announced: halve until it fits or one event is left.
+                self._cap = max(1, len(load) // 2)
+        if not isinstance(error, SinkError):
+            self._fail(error)
+            return
+        if isinstance(error, SinkBusy):
+            self.busy += 1
+            self._pace.busy()
+            pause = self._patience.busy
+        else:
+            pause = 0.0 if isinstance(error, EventTooLarge) else self._patience.error
+            self._discard(slot)
+        logger.info("%s; the batch is offered again", error.log)
+        self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311
+
+    def _dead_letter_or_fail(self, slot: _Slot[K]) -> None:
+        try:
+            self._dead_letter(slot)
+        except CollectorError as error:
+            self._failed(slot, error)
+
+    def _discard(self, slot: _Slot[K]) -> None:
+        """Close a sender that failed, in a thread of its own since closing can hang."""
+        sender, slot.sender = slot.sender, None
+        if sender is not None:
+            if slot.abandoned:
+                sender.cut()
+            threading.Thread(target=sender.close, name="closer", daemon=True).start()
+
+    def _pause(self, seconds: float) -> None:
+        deadline = self._clock() + seconds
+        with self._lock:
+            while not self._stopped and self.error is None:
+                left = deadline - self._clock()
+                if left <= 0:
+                    return
+                self._lock.wait(left)
+
+    def _fail(self, error: CollectorError) -> None:
+        with self._lock:
+            if self.error is not None:
+                return
+            self.error = error
+            self._lock.notify_all()
+        self._on_failed(error)
+
+    # -- the watchdog
+
+    def _watch(self) -> None:
+        interval = min(0.5, self._patience.watchdog / 4, self._patience.no_acknowledgement / 4)
+        while True:
+            with self._lock:
+                self._lock.wait(interval)
+                if self.error is not None or (self._stopped and not self._any_busy()):
+                    return
+                now = self._clock()
+                late = [
+                    slot
+                    for slot in self._slots
+                    if slot.busy_since is not None
+                    and not slot.abandoned
+                    and now - slot.busy_since > self._patience.watchdog
+                ]
+                silent = (
+                    self._outbox.waiting_since is not None
+                    and now - self._outbox.waiting_since > self._patience.no_acknowledgement
+                )
+            for slot in late:
+                self._abandon(slot)
+            if silent:
+                self._give_up()
+
+    def _any_busy(self) -> bool:
+        return any(slot.busy_since is not None and not slot.abandoned for slot in self._slots)
+
+    def _abandon(self, slot: _Slot[K]) -> None:
+        """Take the events away from a send that hangs and let another connection send them."""
+        with self._lock:
+            if slot.busy_since is None or slot.abandoned:
+                return
+            slot.abandoned = True
+            load, slot.load = slot.load, []
+            self._outbox.give_back(load)
+            self._slots.remove(slot)
+            self._last_error = policy.error("send-abandoned", detail="no answer in time")
+            hanging = self._abandoned.add()
+            self.abandoned += 1
+            if not self._stopped:
+                self._add_slot()
+            self._lock.notify_all()
+        logger.warning("a send of %d events hangs; it is abandoned and repeated", len(load))
+        self._discard(slot)
+        if max(hanging, self.abandoned) > self._max_abandoned:
+            self._fail(
+                policy.error(
+                    "send-abandoned",
+                    detail=f"{self.abandoned} sends to Event Hubs hung in this run, "
+                    f"{hanging} still hang in this process",
+                )
+            )
+
+    def _give_up(self) -> None:
+        seconds = self._patience.no_acknowledgement
+        last = self._last_error
+        if isinstance(last, SinkBusy):
+            self._fail(policy.make(Throttled, "sink-throttled", detail=f"for {seconds:.0f} s"))
+            return
+        silence = policy.error("no-acknowledgement", detail=f"for {seconds:.0f} s")
+        # What was wrong with the last send says more than the silence that came of it.
+        self._fail(last if last and last.code else silence)

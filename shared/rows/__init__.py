@@ -1,0 +1,1 @@
+"""The engine for sources whose listing is the data."""

@@ -1,0 +1,245 @@
+"""The job of a message-trace feed: its state, and the order in which a run does its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import msgspec
+
+from shared.contents.windows import Window, whole_second
+from shared.errors import CollectorError
+from shared.rows.days import sizes_by_day, write_trace_days
+from shared.rows.reader import TraceReader
+from shared.rows.row import Row, TraceApi
+from shared.rows.schedule import TraceReading
+from shared.rows.windows import HOUR, overlaps
+from shared.run.context import RunContext
+from shared.service.budget import Budget
+from shared.sources.message_trace.details import TraceDetails
+from shared.state.append_blobs import DigestStore, LedgerStore
+from shared.state.checkpoint import TraceNote
+from shared.state.dead_letters import DeadLetters
+from shared.state.digests import Digests
+from shared.state.feed_ledger import KEEP, FeedLedger
+from shared.state.gaps import Gaps
+from shared.state.run_tables import Runs, beginning_of, end_of, ended_days
+from shared.times import iso, utc_now
+
+MAX_DROPPED_DAYS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceOptions:
+    """What a connection's settings say of its message trace.
+
+    Attributes:
+        delay: how far windows trail the service's clock.
+        backfill: how far back a first run reads.
+        details: lower-case statuses of the rows whose details are wanted.
+    """
+
+    delay: timedelta = timedelta(minutes=5)
+    backfill: timedelta = timedelta(days=7)
+    details: frozenset[str] = frozenset()
+
+
+class TraceJob:
+    """The state of one run of a message-trace feed.
+
+    Args:
+        run: the run.
+        api: what lists.
+        options: see there.
+        used: the share of the tenant's request budget that is taken, by anybody.
+        details_budget: the share of it that may go to details, where they are wanted.
+        wall: this machine's own clock, UTC.
+    """
+
+    def __init__(
+        self,
+        run: RunContext,
+        api: TraceApi,
+        options: TraceOptions,
+        *,
+        used: Callable[[], float],
+        details_budget: Budget | None = None,
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._run = run
+        self._options = options
+        self._details = (
+            TraceDetails(run, api, statuses=options.details, budget=details_budget)
+            if details_budget is not None
+            else None
+        )
+        self._wall = wall
+        self._clock = run.parts.clock
+        self._summary = run.summary
+        self._checkpoint = run.checkpoint
+        self.api = api
+        self.problems: list[CollectorError] = []
+        key, state = run.feed.state_key, run.parts.storage.state
+        self._digests = Digests(DigestStore(state, f"digests/{key}"))
+        self._ledger = FeedLedger(LedgerStore(state, f"ledger/{key}"))
+        self._reader = TraceReader(
+            api=api,
+            digests=self._digests,
+            publisher=lambda settled, oversize: run.publisher(settled, oversize, run.stop.set),
+            dead_letters=DeadLetters(run.parts.storage.dead_letters, key),
+            stop=run.stop,
+            properties=run.feed.properties,
+            on_acknowledged=self._acknowledged,
+        )
+        self._reading = TraceReading(
+            api=api,
+            reader=self._reader,
+            digests=self._digests,
+            gaps=Gaps(self._ledger, self._clock, run.summary),
+            checkpoint=run.checkpoint,
+            clock=self._clock,
+            stop=run.stop,
+            used=used,
+        )
+
+    def load(self) -> None:
+        """Learn which digests and gap records there are."""
+        self._digests.open()
+        self._ledger.open(self._checkpoint.value.closed)
+        if self._details is not None:
+            self._details.load(self._note.details_closed)
+
+    def collect(self) -> None:
+        """What is new, then what may have changed, then what was missed; no row waits for details."""
+        self._reading.learn_the_time()
+        end = whole_second(self._clock.now() - self._options.delay)
+        start = self._reading.plan(end, self._options.backfill)
+        self._reading.read_live(start, end)
+        self._reading.read_again(end)
+        self._reading.read_backfill(end)
+        if self._details is not None:
+            self._details.fetch_due()
+
+    @property
+    def _note(self) -> TraceNote:
+        return self._checkpoint.value.trace
+
+    def _acknowledged(self, rows: list[Row]) -> None:
+        if self._details is not None:
+            self._details.note(rows)
+        self._progress()
+
+    def _progress(self) -> None:
+        summary, reader = self._summary, self._reader
+        summary.listed, summary.delivered = reader.listed, reader.delivered
+        summary.records, summary.bytes = reader.delivered, reader.bytes
+        self._run.parts.on_progress(summary)
+
+    # -- the end
+
+    def drain(self) -> None:
+        """Wait for the page that is on its way."""
+        self._reader.finish(self._run.tuning.close_seconds)
+
+    def write_down(self) -> None:
+        """What was acknowledged is written down; close the ledgers."""
+        try:
+            self._ledger.close(patience=min(30.0, self._run.tuning.close_seconds))
+        finally:
+            if self._details is not None:
+                self._details.close()
+
+    def close_checkpoint(self) -> None:
+        """Note what has to be read again, whatever ended the run, and the days that need not be read again."""
+        for hour in self._note.again:
+            self._digests.hour(hour)
+            self._digests.trim()
+        closed = self._ledger.settled_days(self._checkpoint.value.closed)
+        note = msgspec.structs.replace(self._note, again=self._reading.again())
+        if self._details is not None:
+            known = self._details.closed(note.details_closed)
+            note = msgspec.structs.replace(note, details_closed=known)
+        if (closed, note) != (self._checkpoint.value.closed, self._note):
+            self._checkpoint.move(closed=closed, trace=note)
+
+    def sum_up(self) -> None:
+        """Say in the summary what is left, and what became of the rest."""
+        summary, known, reader = self._summary, self._checkpoint.value, self._reader
+        self._progress()
+        summary.pending = sum(each.pending for each in self._digests.counts().values())
+        summary.lost = reader.dead + reader.gone
+        summary.dead_letters = reader.dead
+        summary.batches, summary.sink_busy = reader.publisher.batches, reader.publisher.busy
+        if known.watermark is not None:
+            summary.watermark = iso(known.watermark)
+            if not self._reading.reached_now:
+                age = self._clock.now() - known.watermark
+                summary.lag_seconds = max(0, int(age.total_seconds()))
+        summary.caught_up = (
+            self._reading.reached_now and not self._note.backfill and not summary.pending
+        )
+        # After what ended the run, which may have been the cause.
+        self.problems += self._reading.problems
+        if self._details is not None:
+            self.problems += self._details.problems
+
+    def write_days(self, runs: Runs) -> None:
+        """Write the rows of the days that were read, have grown, or ended."""
+        known, sizes = self._checkpoint.value, sizes_by_day(self._digests)
+        days = {day for day, size in sizes.items() if self._note.counted.get(day) != size}
+        days.update(ended_days(self._checkpoint.found.watermark, known.watermark))
+        days.update(day for day, each in self._ledger.counts().items() if each.gap_seconds)
+        for each in self._reading.windows:
+            days.update(_days(each))
+        counts = write_trace_days(
+            runs,
+            self._digests,
+            days,
+            now=self._clock.now(),
+            gap_seconds=lambda day: self._ledger.day(day).gap_seconds,
+            listed=self._listed,
+        )
+        self._summary.days = {day.isoformat(): each for day, each in sorted(counts.items())}
+        if sizes != self._note.counted:
+            self._checkpoint.move(trace=msgspec.structs.replace(self._note, counted=sizes))
+        if self._details is not None:
+            self._details.write_days()
+
+    def _listed(self, day: date) -> bool:
+        """Whether a day was read to its end, and from its beginning."""
+        known, start, end = self._checkpoint.value, beginning_of(day), end_of(day)
+        since, watermark = known.trace.since, known.watermark
+        return (
+            watermark is not None
+            and end <= watermark
+            and (since is None or since <= start)
+            and not overlaps(self._reading.backfill, start, end)
+        )
+
+    def drop_old(self) -> None:
+        """Remove digests that are too old to be asked for, by the service's clock and by this machine's."""
+        self._ledger.drop_old(self._clock.now().date(), dict(self._checkpoint.value.closed))
+        today = min(self._clock.now(), self._wall()).date()
+        again = {hour.date() for hour in self._note.again}
+        sizes = sizes_by_day(self._digests)
+        old = [
+            day
+            for day, size in sorted(sizes.items())
+            if today - day > KEEP
+            and day not in again
+            and self._note.counted.get(day) == size
+            and not overlaps(self._reading.backfill, beginning_of(day) - HOUR, end_of(day) + HOUR)
+        ]
+        for day in old[:MAX_DROPPED_DAYS]:
+            for hour in [each for each in self._digests.stored if each.date() == day]:
+                self._digests.delete(hour)
+        if self._details is not None:
+            self._details.drop_old(dict(self._note.details_closed))
+
+
+def _days(window: Window) -> Iterator[date]:
+    day = window.start.date()
+    while day <= window.end.date():
+        yield day
+        day += timedelta(days=1)

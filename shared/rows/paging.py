@@ -1,0 +1,224 @@
+"""Through a window of the trace page by page, whichever service the pages come from.
+
+A service hands out the rows of a window newest first, a few thousand at a time, each page with a link to the next. Its
+page tokens break (HTTP 400 in mid-chain, a token that comes twice, pages without end that hold nothing new). Then the
+window is begun anew at the oldest row that came so far: the filter is inclusive, so that row has to come again, which
+proves that nothing lies between. A service that does not list newest first is begun anew at the window's end.
+
+Guarantees: a listing ends without an error only when the service said that there is no next page; a row is handed out
+once; a link is followed only where ``ask`` lets it; every chain of pages is finite.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared import policy
+from shared.contents.windows import Window
+from shared.errors import CollectorError, Permanent, Throttled, Transient
+from shared.rows.row import PAGING, Row, whole_ms
+from shared.service.answers import retry_after
+from shared.service.asking import Asker
+from shared.service.http import Response
+from shared.times import format_wire
+
+logger = logging.getLogger("m365.trace")
+
+MAX_IDLE = 3
+"""Beginnings in a row that bring nothing new."""
+MAX_STALE = 10
+"""Pages in a row that bring nothing new."""
+
+REFUSED = frozenset({400, 404, 410})
+_MS = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One page: the bytes of its rows, and where the next one is."""
+
+    rows: list[bytes]
+    link: str | None
+
+
+Ask = Callable[[str, bool], Page]
+"""Asks for a page; told whether it is the first of its chain."""
+Read = Callable[[bytes], tuple[Row, datetime | None]]
+"""Reads a row; with its time where it has one inside the window."""
+
+
+def list_window(
+    window: Window, first: Callable[[datetime, datetime], str], ask: Ask, read: Read
+) -> Iterator[list[Row]]:
+    """List a window; see ``TraceApi.pages``.
+
+    Args:
+        window: both ends included.
+        first: the URL that begins a listing from one time to another, both included, whole milliseconds.
+        ask: asks for a page.
+        read: reads a row.
+    """
+    progress = _Progress()
+    end, idle = window.end, 0
+    while True:
+        known = len(progress.seen)
+        try:
+            yield from _chain(first(window.start, end), ask, read, progress)
+        except _BrokenChain as broken:
+            idle = 0 if len(progress.seen) > known else idle + 1
+            if idle >= MAX_IDLE:
+                raise policy.make(
+                    Transient,
+                    PAGING,
+                    detail=f"{format_wire(window.start)} to {format_wire(window.end)}: {broken}",
+                ) from broken
+            end = progress.begin_anew(window)
+            logger.info("a page token broke (%s); the window is begun anew", broken)
+        else:
+            return
+
+
+class _BrokenChain(Exception):  # noqa: N818 - never leaves this module
+    """The chain of pages cannot be followed to its end."""
+
+
+class _Progress:
+    """What has come of a window so far."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+        self._newest_first = True
+        self._last: datetime | None = None
+        self._oldest: datetime | None = None
+        self._bottom: datetime | None = None
+        self._at_oldest: set[tuple[str, str]] = set()
+        self._due: set[tuple[str, str]] = set()
+
+    def begin_anew(self, window: Window) -> datetime:
+        """Where the next chain ends: at the oldest row so far, which then has to come again."""
+        self._last = None
+        self._due = set()
+        if not self._newest_first or self._bottom is None:
+            return window.end
+        self._due = self._at_oldest.copy()
+        return min(window.end, max(self._bottom, window.start + _MS))
+
+    def take(self, page: list[tuple[Row, datetime | None]]) -> list[Row]:
+        """Note what a page holds; returns the rows that did not come before."""
+        if page:
+            self._meet(page)
+        fresh = []
+        for row, moment in page:
+            if moment is not None:
+                self._place(row, moment)
+            if row.digest not in self.seen:
+                self.seen.add(row.digest)
+                fresh.append(row)
+        return fresh
+
+    def end(self) -> None:
+        """The chain ended."""
+        self._meet([])
+
+    def _meet(self, page: list[tuple[Row, datetime | None]]) -> None:
+        """The first rows after a new beginning are those that it began at, or something lies between."""
+        if self._due and self._due.isdisjoint((row.id, row.recipient) for row, _ in page):
+            raise policy.make(
+                Transient, PAGING, detail="it does not go on where a broken page token left off"
+            )
+        self._due = set()
+
+    def _place(self, row: Row, moment: datetime) -> None:
+        # Filters take milliseconds, and what lies below them is in no order.
+        at = whole_ms(moment)
+        up = at if at == moment else at + _MS
+        if self._last is not None and at > self._last:
+            self._newest_first = False
+        self._last = at
+        if self._oldest is None or self._bottom is None or at < self._oldest:
+            self._oldest, self._bottom, self._at_oldest = at, up, set()
+        if at == self._oldest:
+            self._bottom = max(self._bottom, up)
+            self._at_oldest.add((row.id, row.recipient))
+
+
+def _chain(url: str, ask: Ask, read: Read, progress: _Progress) -> Iterator[list[Row]]:
+    """Follow one chain of pages to its end."""
+    followed = {url}
+    first, stale = True, 0
+    while True:
+        page = _ask(url, ask, first=first)
+        fresh = progress.take([read(raw) for raw in page.rows])
+        if fresh:
+            yield fresh
+        if page.link is None:
+            progress.end()
+            return
+        stale = 0 if fresh else stale + 1
+        if page.link in followed:
+            raise _BrokenChain("it came twice")
+        if stale > MAX_STALE:
+            raise _BrokenChain("one page after the other holds nothing new")
+        followed.add(page.link)
+        url, first = page.link, False
+
+
+def _ask(url: str, ask: Ask, *, first: bool) -> Page:
+    try:
+        return ask(url, first)
+    except (Permanent, Transient) as error:
+        # A failure of the service may be one of this token; where it is not, the new beginning fails too.
+        if first or not (error.status in REFUSED or error.status >= 500):
+            raise
+        raise _BrokenChain(f"HTTP {error.status}") from error
+
+
+def ask_page(
+    asker: Asker,
+    url: str,
+    *,
+    judge: Callable[[Response], CollectorError],
+    read: Callable[[Response], Page],
+    headers: Mapping[str, str],
+    reserve: Callable[[int, bool], None] | None = None,
+) -> Page:
+    """Ask for a page.
+
+    Args:
+        asker: asks.
+        url: of the page.
+        judge: what an answer means that is not a success.
+        read: reads a success; where it raises ``Transient``, the page is asked for again.
+        headers: of the request.
+        reserve: as for ``Asker.ask``.
+    """
+    pages: list[Page] = []
+
+    def look(answer: Response) -> CollectorError | None:
+        if answer.status != 200:
+            return judge(answer)
+        try:
+            pages.append(read(answer))
+        except Transient as error:
+            return error
+        return None
+
+    asker.ask("GET", url, judge=look, headers=headers, reserve=reserve)
+    return pages[-1]
+
+
+def paused(answer: Response, asker: Asker) -> Throttled | None:
+    """A 503 that names a time is a pause for everybody who shares the budget, as a 429 is."""
+    seconds = retry_after(answer.headers, asker.clock.now())
+    if answer.status != 503 or seconds is None:
+        return None
+    return policy.make(
+        Throttled,
+        "throttled",
+        detail=f"for {seconds:.0f} s, HTTP 503",
+        status=503,
+        retry_after=seconds,
+    )

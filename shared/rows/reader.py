@@ -1,0 +1,260 @@
+"""Read a window of the message trace page by page, and publish what is new in it.
+
+Guarantees, in the order of the code: a row is written down as listed before it is published; it is written down as
+delivered only after all of its page was acknowledged; at most one page is between the two, so a crash repeats at most
+one page. The next page is read meanwhile, and waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.contents.windows import Window
+from shared.errors import CollectorError
+from shared.publish.publisher import Delivery, Publisher
+from shared.publish.sink import Event
+from shared.rows.row import Row, TraceApi
+from shared.rows.windows import NARROWEST, hour_of, whole_hours
+from shared.state.dead_letters import RECORD, DeadLetters
+from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests
+from shared.stop import RunStopped, Stop
+
+logger = logging.getLogger("m365.trace")
+
+CROWDED = 8
+"""Pages after which a window is given up for a narrower one: the client remembers all of a window's rows, and a window
+that is begun does not yield to what is new."""
+
+Unseen = dict[datetime, set[bytes]]
+"""Hours to the digests of their rows that are pending, as far as they were not offered again."""
+
+
+@dataclass(eq=False)
+class Page:
+    """The new rows of a page, on their way to the hub.
+
+    Attributes:
+        dead: digests of rows that no batch can carry; their bytes are dead-lettered.
+        settled: set once every other row is acknowledged.
+    """
+
+    rows: list[Row]
+    dead: set[bytes] = field(default_factory=set)
+    settled: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowRead:
+    """What came of a window.
+
+    Attributes:
+        rows: that it had, known ones too, as far as it was read.
+        pages: in which they came.
+        whole: whether it was read to its end; else it had too many pages.
+    """
+
+    rows: int
+    pages: int
+    whole: bool
+
+
+class TraceReader:
+    """Reads windows and publishes their rows during one run.
+
+    Args:
+        api: what lists.
+        digests: what is known of each row.
+        publisher: makes what publishes, given what to call for a page that is settled, and for a row over the limit.
+        dead_letters: where such rows go.
+        stop: the end of the run.
+        properties: application properties of every event.
+        on_acknowledged: given the rows of each page before they are written down as delivered.
+        crowded: pages after which a window is given up for a narrower one.
+
+    Attributes:
+        listed: rows that were new in this run.
+        delivered: rows acknowledged and written down.
+        bytes: sum of their bodies.
+        dead: rows over the hub's limit.
+        gone: rows of earlier runs that were not delivered and are no longer offered.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: TraceApi,
+        digests: Digests,
+        publisher: Callable[
+            [Callable[[Delivery[Page]], None], Callable[[Delivery[Page], Event], None]],
+            Publisher[Page],
+        ],
+        dead_letters: DeadLetters,
+        stop: Stop,
+        properties: Mapping[str, str],
+        on_acknowledged: Callable[[list[Row]], None] = lambda _: None,
+        crowded: int = CROWDED,
+    ) -> None:
+        self._api = api
+        self._digests = digests
+        self._dead_letters = dead_letters
+        self._stop = stop
+        self._properties = properties
+        self._on_acknowledged = on_acknowledged
+        self._crowded = crowded
+        self._page: Page | None = None
+        self.publisher = publisher(self._settled, self._oversize)
+        self.listed = self.delivered = self.bytes = self.dead = self.gone = 0
+
+    def read(self, window: Window, unseen: Unseen | None = None) -> WindowRead:
+        """Read a window and have every new row of it acknowledged and written down.
+
+        Rows of its whole hours that an earlier run wrote down and never delivered, and that are not offered any more,
+        have changed their status meanwhile: they are given up for the row that took their place.
+
+        Args:
+            window: both ends included.
+            unseen: what is pending in hours of which this is a piece, less what is offered in it; whoever reads all of
+                their pieces gives up what is left.
+
+        Raises:
+            CollectorError: the window was not read to its end; what was read of it counts.
+            RunStopped: likewise, because the run ended.
+        """
+        own = self.pending(window) if unseen is None else {}
+        number, pages, whole = 0, 0, True
+        for rows in self._api.pages(window):
+            self._stop.raise_if_set()
+            number, pages = number + len(rows), pages + 1
+            for digests in (own if unseen is None else unseen).values():
+                digests.difference_update(row.digest for row in rows)
+            with self._must_work():
+                self._settle()
+                self._take_up(rows)
+                self._digests.trim()
+            if pages > self._crowded and window.end - window.start > NARROWEST:
+                whole = False
+                break
+        with self._must_work():
+            self._settle()
+        if whole:
+            self.give_up(own)
+        return WindowRead(rows=number, pages=pages, whole=whole)
+
+    def pending(self, window: Window) -> Unseen:
+        """The rows of a window's whole hours that were written down and are neither delivered nor lost."""
+        found: Unseen = {}
+        with self._must_work():
+            for hour in whole_hours(window):
+                if hour in self._digests.stored:
+                    found[hour] = self._digests.hour(hour).pending()
+                self._digests.trim()
+        return {hour: digests for hour, digests in found.items() if digests}
+
+    def give_up(self, unseen: Unseen) -> None:
+        """Give up rows that the service offers no longer, unless they were delivered meanwhile."""
+        with self._must_work():
+            for hour, digests in unseen.items():
+                left = digests & self._digests.hour(hour).pending()
+                self._digests.write(GONE, ((hour, digest) for digest in left))
+                self.gone += len(left)
+                self._digests.trim()
+
+    @contextlib.contextmanager
+    def _must_work(self) -> Iterator[None]:
+        """Around state and hub: without them there is no point in reading on, unlike without one window."""
+        try:
+            yield
+        except CollectorError as error:
+            if not isinstance(error, RunStopped):
+                self._stop.set(error)
+            raise
+
+    def finish(self, timeout: float) -> None:
+        """Wait for the page that is on its way, and write down what became of it.
+
+        Raises:
+            CollectorError: it was not acknowledged in time; it will be sent again.
+        """
+        try:
+            self.publisher.close(timeout)
+        finally:
+            if self._page is not None and self._page.settled.is_set():
+                self._write_delivered(self._page)
+
+    def _take_up(self, rows: list[Row]) -> None:
+        """Write down what is new of a page, and hand over what is not delivered."""
+        new: list[tuple[datetime, bytes]] = []
+        due: list[Row] = []
+        for row in rows:
+            hour = hour_of(row.received)
+            known = self._digests.hour(hour).states.get(row.digest)
+            if known is None:
+                new.append((hour, row.digest))
+            if known not in (DELIVERED, DEAD):
+                due.append(row)
+        self._digests.write(LISTED, new)
+        self.listed += len(new)
+        if due:
+            self._page = Page(due)
+            delivery = self.publisher.open(self._page)
+            self.publisher.put(delivery, map(self._event, due))
+            self.publisher.end(delivery)
+
+    def _event(self, row: Row) -> Event:
+        return Event(
+            row.raw,
+            {**self._properties, "content_id": _plain(row.id), "event_id": row.digest.hex()},
+        )
+
+    def _settle(self) -> None:
+        """Wait until the page that is on its way is acknowledged, and write that down."""
+        page = self._page
+        if page is None:
+            return
+        while not page.settled.wait(0.25):
+            self._stop.raise_if_set()
+        self._write_delivered(page)
+
+    def _write_delivered(self, page: Page) -> None:
+        dead = [row for row in page.rows if row.digest in page.dead]
+        delivered = [row for row in page.rows if row.digest not in page.dead]
+        self._on_acknowledged(delivered)
+        for letter, rows in ((DEAD, dead), (DELIVERED, delivered)):
+            self._digests.write(letter, ((hour_of(row.received), row.digest) for row in rows))
+        self._page = None
+        self.dead += len(dead)
+        self.delivered += len(delivered)
+        self.bytes += sum(len(row.raw) for row in delivered)
+
+    # -- called from the publisher's threads
+
+    def _settled(self, delivery: Delivery[Page]) -> None:
+        delivery.key.settled.set()
+
+    def _oversize(self, delivery: Delivery[Page], event: Event) -> None:
+        """A row that no batch can carry: its bytes are kept, the others flow."""
+        digest = bytes.fromhex(event.properties["event_id"])
+        day = next(row.received.date() for row in delivery.key.rows if row.digest == digest)
+        name = self._dead_letters.put(
+            RECORD,
+            day,
+            event.body,
+            content_id=event.properties["content_id"],
+            reason="over the hub's limit",
+        )
+        delivery.key.dead.add(digest)
+        logger.warning("a row of %d bytes is over the hub's limit: %s", len(event.body), name)
+
+
+def _plain(text: str) -> str:
+    """A text that a property can carry: what is no Unicode has no bytes there."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace").decode()
+    return text

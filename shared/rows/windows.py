@@ -1,0 +1,199 @@
+"""Which ranges of ``receivedDateTime`` a run of message trace reads. Pure functions.
+
+Rows appear minutes late, some hours or days late, and change their status for hours; the services name no bound. So
+every run reads the last hour again, and whole hours in turn so that all of the last 48 h are read again every six
+hours. What is older and was never read (a first run, an outage) is a list of ranges that are worked off oldest first,
+so that it never delays what is new. Guarantees, each a property test:
+
+- every instant since the feed began is before the watermark and read, or in the backfill, or a gap, or after the
+  watermark;
+- every hour of the last 48 is read again within six hours of runs, for any schedule up to six hours;
+- a width is never less than a second or more than the service takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+
+from shared.contents.windows import Window, whole_second
+
+HOUR = timedelta(hours=1)
+OVERLAP = HOUR
+"""Read again by every run."""
+
+LONGEST_LIVE = timedelta(hours=3)
+"""What lies further back goes to the backfill instead of keeping the newest rows waiting."""
+
+REREAD = timedelta(hours=48)
+CYCLE = timedelta(hours=6)
+NARROWEST = timedelta(seconds=1)
+FIRST_WIDTH = HOUR
+TARGET_ROWS = 9_000
+"""Rows that a window should have: one to two pages of 5,000."""
+
+TARGET_PAGES = 2
+GROWTH = 2
+"""Times that the next window may be as wide as the last, whatever its rows say."""
+
+Ranges = tuple[Window, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """What a run reads first.
+
+    Attributes:
+        start: where it begins.
+        mark: the watermark before it; older than what was stored only where that lay in the future.
+        backfill: what is to be read later.
+        gap: what can no longer be read.
+    """
+
+    start: datetime
+    mark: datetime
+    backfill: Ranges
+    gap: Window | None = None
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The UTC hour that a moment lies in."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def first_run(end: datetime, backfill: timedelta, oldest: datetime) -> Live:
+    """Plan a run that knows nothing: the last hour first, then whole days back.
+
+    Args:
+        end: up to where is read.
+        backfill: how far back.
+        oldest: the oldest start that the service takes.
+    """
+    start = end - OVERLAP
+    since = datetime.combine((end - backfill).date(), time(), UTC) if backfill else start
+    since = max(since, _up(oldest))
+    ranges = (Window(since, start),) if since < start else ()
+    return Live(start=start, mark=start, backfill=ranges)
+
+
+def plan(end: datetime, watermark: datetime, backfill: Ranges, oldest: datetime) -> Live:
+    """Plan a run.
+
+    Args:
+        end: up to where is read.
+        watermark: everything before it was read, or is in the backfill.
+        backfill: see there.
+        oldest: the oldest start that the service takes.
+    """
+    start = min(watermark, end - OVERLAP)
+    if end - start <= LONGEST_LIVE:
+        return Live(start=start, mark=min(watermark, end), backfill=backfill)
+    start = end - OVERLAP
+    gap = None
+    if watermark < oldest:
+        gap = Window(watermark, min(_up(oldest), start))
+    missed = max(watermark, _up(oldest)) if gap else watermark
+    if missed < start:
+        backfill = add(backfill, Window(missed, start))
+    return Live(start=start, mark=start, backfill=backfill, gap=gap)
+
+
+def _up(moment: datetime) -> datetime:
+    """The next whole second."""
+    cut = whole_second(moment)
+    return cut if cut == moment else cut + timedelta(seconds=1)
+
+
+def add(ranges: Ranges, more: Window) -> Ranges:
+    """Put a range to others; what touches becomes one."""
+    merged: list[Window] = []
+    for each in sorted((*ranges, more)):
+        if merged and each.start <= merged[-1].end:
+            merged[-1] = Window(merged[-1].start, max(merged[-1].end, each.end))
+        else:
+            merged.append(each)
+    return tuple(merged)
+
+
+def remove(ranges: Ranges, done: Window) -> Ranges:
+    """Take a range out of others."""
+    left: list[Window] = []
+    for each in ranges:
+        if each.start < min(done.start, each.end):
+            left.append(Window(each.start, min(done.start, each.end)))
+        if max(done.end, each.start) < each.end:
+            left.append(Window(max(done.end, each.start), each.end))
+    return tuple(left)
+
+
+def overlaps(ranges: Iterable[Window], start: datetime, end: datetime) -> bool:
+    """Whether any of these ranges has an instant in common with [start, end)."""
+    return any(each.start < end and start < each.end for each in ranges)
+
+
+def covers(ranges: Iterable[Window], hour: datetime) -> bool:
+    """Whether one of these ranges holds a whole hour."""
+    return any(each.start <= hour and hour + HOUR <= each.end for each in ranges)
+
+
+def together(hours: Iterable[datetime], width: timedelta) -> Ranges:
+    """Hours as windows: what follows on each other in one, as far as that is no wider than ``width``."""
+    windows: list[Window] = []
+    for hour in hours:
+        last = windows[-1] if windows else None
+        if last and last.end == hour and hour + HOUR - last.start <= width:
+            windows[-1] = Window(last.start, hour + HOUR)
+        else:
+            windows.append(Window(hour, hour + HOUR))
+    return tuple(windows)
+
+
+def next_width(
+    width: timedelta, read: timedelta, rows: int, pages: int, most: timedelta
+) -> timedelta:
+    """How wide the next window should be.
+
+    Args:
+        width: what was meant for the last one.
+        read: how wide that was.
+        rows: that it had.
+        pages: in which they came; a service may have smaller ones than it was asked for.
+        most: the widest that the service takes.
+    """
+    wanted = width * GROWTH
+    if load := max(rows / TARGET_ROWS, (pages - 1) / TARGET_PAGES):
+        wanted = min(wanted, read / load)
+    seconds = min(max(math.floor(wanted.total_seconds()), 1), int(most.total_seconds()))
+    return timedelta(seconds=seconds)
+
+
+def whole_hours(window: Window) -> Iterator[datetime]:
+    """The UTC hours that lie in a window from their beginning to their end."""
+    hour = hour_of(window.start)
+    if hour < window.start:
+        hour += HOUR
+    while hour + HOUR <= window.end:
+        yield hour
+        hour += HOUR
+
+
+def due_hours(
+    end: datetime, cursor: datetime | None, since_last: timedelta
+) -> tuple[tuple[datetime, ...], datetime]:
+    """The whole hours to read again, and where the next run goes on.
+
+    Args:
+        end: up to where is read.
+        cursor: where to go on; None or out of range: at the oldest.
+        since_last: since the last run.
+    """
+    hours = list(whole_hours(Window(end - REREAD, end)))
+    every = CYCLE / (REREAD / HOUR)
+    number = min(max(1, math.ceil(since_last / every)), len(hours))
+    first = hours.index(cursor) if cursor in hours else 0
+    due = tuple(hours[(first + n) % len(hours)] for n in range(number))
+    following = (first + number) % len(hours)
+    # Behind the newest hour there may be one more by the next run; only then comes the oldest again.
+    return due, hours[following] if following else hours[-1] + HOUR

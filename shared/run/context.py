@@ -1,0 +1,208 @@
+"""What a run is about and what it is made of: the feed, its parts, its patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from shared.errors import CollectorError
+from shared.publish.pace import Pace
+from shared.publish.publisher import Abandoned, Delivery, Patience, Publisher
+from shared.publish.sink import Event, Sink
+from shared.service.http import Limits
+from shared.state.account import SILENCE, Storage
+from shared.state.checkpoint import HeldCheckpoint
+from shared.state.run_tables import Runs, RunSummary
+from shared.stop import Stop
+from shared.times import ServiceClock
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What a run may use, and how patient it is; see the settings of the same meaning.
+
+    Attributes:
+        run_seconds: no new work after this.
+        close_seconds: to wait for acknowledgements after that.
+        retry_base: first wait before a failed content is tried again.
+        fetch_threads: contents fetched at the same time.
+        bytes_in_flight: bodies in memory.
+        max_unsettled: contents between fetch and ledger; a crash repeats at most these.
+        senders: connections to the hub.
+        patience: of the publisher.
+        lease_seconds: length of the lease (Azure allows 15 to 60).
+        lease_renewal: seconds between renewals.
+        flush_every: seconds between ledger appends.
+        limits: of one request.
+        tries: attempts at a request in one run.
+        backoff: seconds before the second attempt; doubles, with full jitter.
+        throttle_backoff: seconds that everybody pauses where a throttled answer names none.
+        send_timeout: seconds after which the Event Hubs SDK gives up one send.
+        storage_silence: seconds without an answer after which a storage call is tried again, twice at most.
+    """
+
+    run_seconds: float = 960.0
+    close_seconds: float = 90.0
+    retry_base: timedelta = timedelta(minutes=10)
+    fetch_threads: int = 4
+    bytes_in_flight: int = 48_000_000
+    max_unsettled: int = 256
+    senders: int = 2
+    patience: Patience = field(default_factory=Patience)
+    lease_seconds: int = 30
+    lease_renewal: float = 10.0
+    flush_every: float = 0.5
+    limits: Limits = field(default_factory=Limits)
+    tries: int = 4
+    backoff: float = 1.0
+    throttle_backoff: float = 30.0
+    send_timeout: float = 30.0
+    storage_silence: float = SILENCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """A (connection, source) pair: the unit of work, of state and of failure."""
+
+    connection: str
+    tenant_id: str
+    source: str
+
+    @property
+    def state_key(self) -> str:
+        """``<tenant id>/<source>``: renaming a connection loses nothing."""
+        return f"{self.tenant_id}/{self.source}"
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What every event of the feed says of where it comes from."""
+        return {
+            "connection": self.connection,
+            "tenant_id": self.tenant_id,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a run is made of.
+
+    Attributes:
+        job: builds what a run of the feed's kind does.
+        sink: where events go.
+        pace: of the process, for that sink.
+        abandoned: of the process.
+        storage: the state account.
+        clock: learns the service's time.
+        on_progress: called now and then with the summary as it grows.
+        credential_expires: when the connection's secret or certificate ends, where that is known.
+    """
+
+    job: Callable[[RunContext], Job]
+    sink: Sink
+    storage: Storage
+    clock: ServiceClock
+    pace: Pace = field(default_factory=Pace)
+    abandoned: Abandoned = field(default_factory=Abandoned)
+    on_progress: Callable[[RunSummary], None] = lambda _: None
+    credential_expires: datetime | None = None
+    version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What a job is given: one run of one feed, under its lease."""
+
+    feed: Feed
+    parts: Parts
+    tuning: Tuning
+    summary: RunSummary
+    checkpoint: HeldCheckpoint
+    stop: Stop
+
+    def publisher(
+        self,
+        on_settled: Callable[[Delivery[K]], None],
+        on_oversize: Callable[[Delivery[K], Event], None],
+        on_failed: Callable[[CollectorError], None],
+    ) -> Publisher[K]:
+        """What publishes to the feed's hub; see ``Publisher``."""
+        return Publisher(
+            self.parts.sink,
+            on_settled=on_settled,
+            on_oversize=on_oversize,
+            pace=self.parts.pace,
+            abandoned=self.parts.abandoned,
+            senders=self.tuning.senders,
+            patience=self.tuning.patience,
+            on_failed=on_failed,
+        )
+
+
+class Counted(Protocol):
+    """An API client, as far as the run's row is concerned."""
+
+    @property
+    def requests(self) -> int:
+        """Requests made so far."""
+        ...
+
+    @property
+    def throttled(self) -> int:
+        """How many of them the service throttled."""
+        ...
+
+
+class Job(Protocol):
+    """What a run does while it holds the lease; each kind of feed has its own.
+
+    After ``collect`` ended, however it did, the other methods are called in the order in which they stand here. None
+    may move state past what was acknowledged.
+
+    Attributes:
+        api: counts the requests.
+        problems: what went wrong without ending the run.
+    """
+
+    problems: list[CollectorError]
+
+    @property
+    def api(self) -> Counted:
+        """The API client."""
+        ...
+
+    def load(self) -> None:
+        """Read what is known of earlier runs; the checkpoint is there already."""
+        ...
+
+    def collect(self) -> None:
+        """Everything from the first request to the last."""
+        ...
+
+    def drain(self) -> None:
+        """Wait for what is being fetched and published."""
+        ...
+
+    def write_down(self) -> None:
+        """Write down what was acknowledged."""
+        ...
+
+    def close_checkpoint(self) -> None:
+        """Write what makes the next run cheap."""
+        ...
+
+    def sum_up(self) -> None:
+        """Complete the summary."""
+        ...
+
+    def write_days(self, runs: Runs) -> None:
+        """Write the rows of the days that this run touched."""
+        ...
+
+    def drop_old(self) -> None:
+        """Remove what nobody needs any more."""
+        ...

@@ -1,0 +1,1 @@
+"""Asking a Microsoft API: request, token, budget, answer."""

@@ -1,0 +1,287 @@
+"""One HTTP client for every API we collect from: pinned to its host, bounded in time, honest about bodies.
+
+Guarantees: a request goes to the configured origin (scheme, host and port) or nowhere, and no redirect is followed,
+so a token cannot leave; every request has a connect and a read limit, every answer a total limit from its first header
+to its last byte, and every body a minimum rate, so a server that hangs or drips cannot hold a run; a body that is cut
+short, or whose gzip checksum is wrong, is an error and never a short answer.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from shared import policy
+from shared.errors import CollectorError
+from shared.network import proxies_for, reason_of
+from shared.service.timed_http import Deadline, TimedAdapter
+
+_inflater: Any
+try:
+    from isal import isal_zlib as _inflater
+except ImportError:  # pragma: no cover - isal has wheels for every platform of Azure Functions
+    _inflater = zlib
+
+_DIGITS = re.compile(r"[0-9]{1,15}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]|^\s")
+_AMBIGUOUS = re.compile(r"[\s\\@]")
+
+CHUNK = 1 << 16
+GZIP_WINDOW = 31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long a request may take, in seconds.
+
+    Attributes:
+        connect: to connect.
+        read: between two reads.
+        total: for the whole answer, headers included; it is noticed one read too late at most.
+        min_rate: bytes a second that a body must reach on average once ``grace`` seconds have passed.
+    """
+
+    connect: float = 10.0
+    read: float = 30.0
+    total: float = 300.0
+    min_rate: float = 2048.0
+    grace: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """A complete answer; the body is inflated and its length checked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL, the port always spelt out.
+
+    Parsers disagree on where a host with a backslash, blanks or control characters ends, and the one that sends is
+    not the one that checks; a name and password before the host would replace our token. So none of these may come.
+
+    Raises:
+        ValueError: it is not a plain absolute HTTP URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError(f"not an absolute http(s) URL: {url[:200]!r}")
+    if _CONTROL.search(url) or _AMBIGUOUS.search(parts.netloc):
+        raise ValueError("a URL with user information, a backslash, blanks or control characters")
+    return (
+        parts.scheme,
+        parts.hostname.lower(),
+        parts.port or (443 if parts.scheme == "https" else 80),
+    )
+
+
+class HttpClient:
+    """Requests to one origin, one connection pool per thread.
+
+    Args:
+        endpoint: the base URL; its origin is the only one that is ever asked.
+        verify: True, or the path of a file of certificate authorities.
+        limits: time limits.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        verify: bool | str = True,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.origin = origin(endpoint)
+        self._verify = verify
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._proxies = proxies_for(endpoint)
+        self._local = threading.local()
+
+    def check(self, url: str) -> None:
+        """Refuse a URL that is not of our origin.
+
+        Raises:
+            Permanent: with code ``foreign-url``.
+        """
+        try:
+            asked: tuple[str, str, int] | None = origin(url)
+        except ValueError:
+            asked = None
+        if asked != self.origin:
+            where = "{}://{}:{}".format(*asked) if asked else "what is not a plain URL"
+            raise policy.error(
+                "foreign-url",
+                detail=f"to {where}, while {self.origin[0]}://{self.origin[1]}:{self.origin[2]} is configured",
+            )
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        on_length: Callable[[int, bool], None] | None = None,
+        on_chunk: Callable[[], None] = lambda: None,
+    ) -> Response:
+        """Send one request and read the whole answer.
+
+        Args:
+            method: GET or POST (without a body).
+            url: an absolute URL of our origin.
+            headers: sent as they are, with ``Accept-Encoding: gzip``.
+            on_length: told the announced length (0: unknown) and whether it is compressed, before the body is read.
+            on_chunk: called after each piece of the body; may raise to end the reading.
+
+        Raises:
+            Permanent: a foreign URL or a redirect.
+            Transient: no answer, or not a whole one, in time.
+        """
+        self.check(url)
+        deadline = Deadline(self._limits.total, self._clock)
+        deadline.hold()
+        try:
+            answer = self._session().request(
+                method,
+                url,
+                headers={**headers, "Accept-Encoding": "gzip"},
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._limits.connect, self._limits.read),
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise policy.error(
+                "no-answer", at=self.origin[1], detail=reason_of(error) or _names(error)
+            ) from error
+        try:
+            if 300 <= answer.status_code < 400:
+                status = answer.status_code
+                raise policy.error(
+                    "redirect", at=self.origin[1], detail=f"HTTP {status}", status=status
+                )
+            encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+            if on_length is not None:
+                on_length(_length(answer.headers.get("Content-Length")), bool(encoding))
+                # Waiting for memory is our time, not the server's.
+                deadline.restart()
+            body = self._read(answer, deadline, on_chunk)
+            if not body and answer.status_code != 200:
+                # Some servers label the missing body of a refusal; its status is what counts.
+                pass
+            elif encoding in ("gzip", "x-gzip"):
+                body = gunzip(body)
+            elif encoding not in ("", "identity"):
+                raise policy.error("bad-encoding", at=self.origin[1], detail=encoding[:40])
+            return Response(status=answer.status_code, headers=answer.headers, body=body)
+        except BaseException:
+            # What is left of the answer must not be taken for the next one.
+            answer.raw.close()
+            raise
+        finally:
+            answer.close()
+
+    def _read(
+        self, answer: requests.Response, deadline: Deadline, on_chunk: Callable[[], None]
+    ) -> bytes:
+        limits = self._limits
+        chunks: list[bytes] = []
+        size = 0
+        # The wait for the headers is not the body's, whose rate is judged from here.
+        begun = self._clock()
+        try:
+            # read1 hands over what has come; read would wait for a full chunk however slowly it drips.
+            while chunk := answer.raw.read1(CHUNK, decode_content=False):
+                on_chunk()
+                chunks.append(chunk)
+                size += len(chunk)
+                elapsed = self._clock() - begun
+                if deadline.passed or (elapsed > limits.grace and size < limits.min_rate * elapsed):
+                    raise self._too_slow(size, elapsed)
+        except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
+            if deadline.passed:
+                raise self._too_slow(size, self._clock() - begun) from error
+            raise policy.error(
+                "cut-short",
+                at=self.origin[1],
+                detail=f"broke off after {size} bytes, {_names(error)}",
+            ) from error
+        if not chunks and answer.status_code == 200 and not _announced(answer):
+            # Headers that are cut short look like an answer that has none left, and an empty body.
+            raise policy.error("cut-short", at=self.origin[1], detail="broke off before the body")
+        return b"".join(chunks)
+
+    def _too_slow(self, size: int, seconds: float) -> CollectorError:
+        return policy.error(
+            "too-slow",
+            at=self.origin[1],
+            detail=f"sent only {size} bytes of a body in {seconds:.0f} s",
+        )
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, TimedAdapter())
+            # Environment CA bundles would override ours and a netrc entry would replace the Authorization header;
+            # the proxies are the one thing of the environment that is wanted.
+            session.trust_env = False
+            session.verify = self._verify
+            session.proxies = dict(self._proxies)
+            self._local.session = session
+        return session
+
+
+def _announced(answer: requests.Response) -> bool:
+    return "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
+
+
+def _length(text: str | None) -> int:
+    return int(text) if text and _DIGITS.fullmatch(text) else 0
+
+
+def _names(error: BaseException) -> str:
+    """Name an error without its text, which may quote URLs."""
+    names = [type(error).__name__]
+    cause = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None
+    while cause is not None and len(names) < 4:
+        names.append(type(cause).__name__)
+        inner = getattr(cause, "reason", None)
+        cause = inner if isinstance(inner, BaseException) else None
+    return " < ".join(names)
+
+
+def gunzip(data: bytes) -> bytes:
+    """Inflate a gzip body of one or more members; length and checksum must be right.
+
+    Raises:
+        Transient: it is cut short or damaged.
+    """
+    parts: list[bytes] = []
+    rest = data
+    try:
+        while rest:
+            inflate = _inflater.decompressobj(wbits=GZIP_WINDOW)
+            parts.append(inflate.decompress(rest))
+            if not inflate.eof:
+                raise policy.error("cut-short", detail="gzip without its end")
+            rest = inflate.unused_data
+    except (zlib.error, _inflater.error) as error:
+        raise policy.error("cut-short", detail="gzip that is damaged") from error
+    if not data:
+        raise policy.error("cut-short", detail="gzip that is empty")
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,1 @@
+"""Message trace: Microsoft Graph, and the Reporting Web Service before it."""

@@ -1,0 +1,216 @@
+"""The details of rows, for those who want them: a content of its own for each row that has reached its final status.
+
+Each detail costs a request of the same small quota as 5,000 rows, so only the statuses that are named are asked for,
+at most a quarter of the budget goes to them, and no row ever waits for its details. They have a ledger of their own,
+are retried by its rules and expire after seven days, and count in no identity of the rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+
+from shared.contents.memory import Gate
+from shared.contents.pipeline import Pipeline, Work
+from shared.errors import CollectorError
+from shared.publish.publisher import Delivery, Publisher
+from shared.publish.sink import Event
+from shared.rows.row import Row, TraceApi
+from shared.run.context import RunContext
+from shared.service.budget import Budget
+from shared.sources.management_api import Content
+from shared.state.append_blobs import LedgerStore
+from shared.state.dead_letters import DeadLetters
+from shared.state.feed_ledger import FeedLedger
+from shared.state.ledger import Entry, Line, State
+from shared.state.run_tables import Runs
+from shared.stop import RunStopped, Stop
+from shared.times import iso
+
+logger = logging.getLogger("m365.trace")
+
+LIFE = timedelta(days=7)
+MOST_WAITING = 20_000
+"""Details that wait, about what their share of the budget can fetch in seven days; of further rows none are asked for,
+or their ledger would grow without an end and hold up the rows."""
+
+SUFFIX = ".Details"
+KIND = "detail"
+
+
+class TraceDetails:
+    """The details of one run.
+
+    Args:
+        run: the run.
+        api: where they are fetched.
+        statuses: lower-case statuses of the rows whose details are wanted.
+        budget: of details alone, a part of the tenant's.
+
+    Attributes:
+        fetched: details that were fetched and acknowledged.
+        skipped: rows whose details are not asked for, since too many wait.
+        problems: what ended the fetching early.
+    """
+
+    def __init__(
+        self,
+        run: RunContext,
+        api: TraceApi,
+        *,
+        statuses: frozenset[str],
+        budget: Budget,
+    ) -> None:
+        self._run = run
+        self._api = api
+        self._statuses = statuses
+        self._budget = budget
+        self._clock = run.parts.clock
+        self._key = run.feed.state_key + SUFFIX
+        self._stop = Stop(run.tuning.run_seconds)
+        self._stop.watch(run.stop)
+        self._pipeline: Pipeline | None = None
+        self._ledger = FeedLedger(
+            LedgerStore(run.parts.storage.state, f"ledger/{self._key}"),
+            on_written=self._written,
+            on_error=run.stop.set,
+            flush_every=run.tuning.flush_every,
+        )
+        self._waiting = 0
+        self.skipped = 0
+        self.fetched = 0
+        self.problems: list[CollectorError] = []
+
+    def load(self, closed: dict[date, int]) -> None:
+        """Read the ledger of details, but for days of which everything is settled."""
+        self._ledger.open(closed)
+        self._waiting = len(self._ledger.pending())
+
+    def note(self, rows: Iterable[Row]) -> None:
+        """Write down whose details are wanted.
+
+        Raises:
+            CollectorError: that is not known to be stored; the rows are then not delivered yet.
+        """
+        now = self._clock.now()
+        lines: list[Line] = []
+        for row in rows:
+            uri = self._api.details_uri(row) if row.status.lower() in self._statuses else None
+            if uri is None or self._ledger.find(now.date(), row.digest.hex()):
+                continue
+            if self._waiting + len(lines) >= MOST_WAITING:
+                self.skipped += 1
+                continue
+            lines.append(
+                Line(
+                    id=row.digest.hex(),
+                    state=State.LISTED.value,
+                    created=iso(now),
+                    expires=iso(now + LIFE),
+                    uri=uri,
+                    run=self._run.summary.run,
+                    time=int(now.timestamp()),
+                )
+            )
+        self._ledger.write((now.date(), line) for line in lines)
+        self._waiting += len(lines)
+
+    def fetch_due(self) -> None:
+        """Fetch what is due, in its turn, as far as the share of the budget goes without waiting for it."""
+        now, base = self._clock.now(), self._run.tuning.retry_base
+        room = int(self._budget.limit * (1 - self._budget.used()))
+        due = [(day, e) for day, e in self._ledger.pending() if e.due(base, now) <= now][:room]
+        if not due:
+            return
+        self._pipeline = pipeline = self._make_pipeline(publisher := self._make_publisher())
+        for day, entry in due:
+            pipeline.submit(Work(_content(day, entry), entry))
+        pipeline.finish()
+        try:
+            publisher.close(self._run.tuning.close_seconds)
+        except CollectorError as error:
+            self.problems.append(error)
+        for work, line in pipeline.attempts():
+            self._ledger.settle(work.content.day, line)
+        self.fetched = pipeline.delivered
+        if self._stop.error is not None and not isinstance(self._stop.error, RunStopped):
+            self.problems.append(self._stop.error)
+
+    def _make_publisher(self) -> Publisher[Work]:
+        def settled(delivery: Delivery[Work]) -> None:
+            if self._pipeline is not None:
+                self._pipeline.settled(delivery)
+
+        def oversize(delivery: Delivery[Work], event: Event) -> None:
+            if self._pipeline is not None:
+                self._pipeline.oversize(delivery, event)
+
+        return self._run.publisher(settled, oversize, self._stop.set)
+
+    def _make_pipeline(self, publisher: Publisher[Work]) -> Pipeline:
+        tuning = self._run.tuning
+        return Pipeline(
+            api=_Paid(self._api, self._budget, self._stop),
+            ledger=self._ledger,
+            publisher=publisher,
+            dead_letters=DeadLetters(self._run.parts.storage.dead_letters, self._key),
+            gate=Gate(tuning.bytes_in_flight, self._stop),
+            stop=self._stop,
+            clock=self._clock,
+            run=self._run.summary.run,
+            properties={**self._run.feed.properties, "kind": KIND},
+            threads=2,
+            max_unsettled=tuning.max_unsettled,
+        )
+
+    def _written(self, ids: list[str]) -> None:
+        if self._pipeline is not None:
+            self._pipeline.written(ids)
+
+    # -- the end
+
+    def close(self) -> None:
+        """Append what is noted."""
+        if self.skipped:
+            logger.warning(
+                "the details of %d rows are not asked for, since %d wait already: name fewer statuses in "
+                "M365_MESSAGE_TRACE_DETAILS",
+                self.skipped,
+                self._waiting,
+            )
+        self._ledger.close(patience=min(30.0, self._run.tuning.close_seconds))
+
+    def closed(self, known: dict[date, int]) -> dict[date, int]:
+        """The days of which everything is settled."""
+        return self._ledger.settled_days(known)
+
+    def write_days(self) -> None:
+        """Write the rows of the days of details, which are complete when everything noted is delivered."""
+        feed, today = self._run.feed, self._clock.now().date()
+        runs = Runs(self._run.parts.storage, feed.tenant_id, feed.source + SUFFIX)
+        runs.write_days(self._ledger.counts(), self._clock.now(), lambda day: day < today)
+
+    def drop_old(self, closed: dict[date, int]) -> None:
+        """Remove days that are settled and old."""
+        self._ledger.drop_old(self._clock.now().date(), closed)
+
+
+class _Paid:
+    """Fetches details, each paid for from their share of the budget before the tenant's own."""
+
+    def __init__(self, api: TraceApi, budget: Budget, stop: Stop) -> None:
+        self._api = api
+        self._budget = budget
+        self._stop = stop
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch a detail."""
+        self._budget.take(self._stop)
+        return self._api.fetch(content, reserve)
+
+
+def _content(day: date, entry: Entry) -> Content:
+    return Content(
+        id=entry.id, uri=entry.uri, created=entry.created, expires=entry.expires, day=day
+    )

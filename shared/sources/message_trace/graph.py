@@ -1,0 +1,173 @@
+"""Message trace from Microsoft Graph: ``/admin/exchange/tracing/messageTraces``.
+
+Contract: Microsoft Graph v1.0, "List messageTraces" and "getDetailsByRecipient". At most ten days a request, at most 90
+days back, both ends included, 100 requests in five minutes per tenant for lists and details together. Guarantees: a
+row's bytes are those of the answer; a status that this collector does not know passes through; what a tenant has to do
+before its trace can be read is said by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+import msgspec
+
+from shared import policy
+from shared.contents.windows import Window
+from shared.errors import AuthError, CollectorError, Transient
+from shared.records import fields, members, split
+from shared.rows.paging import REFUSED, Page, ask_page, list_window, paused
+from shared.rows.row import MALFORMED, Row, row_of
+from shared.service.answers import error_code, error_for, error_named, error_text
+from shared.service.asking import AskedApi, Asker
+from shared.service.http import Response
+from shared.sources.management_api import Content
+from shared.times import iso, parse_wire
+
+TRACE_APP = "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
+"""Microsoft's own app behind the trace, of which a tenant needs a service principal."""
+
+PAGE_ROWS = 5000
+MAX_DETAIL_PAGES = 20
+NEXT = "@odata.nextLink"
+# Without it Graph gives every status that came after the first version of the API as one and the same.
+HEADERS = {"Prefer": "include-unknown-enum-members"}
+READ = ("id", "recipientAddress", "status", "receivedDateTime")
+
+
+class GraphTrace(AskedApi):
+    """One tenant's message trace in Microsoft Graph.
+
+    Args:
+        root: Graph's root, such as ``https://graph.microsoft.com``.
+        asker: asks that root, and nobody else.
+        offered: whether this cloud has it at all; where not, nothing is ever asked.
+        page_rows: rows a page, 5,000 at most.
+    """
+
+    max_width = timedelta(days=10)
+    # The service forgets by its own clock, while a run is at work.
+    horizon = timedelta(days=90) - timedelta(hours=1)
+
+    def __init__(
+        self, *, root: str, asker: Asker, offered: bool = True, page_rows: int = PAGE_ROWS
+    ) -> None:
+        super().__init__(asker)
+        self._traces = f"{root}/v1.0/admin/exchange/tracing/messageTraces"
+        self._offered = offered
+        self._page_rows = page_rows
+
+    def pages(self, window: Window) -> Iterator[list[Row]]:
+        """List a window; see ``TraceApi``."""
+        if not self._offered:
+            raise error_named("trace-not-in-cloud", 0, b"")
+        return list_window(window, self._first, self._page, lambda raw: _row(raw, window))
+
+    def details_uri(self, row: Row) -> str | None:
+        """Where the details of a row are; None for one that is malformed or has no recipient."""
+        if row.id.startswith(MALFORMED) or not row.recipient:
+            return None
+        recipient = quote(row.recipient.replace("'", "''"), safe="")
+        return (
+            f"{self._traces}/{quote(row.id, safe='')}"
+            f"/getDetailsByRecipient(recipientAddress='{recipient}')"
+        )
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch the details of a row as a JSON array, each element's bytes as they came.
+
+        Raises:
+            Permanent: there are none (code ``no-details``), or a link leads to a foreign host.
+            Transient: the pages do not end; and what ``Asker.ask`` raises.
+        """
+        found: list[bytes] = []
+        url: str | None = content.uri
+        followed: set[str] = set()
+        while url is not None:
+            if url in followed or len(followed) >= MAX_DETAIL_PAGES:
+                raise policy.make(
+                    Transient, "page-loop", detail="the pages of a row's details do not end"
+                )
+            followed.add(url)
+            page = self._ask(url, self._judge_details, reserve)
+            found += page.rows
+            url = page.link
+        return b"[" + b",".join(found) + b"]"
+
+    def _first(self, start: datetime, end: datetime) -> str:
+        asked = f"receivedDateTime ge {iso(start)} and receivedDateTime le {iso(end)}"
+        return f"{self._traces}?$filter={quote(asked, safe=':')}&$top={self._page_rows}"
+
+    def _page(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of trace_pages.Ask
+        return self._ask(url, self._judge_first if first else self._judge_next)
+
+    def _ask(
+        self,
+        url: str,
+        judge: Callable[[Response], CollectorError],
+        reserve: Callable[[int, bool], None] | None = None,
+    ) -> Page:
+        return ask_page(
+            self._asker, url, judge=judge, read=_read_page, headers=HEADERS, reserve=reserve
+        )
+
+    def _judge_first(self, answer: Response) -> CollectorError:
+        if answer.status in REFUSED:
+            said = error_text(answer.body)
+            if answer.status != 400 or "Resource not found for the segment" in said:
+                name = "trace-not-in-cloud"
+            else:
+                name = "window-too-old" if "can't be older than" in said else "window-refused"
+            return error_named(name, answer.status, answer.body)
+        return self._judge(answer)
+
+    def _judge_next(self, answer: Response) -> CollectorError:
+        if answer.status in REFUSED:
+            return error_named("page-refused", answer.status, answer.body)
+        return self._judge(answer)
+
+    def _judge_details(self, answer: Response) -> CollectorError:
+        if answer.status in REFUSED:
+            return error_named("no-details", answer.status, answer.body)
+        return self._judge(answer)
+
+    def _judge(self, answer: Response) -> CollectorError:
+        status, body = answer.status, answer.body
+        if status == 401 and (TRACE_APP.encode() in body or b"rincipal-less" in body):
+            return error_named("trace-app-missing", status, body)
+        if status == 401 and error_code(body) == "Unauthorized":
+            # The same without saying so, unless it is the token, of which a new one is tried.
+            named = error_named("trace-app-missing", status, body)
+            return AuthError(str(named), code=named.code, status=status)
+        if status == 403 and error_code(body):
+            return error_named("trace-role-missing", status, body)
+        return paused(answer, self._asker) or error_for(
+            status, answer.headers, body, self._asker.clock.now()
+        )
+
+
+def _read_page(answer: Response) -> Page:
+    try:
+        found = members(answer.body)
+        rows = split(found["value"])
+        link = msgspec.json.decode(found[NEXT]) if NEXT in found else None
+    except (CollectorError, KeyError, msgspec.MsgspecError) as error:
+        raise policy.make(
+            Transient, "not-a-list", detail=type(error).__name__, status=answer.status
+        ) from error
+    if link is not None and not isinstance(link, str):
+        raise policy.make(Transient, "not-a-list", detail="with a link that is none")
+    return Page(rows=rows, link=link or None)
+
+
+def _row(raw: bytes, window: Window) -> tuple[Row, datetime | None]:
+    row_id, recipient, status, received = fields(raw, READ)
+    moment: datetime | None = None
+    if isinstance(received, str):
+        try:
+            moment = parse_wire(received)
+        except ValueError:
+            moment = None
+    return row_of(raw, window, row_id=row_id, recipient=recipient, status=status, received=moment)

@@ -1,0 +1,1 @@
+"""What is known, in the customer's storage account."""

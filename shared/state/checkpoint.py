@@ -1,0 +1,249 @@
+"""The last value of a feed: up to where it listed, and what makes the next run cheap.
+
+A checkpoint is a hint. The ledger holds the truth, so where one is deleted nothing is delivered twice and nothing that
+can still be listed is missed: the next run lists the whole horizon. What it costs is the watermark: time not listed for
+over seven days is then only known from the gap records that were already written. One that cannot be read, or that a
+newer version wrote, stops the feed with a clear error instead of being taken for a first run. It is written with
+``If-Match`` and under the feed's lease, so a stale worker cannot move it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared import policy
+from shared.errors import StateError
+from shared.state.account import Conflict, read_blob, write_blob
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+    from shared.state.lease import Lease
+
+SCHEMA = 1
+
+
+class SubscriptionNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
+    """What a feed remembers of its subscription.
+
+    Attributes:
+        enabled: when it was last seen enabled.
+        attempt: when a start was last asked for (Microsoft allows one in 15 minutes).
+        disabled: from when on it was off, as far as that is not on record to the end of a day: while an administrator
+            keeps it off, it moves along with midnight. Set before a start, so that a lost answer hides no gap.
+    """
+
+    enabled: datetime | None = None
+    attempt: datetime | None = None
+    disabled: datetime | None = None
+
+
+class TraceNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
+    """What a message-trace feed remembers.
+
+    Attributes:
+        since: everything received before it was never asked for.
+        backfill: ranges still to be read, start inclusive and end exclusive, oldest first; none overlap.
+        width: seconds of a window that had a page or two of rows lately.
+        backfill_width: the same in the backfill.
+        again: hours to read again before their turn: rows of theirs were written down and not delivered, or they could
+            not be read.
+        counted: days to the bytes of their digests when their row was written.
+        details_closed: what ``Checkpoint.closed`` is, of the ledger of details.
+    """
+
+    since: datetime | None = None
+    backfill: tuple[tuple[datetime, datetime], ...] = ()
+    width: int = 3600
+    backfill_width: int = 3600
+    again: tuple[datetime, ...] = ()
+    counted: dict[date, int] = msgspec.field(default_factory=dict)
+    details_closed: dict[date, int] = msgspec.field(default_factory=dict)
+
+
+class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
+    """A feed's checkpoint.
+
+    Attributes:
+        watermark: everything created before it has been listed once; of a message trace, or is in the backfill.
+        cursor: where the rolling re-list goes on.
+        tail: everything created before it was listed again shortly before it left the horizon.
+        closed: ledger days of which every content is terminal, with the size in bytes at which that was seen; a day
+            that has grown since is read again, so a wrong value here can only cost time.
+        subscription: what was last known of the subscription.
+        trace: what only a message trace needs.
+        hub: where the events of the last run went.
+        run: the run that wrote this.
+        updated: when.
+        schema: version of this layout.
+    """
+
+    schema: int = SCHEMA
+    watermark: datetime | None = None
+    cursor: datetime | None = None
+    tail: datetime | None = None
+    closed: dict[date, int] = msgspec.field(default_factory=dict)
+    subscription: SubscriptionNote = SubscriptionNote()
+    trace: TraceNote = TraceNote()
+    hub: str = ""
+    run: str = ""
+    updated: datetime | None = None
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def decode(data: bytes, name: str) -> Checkpoint:
+    """Decode a stored checkpoint.
+
+    Raises:
+        StateError: it cannot be read or comes from a newer version.
+    """
+    at = f"checkpoint '{name}'"
+    try:
+        schema = msgspec.json.decode(data, type=_Schema).schema
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise policy.make(StateError, "checkpoint-unreadable", at=at, detail=str(error)) from error
+    if schema > SCHEMA:
+        versions = f"schema {schema}; this version reads up to {SCHEMA}"
+        raise policy.make(StateError, "checkpoint-newer", at=at, detail=versions)
+    try:
+        found = msgspec.json.decode(data, type=Checkpoint)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise policy.make(StateError, "checkpoint-unreadable", at=at, detail=str(error)) from error
+    return msgspec.structs.replace(
+        found,
+        watermark=_utc(found.watermark),
+        cursor=_utc(found.cursor),
+        tail=_utc(found.tail),
+        updated=_utc(found.updated),
+        subscription=SubscriptionNote(
+            enabled=_utc(found.subscription.enabled),
+            attempt=_utc(found.subscription.attempt),
+            disabled=_utc(found.subscription.disabled),
+        ),
+        trace=msgspec.structs.replace(
+            found.trace,
+            since=_utc(found.trace.since),
+            backfill=tuple((_zoned(start), _zoned(end)) for start, end in found.trace.backfill),
+            again=tuple(map(_zoned, found.trace.again)),
+        ),
+    )
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    return None if value is None else _zoned(value)
+
+
+def _zoned(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+def _encode(checkpoint: Checkpoint) -> bytes:
+    return msgspec.json.encode({"schema": checkpoint.schema, **msgspec.to_builtins(checkpoint)})
+
+
+class CheckpointStore:
+    """One feed's checkpoint blob.
+
+    Args:
+        container: the state container.
+        name: ``checkpoints/<tenant id>/<source>.json``.
+    """
+
+    def __init__(self, container: ContainerClient, name: str) -> None:
+        self._container = container
+        self.name = name
+        self._etag: str | None = None
+
+    def ensure(self) -> None:
+        """Make the blob where it is missing, so that it can carry the lease."""
+        if read_blob(self._container, self.name) is None:
+            with contextlib.suppress(Conflict):
+                write_blob(self._container, self.name, _encode(Checkpoint()), etag=None)
+
+    def load(self) -> Checkpoint:
+        """Read the checkpoint.
+
+        Raises:
+            StateError: it cannot be read or comes from a newer version.
+        """
+        stored = read_blob(self._container, self.name)
+        if stored is None:
+            return Checkpoint()
+        self._etag = stored.etag
+        return decode(stored.data, self.name)
+
+    def save(self, checkpoint: Checkpoint, *, lease: str | None) -> None:
+        """Write the checkpoint.
+
+        Raises:
+            Conflict: another worker has written it or holds the lease; it is then theirs to write.
+        """
+        data = _encode(checkpoint)
+        try:
+            self._etag = write_blob(self._container, self.name, data, etag=self._etag, lease=lease)
+        except Conflict:
+            # The write may have been stored and only its answer lost; the retry then meets our own ETag.
+            stored = read_blob(self._container, self.name)
+            if stored is None or stored.data != data:
+                raise
+            self._etag = stored.etag
+
+
+class HeldCheckpoint:
+    """A feed's checkpoint while a run holds the lease.
+
+    Args:
+        store: the blob.
+        lease: without it nothing is written: the checkpoint is then another worker's.
+        run: id of the run.
+        hub: where its events go.
+        now: the service's time.
+
+    Attributes:
+        value: the checkpoint as it stands.
+        found: the checkpoint as the run found it.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        lease: Lease,
+        *,
+        run: str,
+        hub: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._run = run
+        self._hub = hub
+        self._now = now
+        self.value = self.found = Checkpoint()
+
+    def load(self) -> None:
+        """Read the checkpoint.
+
+        Raises:
+            StateError: it cannot be read or comes from a newer version.
+        """
+        self.value = self.found = self._store.load()
+
+    def move(self, **changes: datetime | SubscriptionNote | TraceNote | dict[date, int]) -> None:
+        """Change fields of the checkpoint and write it.
+
+        Raises:
+            Conflict: another worker has written it; it is then theirs to write.
+        """
+        self.value = msgspec.structs.replace(
+            self.value, **changes, run=self._run, hub=self._hub, updated=self._now()
+        )
+        if not self._lease.lost:
+            self._store.save(self.value, lease=self._lease.id)

@@ -1,0 +1,281 @@
+"""The ledger of one feed during one run: what is known, what is new, what waits to be written down.
+
+Lines that settle contents are gathered and appended twice a second by a thread of their own, so that a crash repeats
+at most what was acknowledged since. ``listed`` lines are written at once: nothing is fetched before they are stored.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta
+
+from shared import policy
+from shared.errors import CollectorError, textless
+from shared.state.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
+from shared.state.ledger import Counts, Day, Entry, Line, encode
+from shared.times import utc_now
+
+logger = logging.getLogger("m365.ledger")
+
+KEEP = timedelta(days=9)
+LAST_DAY = timedelta(days=1)
+
+
+class FeedLedger:
+    """A feed's ledger, loaded day by day as it is needed; thread-safe.
+
+    Args:
+        store: the append blobs.
+        on_written: called with the ids whose settling lines are stored.
+        on_error: called once with the first failure to write.
+        flush_every: seconds between appends of settling lines.
+        wall: this machine's own clock, UTC.
+    """
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        *,
+        on_written: Callable[[list[str]], None] = lambda _: None,
+        on_error: Callable[[CollectorError], None] = lambda _: None,
+        flush_every: float = 0.5,
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._on_written = on_written
+        self._on_error = on_error
+        self._flush_every = flush_every
+        self._wall = wall
+        self._days: dict[date, Day] = {}
+        self._stored: dict[date, Segments] = {}
+        self._buffer: list[tuple[date, Line]] = []
+        self._lock = threading.RLock()
+        self._writing = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def open(self, closed: dict[date, int]) -> None:
+        """Load every day that may hold a pending content.
+
+        Args:
+            closed: days of which everything was terminal when they had this size in bytes.
+        """
+        self._stored = self._store.stored()
+        self._store.resume(self._stored)
+        for day, segments in sorted(self._stored.items()):
+            if closed.get(day) != segments.total:
+                self.day(day)
+        self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
+        self._thread.start()
+
+    def day(self, day: date) -> Day:
+        """A day's ledger, read from storage the first time it is asked for."""
+        with self._lock:
+            found = self._days.get(day)
+            if found is None:
+                found = Day(day)
+                self._read(found, self._stored.get(day, Segments()))
+                self._days[day] = found
+                if found.torn:
+                    logger.warning(
+                        "ledger of %s: %d lines cannot be read and are skipped; at worst their contents are "
+                        "delivered again",
+                        day,
+                        found.torn,
+                    )
+            return found
+
+    def _read(self, day: Day, segments: Segments) -> None:
+        for segment, size in sorted(segments.sizes.items()):
+            start = day.read_to.get(segment, 0)
+            if size > start:
+                data = self._store.read(day.day, segment, start)
+                day.load(data)
+                day.read_to[segment] = start + len(data)
+
+    def find(
+        self, day: date, content_id: str, *, everywhere: bool = False
+    ) -> tuple[date, Entry] | None:
+        """What is known of a content, and the day under which: its own first, then any day that is loaded.
+
+        Args:
+            day: of ``contentCreated``.
+            content_id: the content.
+            everywhere: the day is a guess, so every stored day is loaded before the content is called unknown.
+        """
+        with self._lock:
+            if found := self._find(day, content_id):
+                return found
+            if not everywhere:
+                return None
+            for other in self._stored:
+                self.day(other)
+            return self._find(day, content_id)
+
+    def _find(self, day: date, content_id: str) -> tuple[date, Entry] | None:
+        for ledger in (self.day(day), *self._days.values()):
+            if content_id in ledger.entries:
+                return ledger.day, ledger.entries[content_id]
+        return None
+
+    def pending(self) -> list[tuple[date, Entry]]:
+        """Every content of the loaded days that is neither delivered nor given up, in the order of their turn.
+
+        First those that expire within a day, oldest first; then the others in an order of chance: a run may end before
+        all had their turn, and some that hang must not keep the same ones waiting run after run.
+        """
+        with self._lock:
+            found = [
+                (day, entry)
+                for day, ledger in sorted(self._days.items())
+                for entry in ledger.pending()
+            ]
+        soon = self._wall() + LAST_DAY
+        urgent: list[tuple[date, Entry]] = []
+        others: list[tuple[date, Entry]] = []
+        for each in found:
+            (urgent if each[1].expires_at() <= soon else others).append(each)
+        random.shuffle(others)
+        return urgent + others
+
+    def write(self, lines: Iterable[tuple[date, Line]]) -> None:
+        """Append lines now; they are merged in memory once they are stored.
+
+        Raises:
+            CollectorError: they are not known to be stored. Writing them again is safe.
+        """
+        by_day: dict[date, list[Line]] = {}
+        for day, line in lines:
+            by_day.setdefault(day, []).append(line)
+        with self._writing:
+            for day, group in sorted(by_day.items()):
+                for part in _parts(group):
+                    self._append(day, part)
+
+    def _append(self, day: date, lines: list[Line]) -> None:
+        data = encode(lines)
+        ledger = self.day(day)
+        segment, offset = self._store.append(day, data)
+        with self._lock:
+            for line in lines:
+                ledger.apply(line)
+            if ledger.read_to.get(segment, 0) == offset:
+                ledger.read_to[segment] = offset + len(data)
+
+    def settle(self, day: date, line: Line) -> None:
+        """Note a line; it is appended within ``flush_every`` seconds."""
+        with self._lock:
+            self._buffer.append((day, line))
+
+    def flush(self) -> None:
+        """Append everything that was noted; what could not be stored stays noted."""
+        with self._lock:
+            taken, self._buffer = self._buffer, []
+        if not taken:
+            return
+        try:
+            self.write(taken)
+        except BaseException:
+            with self._lock:
+                self._buffer = taken + self._buffer
+            raise
+        self._on_written([line.id for _, line in taken])
+
+    def _write(self) -> None:
+        while not self._stop.wait(self._flush_every):
+            try:
+                self.flush()
+            except CollectorError as error:
+                self._on_error(error)
+            except Exception as error:
+                logger.exception("the ledger could not be written", exc_info=textless(error))
+                self._on_error(policy.error("internal", detail=type(error).__name__))
+
+    def close(self, *, patience: float = 30.0, pause: float = 1.0) -> None:
+        """Stop the writing thread and append what is left, trying again for as long as patience lasts.
+
+        Raises:
+            CollectorError: lines are left; their contents will be delivered again.
+        """
+        deadline = time.monotonic() + patience
+        self._stop.set()
+        if self._thread is not None:
+            # Not for a limited time: it may hold lines, and every storage call comes to an end.
+            self._thread.join()
+        while True:
+            try:
+                self.flush()
+            except CollectorError:
+                if time.monotonic() + pause >= deadline:
+                    raise
+                time.sleep(pause)
+            else:
+                return
+
+    def settled_days(self, closed: dict[date, int]) -> dict[date, int]:
+        """The days of which every content is terminal, with the size at which that holds.
+
+        Lines that others appended meanwhile are read first, so that a size never covers a line that was not seen.
+        """
+        self._stored = self._store.stored()
+        found = {}
+        with self._lock:
+            for day, segments in self._stored.items():
+                ledger = self._days.get(day)
+                if ledger is None:
+                    if closed.get(day) == segments.total:
+                        found[day] = segments.total
+                    continue
+                self._read(ledger, segments)
+                read_all = all(
+                    ledger.read_to.get(segment, 0) == size
+                    for segment, size in segments.sizes.items()
+                )
+                if ledger.settled and read_all:
+                    found[day] = segments.total
+        return found
+
+    def drop_old(
+        self,
+        today: date,
+        closed: dict[date, int],
+        wanted: Callable[[], set[date]] = set,
+    ) -> None:
+        """Remove days older than nine days of which everything is terminal.
+
+        They have to be that old by the service's ``today`` and by this machine's clock: one wrong ``Date`` of a
+        service must not remove what keeps contents from being delivered again.
+
+        Args:
+            today: by the service's clock.
+            closed: days of which everything is terminal.
+            wanted: days that are kept all the same; asked for only where there is something to remove.
+        """
+        today = min(today, self._wall().date())
+        old = {day for day in closed if today - day > KEEP}
+        for day in old - wanted() if old else old:
+            self._store.delete(day, self._stored.get(day, Segments()))
+            self._days.pop(day, None)
+
+    def counts(self) -> dict[date, Counts]:
+        """Completeness of each loaded day, recomputed from its entries."""
+        with self._lock:
+            return {day: ledger.counts() for day, ledger in self._days.items()}
+
+
+def _parts(lines: list[Line]) -> Iterable[list[Line]]:
+    """Cut lines into appends that stay far below the service's limit."""
+    size = 0
+    part: list[Line] = []
+    for line in lines:
+        part.append(line)
+        size += 200 + len(line.id) + len(line.uri) + len(line.reason)
+        if size > MAX_APPEND_BYTES // 2:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

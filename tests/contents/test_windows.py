@@ -1,0 +1,324 @@
+"""Windows: nothing between the horizon and now goes unlisted, and nothing leaves it without a last look."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.contents.windows import (
+    HORIZON,
+    LAST_CALL,
+    MARGIN,
+    MAX_WIDTH,
+    OVERLAP,
+    SLICE,
+    Plan,
+    Window,
+    horizon,
+    plan,
+    split,
+)
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+instants = st.integers(0, 10**7).map(lambda n: START + timedelta(seconds=n))
+maybe_instants = st.none() | instants
+
+
+def fresh(
+    now: datetime,
+    *,
+    watermark: datetime | None = None,
+    cursor: datetime | None = None,
+    tail: datetime | None = None,
+) -> Plan:
+    return plan(now, watermark=watermark, cursor=cursor, tail=tail)
+
+
+def windows_of(todo: Plan) -> list[Window]:
+    return [*todo.recent, *filter(None, (todo.last_call, todo.slice))]
+
+
+@dataclass
+class Feed:
+    """What a feed lists when every run does all of its plan."""
+
+    watermark: datetime | None = None
+    cursor: datetime | None = None
+    tail: datetime | None = None
+    runs: list[tuple[datetime, Plan]] = field(default_factory=list)
+
+    def run(self, now: datetime) -> Plan:
+        todo = plan(now, watermark=self.watermark, cursor=self.cursor, tail=self.tail)
+        self.watermark, self.cursor, self.tail = todo.end, todo.cursor, todo.tail
+        self.runs.append((now, todo))
+        return todo
+
+    def listings(self, instant: datetime) -> list[datetime]:
+        """When the windows of all runs held this instant."""
+        return [
+            now
+            for now, todo in self.runs
+            for window in windows_of(todo)
+            if window.start <= instant < window.end
+        ]
+
+
+def runs_at(interval: timedelta, span: timedelta, *, jitter: int = 0) -> Feed:
+    chance = random.Random(4711)
+    feed, now = Feed(), START
+    while now < START + span:
+        feed.run(now + timedelta(seconds=chance.randint(0, jitter)))
+        now += interval
+    return feed
+
+
+@given(now=instants, watermark=maybe_instants, cursor=maybe_instants, tail=maybe_instants)
+@settings(max_examples=100)
+def test_what_is_listed_gap_and_recent_join_without_a_hole_up_to_now(
+    now: datetime, watermark: datetime | None, cursor: datetime | None, tail: datetime | None
+) -> None:
+    todo = plan(now, watermark=watermark, cursor=cursor, tail=tail)
+
+    assert todo.recent[-1].end == todo.end == now
+    for one, following in zip(todo.recent, todo.recent[1:], strict=False):
+        assert one.end == following.start
+    if watermark is None or watermark > now:
+        assert todo.recent[0].start == horizon(now)
+        assert todo.gap is None
+    elif todo.gap is not None:
+        assert (todo.gap.start, todo.gap.end) == (watermark, horizon(now))
+        assert todo.recent[0].start == horizon(now)
+    else:
+        assert todo.recent[0].start == max(watermark - OVERLAP, horizon(now))
+
+
+@given(now=instants, watermark=maybe_instants, cursor=maybe_instants, tail=maybe_instants)
+@settings(max_examples=100)
+def test_no_window_is_wider_than_allowed_older_than_the_horizon_or_in_the_future(
+    now: datetime, watermark: datetime | None, cursor: datetime | None, tail: datetime | None
+) -> None:
+    todo = plan(now, watermark=watermark, cursor=cursor, tail=tail)
+
+    for window in windows_of(todo):
+        assert now - HORIZON + MARGIN <= window.start < window.end <= now
+        assert window.end - window.start <= MAX_WIDTH
+    assert horizon(now) <= todo.cursor <= now
+    assert horizon(now) <= todo.tail <= horizon(now) + MAX_WIDTH
+
+
+@given(
+    now=instants,
+    micro=st.integers(0, 999_999),
+    watermark=maybe_instants,
+    cursor=maybe_instants,
+    tail=maybe_instants,
+)
+@settings(max_examples=50)
+def test_windows_are_cut_to_whole_seconds(
+    now: datetime,
+    micro: int,
+    watermark: datetime | None,
+    cursor: datetime | None,
+    tail: datetime | None,
+) -> None:
+    todo = fresh(
+        now.replace(microsecond=micro),
+        watermark=watermark and watermark.replace(microsecond=micro),
+        cursor=cursor and cursor.replace(microsecond=micro),
+        tail=tail and tail.replace(microsecond=micro),
+    )
+
+    ends = [each for window in windows_of(todo) for each in (window.start, window.end)]
+    if todo.gap is not None:
+        ends += [todo.gap.start, todo.gap.end]
+    assert all(each.microsecond == 0 for each in [*ends, todo.end, todo.tail, todo.cursor])
+
+
+@pytest.mark.parametrize(
+    ("interval", "span"),
+    [
+        pytest.param(10 * MINUTE, 9 * DAY, id="10-minutes"),
+        pytest.param(HOUR, 17 * DAY, id="hourly"),
+        pytest.param(100 * MINUTE, 17 * DAY, id="100-minutes"),
+        pytest.param(174 * MINUTE, 21 * DAY, id="2.9-hours"),
+        pytest.param(5 * HOUR, 35 * DAY, id="5-hours"),
+        pytest.param(22 * HOUR, 60 * DAY, id="22-hours"),
+    ],
+)
+@pytest.mark.parametrize("jitter", [0, 45])
+def test_every_instant_gets_a_last_call_just_before_it_leaves_the_horizon(
+    interval: timedelta, span: timedelta, jitter: int
+) -> None:
+    feed = runs_at(interval, span, jitter=jitter)
+    called: list[Window] = []
+    for now, todo in feed.runs:
+        if (window := todo.last_call) is not None:
+            called.append(window)
+            ahead = max(SLICE, interval + jitter * SECOND + LAST_CALL)
+            # The margin apart: between 6 d 20 h and 7 d for any interval up to three hours.
+            assert now - window.end >= HORIZON - MARGIN - ahead
+            assert now - window.start <= HORIZON - MARGIN
+
+    assert called
+    # From the first run's horizon on, one last call begins where the other ended.
+    assert called[0].start <= horizon(feed.runs[1][0])
+    for one, following in zip(called, called[1:], strict=False):
+        assert following.start <= one.end
+    assert called[-1].end >= horizon(feed.runs[-1][0])
+
+
+@given(
+    waits=st.lists(
+        st.integers(1, 170)
+        | st.integers(1, 170)
+        | st.integers(170, 600)
+        | st.sampled_from([1440, 4320, 12_000]),
+        min_size=30,
+        max_size=120,
+    )
+)
+@settings(max_examples=20)
+def test_irregular_runs_with_outages_make_a_last_call_for_whatever_one_of_them_could_reach(
+    waits: list[int],
+) -> None:
+    feed, now = Feed(), START
+    for wait in waits:
+        feed.run(now)
+        now += wait * MINUTE
+
+    for at, _ in feed.runs[1:]:
+        # What lies within the three oldest hours of the horizon when a run looks is looked at in time.
+        for age in (timedelta(0), 90 * MINUTE, 3 * HOUR - SECOND):
+            instant = horizon(at) + age
+            young = HORIZON - MARGIN - MAX_WIDTH
+            assert any(when - instant >= young for when in feed.listings(instant) if when <= at)
+
+
+@pytest.mark.parametrize(
+    ("interval", "cycle", "span"),
+    [
+        pytest.param(10 * MINUTE, 7.5 * HOUR, 3 * DAY, id="10-minutes"),
+        pytest.param(HOUR, 9 * HOUR, 4 * DAY, id="hourly"),
+        pytest.param(5 * HOUR, 55 * HOUR, 14 * DAY, id="5-hours"),
+    ],
+)
+def test_every_instant_is_listed_again_in_each_cycle_of_slices(
+    interval: timedelta, cycle: timedelta, span: timedelta
+) -> None:
+    feed = runs_at(interval, span, jitter=20)
+    last = feed.runs[-1][0]
+
+    instant = START - 6 * DAY
+    while instant < last - cycle - 3 * HOUR:
+        listings = sorted({max(START, instant), *feed.listings(instant)})
+        end = min(last, instant + HORIZON - MARGIN)
+        for one, following in zip(listings, [*listings[1:], end], strict=True):
+            assert following - one <= cycle, f"{instant}: not listed between {one} and {following}"
+        instant += 37 * MINUTE
+
+
+def test_a_slice_never_repeats_what_the_run_lists_as_recent() -> None:
+    feed = runs_at(10 * MINUTE, 2 * DAY)
+
+    for _, todo in feed.runs:
+        if todo.slice is not None:
+            assert todo.slice.end <= todo.recent[0].start
+
+
+def test_an_outage_beyond_the_horizon_is_a_gap_up_to_where_listing_resumes() -> None:
+    now = START + 30 * DAY
+
+    todo = fresh(now, watermark=now - 10 * DAY)
+
+    assert todo.gap == Window(now - 10 * DAY, now - HORIZON + MARGIN)
+    assert todo.recent[0].start == todo.gap.end
+
+
+@pytest.mark.parametrize("days", [0, 1, 6, 6.99])
+def test_an_outage_within_the_horizon_is_no_gap(days: float) -> None:
+    now = START + 30 * DAY
+
+    assert fresh(now, watermark=now - days * DAY).gap is None
+
+
+def test_gaps_and_listed_ranges_of_many_runs_leave_no_hole_however_long_the_outages() -> None:
+    chance = random.Random(815)
+    feed, now = Feed(), START
+    reached = horizon(START)
+    for _ in range(200):
+        todo = feed.run(now)
+        begin = todo.gap.start if todo.gap else todo.recent[0].start
+        assert begin <= reached
+        reached = todo.end
+        now += chance.choice([MINUTE, 10 * MINUTE, HOUR, 5 * HOUR, 3 * DAY, 8 * DAY, 20 * DAY])
+
+
+def test_a_clock_that_goes_back_makes_the_run_list_the_whole_horizon_and_no_gap() -> None:
+    now = START + 30 * DAY
+
+    todo = fresh(now - HOUR, watermark=now, cursor=now - DAY, tail=now - 6 * DAY)
+
+    assert todo.gap is None
+    assert todo.recent[0].start == horizon(now - HOUR)
+    assert todo.end == now - HOUR
+
+
+@pytest.mark.parametrize("ahead", [SECOND, DAY, 400 * DAY])
+def test_state_from_the_future_never_hides_anything(ahead: timedelta) -> None:
+    now = START + 30 * DAY
+    wrong = Feed()
+    wrong.run(now + ahead)
+    wrong.run(now + ahead + 10 * MINUTE)
+
+    right = Feed(wrong.watermark, wrong.cursor, wrong.tail)
+    first, second = right.run(now), right.run(now + 10 * MINUTE)
+
+    assert first.gap is second.gap is None
+    assert first.recent[0].start == horizon(now)
+    assert first.end == now
+    assert horizon(now) <= second.tail <= horizon(now) + MAX_WIDTH
+    assert second.slice is not None
+    assert second.slice.start == horizon(now + 10 * MINUTE)
+
+
+def test_a_tail_far_ahead_is_forgotten() -> None:
+    now = START + 30 * DAY
+
+    todo = fresh(now, watermark=now - 10 * MINUTE, tail=now - 3 * DAY)
+
+    assert todo.last_call is not None
+    assert todo.last_call.start == horizon(now)
+
+
+@given(start=instants, seconds=st.integers(0, 10**6), width=st.integers(1, 23 * 3600))
+@settings(max_examples=100)
+def test_split_covers_a_range_exactly(start: datetime, seconds: int, width: int) -> None:
+    width = max(width, seconds // 500 + 1)
+    pieces = split(start, start + timedelta(seconds=seconds), timedelta(seconds=width))
+
+    assert sum((piece.end - piece.start for piece in pieces), timedelta()) == seconds * SECOND
+    assert all(piece.end - piece.start <= width * SECOND for piece in pieces)
+    for one, following in zip(pieces, pieces[1:], strict=False):
+        assert one.end == following.start
+
+
+@pytest.mark.parametrize("width", [timedelta(0), -HOUR, timedelta(hours=24)])
+def test_split_refuses_a_width_that_the_api_would(width: timedelta) -> None:
+    with pytest.raises(ValueError, match="width"):
+        split(START, START + DAY, width)
+
+
+@pytest.mark.parametrize("end", [START, START - SECOND])
+def test_a_window_is_never_empty_or_reversed(end: datetime) -> None:
+    with pytest.raises(ValueError, match="not before"):
+        Window(START, end)

@@ -1,0 +1,225 @@
+"""The error policy: one row a code, every code that is raised has one, and each row leads to the fix."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from http.client import RemoteDisconnected
+from pathlib import Path
+from socket import gaierror
+from ssl import SSLError
+
+import pytest
+import requests
+
+from scripts import write_errors
+from shared import policy
+from shared.config.settings import SETTINGS
+from shared.errors import (
+    AuthError,
+    CollectorError,
+    ConfigError,
+    Permanent,
+    SinkError,
+    Throttled,
+    Transient,
+)
+from shared.network import reason_of
+from shared.policy import RULES, TABLE, UNKNOWN, Action, Area, Rule
+
+SHARED = Path(policy.__file__).resolve().parents[1]
+ROWS = [pytest.param(rule, id=code) for code, rule in RULES.items()]
+FOR_A_PERSON = (Action.STOP_FEED, Action.REFRESH_TOKEN)
+STOPPING = [
+    pytest.param(rule, id=code) for code, rule in RULES.items() if rule.action in FOR_A_PERSON
+]
+PLACES = (
+    "Azure portal",
+    "Entra admin center",
+    "Purview portal",
+    "Microsoft 365 admin center",
+    "function app, Identity",
+    "m365-state",
+    "app settings",
+    "clock of this machine",
+)
+
+
+def raised() -> Iterator[tuple[str, str]]:
+    """Every code that stands in the code itself: given as ``code=``, or to the makers of errors."""
+    for path in SHARED.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            given = [each.value for each in node.keywords if each.arg == "code"]
+            if isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "policy":
+                if node.func.attr == "error":
+                    given.append(node.args[0])
+                elif node.func.attr == "make":
+                    given.append(node.args[1])
+            for value in given:
+                for constant in ast.walk(value):
+                    if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
+                        yield path.name, constant.value
+
+
+def test_no_code_has_two_rows() -> None:
+    codes = Counter(rule.code for rules in TABLE.values() for rule in rules)
+
+    assert [code for code, count in codes.items() if count > 1] == []
+    assert len(RULES) == len(codes) > 100
+
+
+def test_every_code_that_the_collector_raises_has_a_row() -> None:
+    found = set(raised())
+
+    assert {code for _, code in found} >= {
+        "foreign-url",
+        "lease-lost",
+        "not-records",
+        "storage-failed",
+    }
+    assert [(name, code) for name, code in sorted(found) if code and code not in RULES] == []
+
+
+def test_every_error_of_the_collector_has_a_code() -> None:
+    """A run row without a code cannot be looked up."""
+    kinds = {
+        "ConfigError",
+        "AuthError",
+        "Throttled",
+        "Transient",
+        "Permanent",
+        "SinkError",
+        "StateError",
+    }
+    bare = [
+        f"{path.name}:{node.lineno}"
+        for path in SHARED.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in kinds
+        and "code" not in {each.arg for each in node.keywords}
+    ]
+    assert bare == []
+
+
+def test_every_action_has_rows_and_is_explained() -> None:
+    assert {rule.action for rule in RULES.values()} == set(Action) == set(write_errors.ACTIONS)
+
+
+def test_the_page_of_errors_is_current() -> None:
+    text = write_errors.PAGE.read_text(encoding="utf-8")
+
+    assert text == write_errors.page(), "run: python scripts/write_errors.py"
+
+
+@pytest.mark.parametrize("rule", ROWS)
+def test_a_row_says_what_happened_and_what_to_do(rule: Rule) -> None:
+    assert rule.log
+    assert not rule.log.endswith(".")
+    assert not rule.message.endswith(".")
+    assert "|" not in rule.log + rule.message, "it would break the table"
+    assert "{" not in rule.message
+    if rule.loss:
+        assert rule.answers, "only an answer about a content can be its end"
+
+
+@pytest.mark.parametrize("rule", STOPPING)
+def test_what_a_person_must_mend_names_a_setting_or_a_place(rule: Rule) -> None:
+    settings = set(re.findall(r"\bM365_[A-Z_]+", rule.message))
+
+    # Each source has an M365_OUTPUT_ of its own.
+    assert settings <= {*(each.name for each in SETTINGS), "M365_OUTPUT_"}
+    assert settings or any(place in rule.message for place in (*PLACES, "HTTPS_PROXY", "NO_PROXY"))
+
+
+@pytest.mark.parametrize(
+    ("code", "area", "kind"),
+    [
+        pytest.param("AF99999", None, Transient, id="api"),
+        pytest.param("http-418", None, Transient, id="status"),
+        pytest.param("AADSTS123456", None, Transient, id="entra"),
+        pytest.param("SomethingNew", Area.STORAGE, Transient, id="storage"),
+        pytest.param("something-new", Area.HUB, SinkError, id="hub"),
+        pytest.param("something-new", None, Transient, id="anything"),
+    ],
+)
+def test_an_unknown_code_is_retried_as_a_passing_failure_and_said_to_be_unknown(
+    code: str, area: Area | None, kind: type[CollectorError]
+) -> None:
+    error = policy.error(code, area=area, at="here", detail="why")
+
+    assert type(error) is kind
+    assert error.code == code
+    for said in (str(error), error.log):
+        assert "does not know" in said
+        assert "taken for a passing" in said
+        assert said.startswith("here: ")
+        assert said.endswith(" (why)")
+
+
+@pytest.mark.parametrize("area", list(Area))
+def test_whatever_is_unknown_is_retried(area: Area) -> None:
+    assert UNKNOWN[area].action is Action.RETRY
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("AF50000", Transient),
+        ("AF429", Throttled),
+        ("http-401", AuthError),
+        ("AF20011", ConfigError),
+        ("AF20022", Permanent),
+        ("AF20055", Permanent),
+        ("AADSTS7000215", AuthError),
+        ("AuthorizationFailure", ConfigError),
+        ("server-busy", SinkError),
+        ("storage-unreachable", Transient),
+    ],
+)
+def test_the_action_decides_the_kind_of_an_error(code: str, kind: type[CollectorError]) -> None:
+    assert isinstance(policy.error(code), kind)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param(requests.ConnectTimeout("x"), "M365_CONNECT_SECONDS", id="connect"),
+        pytest.param(requests.ReadTimeout("x"), "M365_READ_SECONDS", id="read"),
+        pytest.param(ConnectionResetError(104, "x"), "was cut before an answer", id="reset"),
+        pytest.param(RemoteDisconnected("x"), "was cut before an answer", id="closed"),
+        pytest.param(ConnectionRefusedError(111, "Connection refused"), "its port", id="refused"),
+        pytest.param(gaierror(-2, "x"), "DNS", id="dns"),
+        pytest.param(
+            SSLError(1, "CERTIFICATE_VERIFY_FAILED"), "M365_CA_FILE", id="unknown-authority"
+        ),
+        pytest.param(OSError("Tunnel connection failed: 403 x"), "NO_PROXY", id="proxy"),
+        pytest.param(OSError("Tunnel connection failed: 407 x"), "HTTPS_PROXY", id="proxy-login"),
+        pytest.param(OSError("Tunnel connection failed: 502 x"), "HTTP 502", id="proxy-lost"),
+        pytest.param(ValueError("x"), "", id="none"),
+    ],
+)
+def test_a_failure_of_the_way_there_is_named_with_what_to_look_at(
+    error: Exception, words: str
+) -> None:
+    outer = RuntimeError("quoted text")
+    outer.__cause__ = error
+
+    found = reason_of(outer)
+
+    assert words in found
+    assert bool(found) == bool(words)
+    assert "quoted" not in found
+
+
+@pytest.mark.parametrize("rule", ROWS)
+def test_only_an_api_can_have_the_last_word_about_a_content(rule: Rule) -> None:
+    """What Entra, storage, the hub, the pace or the way there say is nothing about the content."""
+    if rule.answers:
+        assert policy.area_of(rule.code) in (Area.API, Area.TRACE)
+        assert rule.action in (Action.RETRY, Action.KEEP_PENDING, Action.DEAD_LETTER)

@@ -1,0 +1,29 @@
+"""Closing the publisher: what was acknowledged is reported before the caller goes on to write it down."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from shared.publish.publisher import Delivery, Publisher
+from shared.publish.sink import Event, FileSink
+
+
+def test_close_returns_only_after_every_acknowledged_content_was_reported(tmp_path: Path) -> None:
+    reported: list[str] = []
+
+    def slowly(delivery: Delivery[str]) -> None:
+        # Whatever a sending thread meets between an acknowledgement and the note of it.
+        time.sleep(0.2)
+        reported.append(delivery.key)
+
+    sink = FileSink(tmp_path / "events.jsonl")
+    publisher = Publisher(sink, on_settled=slowly, on_oversize=lambda *_: None)
+    delivery = publisher.open("content")
+    publisher.put(delivery, [Event(b"{}", {})])
+    publisher.end(delivery)
+
+    publisher.close(5)
+
+    assert reported == ["content"]
+    sink.close()

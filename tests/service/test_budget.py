@@ -1,0 +1,350 @@
+"""The request budget: many sharers never use more than the limit in any window."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import uuid
+from collections.abc import Callable
+from time import monotonic
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from local.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
+from shared.errors import Throttled
+from shared.service.answers import MAX_PAUSE
+from shared.service.budget import HOLD, LOOK_EVERY, SHARERS, Budget, BudgetState, grant
+from shared.state.account import Storage, read_blob, write_blob
+
+WINDOW = 60.0
+START = 1_772_400_000.0
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def storage(azurite: Azurite) -> Storage:
+    return Storage.from_connection_string(azurite.connection_string)
+
+
+@pytest.fixture
+def share(storage: Storage, time: Time) -> Callable[..., Budget]:
+    """Makes sharers of one budget in virtual time."""
+    name = f"budgets/{uuid.uuid4()}/management.json"
+    return lambda **more: Budget(
+        storage, **{"name": name, "now": time, "sleep": time.sleep, "limit": 40, **more}
+    )
+
+
+def most_in_any(span: float, moments: list[float]) -> int:
+    """The most of these moments that lie within one half-open span."""
+    most, first = 0, 0
+    moments = sorted(moments)
+    for last, moment in enumerate(moments):
+        while moments[first] <= moment - span:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+# -- grants
+
+
+@given(
+    asks=st.lists(st.tuples(st.floats(0, 20), st.integers(1, 50)), min_size=1, max_size=80),
+    limit=st.integers(1, 120),
+)
+@settings(max_examples=100)
+def test_however_late_blocks_are_used_no_minute_holds_more_than_the_limit(
+    asks: list[tuple[float, int]], limit: int
+) -> None:
+    state, now, granted = BudgetState(), START, list[float]()
+    for wait, wanted in asks:
+        now += wait
+        number, _ = grant(state, now, wanted, limit=limit, window=WINDOW + HOLD)
+        assert number <= wanted
+        granted += [now] * number
+
+    # A request of a block may be made up to HOLD later, so a minute of requests is 65 s of grants.
+    assert most_in_any(WINDOW + HOLD, granted) <= limit
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 200))
+@settings(max_examples=50)
+def test_whoever_waits_as_told_is_granted_something(wants: list[int], limit: int) -> None:
+    state, now = BudgetState(), START
+    for wanted in wants:
+        number, wait = grant(state, now, wanted, limit=limit, window=WINDOW)
+        if number == 0:
+            now += wait
+            number, wait = grant(state, now, wanted, limit=limit, window=WINDOW)
+        assert (number > 0, wait) == (True, 0.0)
+
+
+def test_nothing_is_granted_during_a_pause() -> None:
+    state = BudgetState(paused_until=START + 17)
+
+    assert grant(state, START, 5, limit=100, window=WINDOW) == (0, 17.0)
+    assert grant(state, START + 17, 5, limit=100, window=WINDOW) == (5, 0.0)
+
+
+def test_grants_of_a_clock_slightly_ahead_stay_counted() -> None:
+    state = BudgetState(grants=[(int(START) + 30, 100)])
+
+    granted, wait = grant(state, START, 5, limit=100, window=WINDOW)
+
+    assert granted == 0
+    assert 60 < wait < 100
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(BudgetState(grants=[(int(START) + 86_400, 100)]), id="grants"),
+        pytest.param(BudgetState(paused_until=START + 86_400), id="pause"),
+    ],
+)
+def test_what_a_wrong_clock_left_behind_blocks_nobody(state: BudgetState) -> None:
+    assert grant(state, START, 5, limit=100, window=WINDOW) == (5, 0.0)
+
+
+def test_the_state_does_not_grow() -> None:
+    state = BudgetState()
+    for second in range(1000):
+        grant(state, START + second / 3, 1, limit=10_000, window=WINDOW)
+
+    assert len(state.grants) <= WINDOW + 2
+
+
+# -- sharers
+
+
+def test_sharers_of_one_budget_stay_within_it_in_any_minute(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    chance = random.Random(42)
+    sharers = [share() for _ in range(SHARERS)]
+    made = []
+    while time.now < START + 300:
+        chance.choice(sharers).take()
+        made.append(time.now)
+        # Often at once, and sometimes so late that what is held is forfeited.
+        time.sleep(chance.choice([0, 0, 0, 0.05, 0.3, HOLD + 1]))
+
+    assert most_in_any(WINDOW, made) <= 40
+    assert len(made) > 100
+
+
+def test_a_lone_sharer_gets_the_whole_budget(share: Callable[..., Budget], time: Time) -> None:
+    budget = share()
+    for _ in range(40):
+        budget.take()
+
+    assert time.now == START
+
+
+def test_when_the_budget_is_used_up_a_sharer_waits_for_its_return(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    budget = share()
+    for _ in range(41):
+        budget.take()
+
+    assert START + WINDOW < time.now < START + WINDOW + HOLD + 3
+    assert budget.waited > WINDOW - 5
+
+
+def test_a_run_that_ends_waits_no_longer(share: Callable[..., Budget], time: Time) -> None:
+    budget = share()
+    for _ in range(40):
+        budget.take()
+
+    with pytest.raises(Throttled) as caught:
+        budget.take(lambda: time.now > START + 5)
+
+    assert caught.value.code == "budget"
+    assert time.now < START + 8
+
+
+def test_a_pause_holds_for_every_sharer(share: Callable[..., Budget], time: Time) -> None:
+    one, other = share(), share()
+    other.take()
+    one.pause(20)
+
+    share().take()
+    assert START + 20 <= time.now < START + 23
+    one.take()
+
+
+def test_a_shorter_pause_does_not_cut_a_longer_one(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    share().pause(30)
+    share().pause(5)
+
+    share().take()
+
+    assert time.now >= START + 30
+
+
+def test_a_pause_that_outlasts_our_patience_ends_the_run_and_says_how_long_it_is(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    share().pause(600)
+
+    with pytest.raises(Throttled, match="600 s") as caught:
+        share().take()
+
+    assert caught.value.retry_after == 600
+    assert time.now == START
+
+
+def test_no_pause_lasts_longer_than_an_hour(share: Callable[..., Budget], time: Time) -> None:
+    share().pause(float("inf"))
+    time.sleep(MAX_PAUSE + 1)
+
+    share().take()
+
+    assert time.now < START + MAX_PAUSE + 2
+
+
+def test_a_state_that_cannot_be_read_is_counted_anew(
+    storage: Storage, time: Time, share: Callable[..., Budget]
+) -> None:
+    name = f"budgets/{uuid.uuid4()}/management.json"
+    write_blob(storage.state, name, b"\x00 nonsense", etag=None)
+
+    share(name=name).take()
+
+    stored = read_blob(storage.state, name)
+    assert stored is not None
+    assert msgspec.json.decode(stored.data, type=BudgetState).grants
+
+
+@pytest.mark.parametrize("reachable", [None, False], ids=["none", "unreachable"])
+def test_without_storage_a_sharer_takes_an_equal_share(reachable: bool | None, time: Time) -> None:
+    budget = Budget(
+        None if reachable is None else _unreachable(),
+        "budgets/x/management.json",
+        limit=50,
+        now=time,
+        sleep=time.sleep,
+    )
+    made = []
+    for _ in range(25):
+        budget.take()
+        made.append(time.now)
+
+    assert most_in_any(WINDOW, made) == 50 // SHARERS
+    assert made[-1] < START + 2.5 * WINDOW
+
+
+def _unreachable() -> Storage:
+    text = (
+        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+        f"BlobEndpoint=http://127.0.0.1:9/{ACCOUNT};TableEndpoint=http://127.0.0.1:9/{ACCOUNT}"
+    )
+    return Storage.from_connection_string(text, retry_total=0, connection_timeout=1)
+
+
+def test_racing_processes_never_grant_the_same_requests_twice(storage: Storage) -> None:
+    name = f"budgets/{uuid.uuid4()}/management.json"
+    made: list[float] = []
+    end = monotonic() + 20
+
+    def work(budget: Budget) -> None:
+        with contextlib.suppress(Throttled):
+            while True:
+                budget.take(lambda: len(made) >= 100 or monotonic() > end)
+                made.append(monotonic())
+
+    # Two processes, each with a budget object that two of its threads share.
+    budgets = [Budget(storage, name, limit=100, hold=30) for _ in range(2)]
+    threads = [threading.Thread(target=work, args=(budget,)) for budget in budgets * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(made) == 100
+
+
+# -- how much is used
+
+
+def test_every_sharer_sees_how_much_of_the_budget_all_of_them_used(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    one, other = share(max_block=1), share(max_block=1)
+    assert other.used() == 0.0
+
+    for _ in range(10):
+        one.take()
+        time.sleep(1.0)
+
+    assert other.used() == 10 / 40
+    time.sleep(120)
+    assert other.used() == 0.0
+
+
+def test_what_is_used_is_looked_up_every_few_seconds_only(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    one, other = share(max_block=1), share(max_block=1)
+    other.used()
+    one.take()
+
+    assert other.used() == 0.0
+    time.sleep(LOOK_EVERY)
+    assert other.used() == 1 / 40
+
+
+def test_a_pause_is_a_budget_used_up_for_every_sharer(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    one, other = share(), share()
+    one.pause(30)
+
+    assert one.used() == other.used() == 1.0
+    time.sleep(31)
+    assert one.used() == other.used() == 0.0
+
+
+def test_without_storage_the_share_of_its_own_is_what_counts(time: Time) -> None:
+    alone = Budget(None, "budget", limit=40, now=time, sleep=time.sleep)
+    for _ in range(4):
+        alone.take()
+
+    assert alone.used() == 4 / (40 // SHARERS)
+
+
+def test_a_request_at_a_time_forfeits_nothing_however_slow_it_is(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    slow = share(max_block=1, window=300.0)
+    for _ in range(40):
+        slow.take()
+        time.sleep(6.0)
+
+    # 40 requests of 6 s within the 300 s window: all of the budget could be used, and no request had to wait.
+    assert slow.waited == 0.0

@@ -1,0 +1,94 @@
+"""Credentials: what Entra refuses is said in words a person can act on, and never with a secret."""
+
+from __future__ import annotations
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+
+from shared.errors import AuthError, CollectorError, Throttled, Transient
+from shared.service.credentials import AzureTokenSource, translate
+
+SECRET = "Q8~canary"
+QUOTED = f"client_secret={SECRET}&grant_type=client_credentials Trace ID: 17"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        pytest.param("7000215", AuthError, "secret is wrong", id="wrong-secret"),
+        pytest.param("7000222", AuthError, "secret has expired", id="expired-secret"),
+        pytest.param("700016", AuthError, "M365_CLIENT_ID", id="unknown-application"),
+        pytest.param("90002", AuthError, "M365_TENANT_ID", id="unknown-tenant"),
+        pytest.param("700027", AuthError, "certificate", id="certificate"),
+        pytest.param("500011", AuthError, "M365_CLOUD", id="unknown-api"),
+        pytest.param("7000229", AuthError, "consent", id="no-service-principal"),
+        pytest.param("53003", AuthError, "Conditional Access", id="conditional-access"),
+        pytest.param("900432", AuthError, "M365_CLOUD", id="wrong-cloud"),
+        pytest.param("50196", Transient, "in trouble for the moment", id="loop-is-passing"),
+        pytest.param("90033", Transient, "in trouble for the moment", id="service-trouble"),
+        pytest.param("90055", Throttled, "in trouble for the moment", id="tenant-throttled"),
+        pytest.param("123456", Transient, "error?code=123456", id="unlisted"),
+        pytest.param("123456", Transient, "does not know", id="unlisted-is-said"),
+    ],
+)
+def test_a_code_of_entra_is_explained(code: str, kind: type[CollectorError], words: str) -> None:
+    error = translate(ClientAuthenticationError(f"AADSTS{code}: {QUOTED}"), "contoso")
+
+    assert type(error) is kind
+    assert error.code == f"AADSTS{code}"
+    assert words in str(error)
+    assert "'contoso'" in str(error)
+    assert SECRET not in str(error)
+    assert "Trace" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        pytest.param(ServiceRequestError(QUOTED), id="unreachable"),
+        pytest.param(ClientAuthenticationError(QUOTED), id="no-code"),
+        pytest.param(ValueError(QUOTED), id="value"),
+    ],
+)
+def test_without_a_code_it_is_a_passing_failure(cause: Exception) -> None:
+    error = translate(cause, "contoso")
+
+    assert isinstance(error, Transient)
+    assert error.code == "no-token"
+    assert SECRET not in str(error)
+
+
+class Numbered:
+    """A credential that numbers its tokens, and refuses where it is told to."""
+
+    made = 0
+
+    def __init__(self, refusal: Exception | None = None) -> None:
+        Numbered.made += 1
+        self.number = Numbered.made
+        self.refusal = refusal
+
+    def get_token(self, *scopes: str, **_: object) -> AccessToken:
+        if self.refusal is not None:
+            raise self.refusal
+        return AccessToken(f"{scopes[0]}#{self.number}", 0)
+
+
+def test_a_credential_is_kept_until_its_token_is_refused() -> None:
+    source = AzureTokenSource(Numbered, "scope", "contoso")
+
+    first = source.token()
+    assert source.token() == first
+    source.invalidate()
+    assert source.token() != first
+
+
+def test_a_refusal_reaches_the_caller_translated() -> None:
+    refusal = ClientAuthenticationError(f"AADSTS7000215: {QUOTED}")
+    source = AzureTokenSource(lambda: Numbered(refusal), "scope", "contoso")
+
+    with pytest.raises(AuthError, match="secret is wrong") as caught:
+        source.token()
+
+    assert SECRET not in str(caught.value)

@@ -1,0 +1,362 @@
+"""The Management Activity API: pages to their end, one new token for a refusal, and a publisher on every call."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from shared.contents.windows import Window
+from shared.errors import AuthError, ConfigError, Permanent, Throttled, Transient
+from shared.policy import Action, rule_of
+from shared.sources.management_api import Content, ManagementApi, with_publisher
+from tests.scripted import NOON, Service, Waits, asker
+
+ROOT = "https://manage.test"
+TENANT = "3c5158d0-5962-5090-9c19-b6852a206f1d"
+FEED = f"{ROOT}/api/v1.0/{TENANT}/activity/feed"
+PUBLISHER = "11111111-1111-1111-1111-111111111111"
+WINDOW = Window(NOON, NOON + timedelta(hours=4))
+EXCHANGE = "Audit.Exchange"
+
+
+def error_body(code: str) -> bytes:
+    return json.dumps({"error": {"code": code, "message": "x"}}).encode()
+
+
+def listed(*ids: str, **fields: Any) -> bytes:
+    entries = [
+        {
+            "contentId": each,
+            "contentUri": f"{FEED}/audit/{each}",
+            "contentCreated": "2026-03-01T13:00:00.000Z",
+            "contentExpiration": "2026-03-08T13:00:00.000Z",
+            **fields,
+        }
+        for each in ids
+    ]
+    return json.dumps(entries).encode()
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service(ROOT)
+
+
+@pytest.fixture
+def waits() -> Waits:
+    return Waits()
+
+
+@pytest.fixture
+def api(service: Service, waits: Waits) -> ManagementApi:
+    return ManagementApi(
+        tenant_id=TENANT,
+        publisher_id=PUBLISHER,
+        root=ROOT,
+        asker=asker(service, waits),
+    )
+
+
+def ids(pages: list[list[Content]]) -> list[list[str]]:
+    return [[content.id for content in page] for page in pages]
+
+
+# -- the publisher
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        pytest.param("https://h/p", "https://h/p?PublisherIdentifier=P", id="no-query"),
+        pytest.param("https://h/p?a=b", "https://h/p?a=b&PublisherIdentifier=P", id="a-query"),
+        pytest.param(
+            "https://h/p?a=%2F+%20&nextPage=x%3D",
+            "https://h/p?a=%2F+%20&nextPage=x%3D&PublisherIdentifier=P",
+            id="encoded-as-it-was",
+        ),
+        pytest.param(
+            "https://h/p?PublisherIdentifier=Q", "https://h/p?PublisherIdentifier=Q", id="there"
+        ),
+        pytest.param(
+            "https://h/p?a=b&publisheridentifier=Q",
+            "https://h/p?a=b&publisheridentifier=Q",
+            id="there-in-lower-case",
+        ),
+        pytest.param(
+            "https://h/p?NotPublisherIdentifier=Q",
+            "https://h/p?NotPublisherIdentifier=Q&PublisherIdentifier=P",
+            id="another-name",
+        ),
+        pytest.param(
+            "https://h/PublisherIdentifier=Q",
+            "https://h/PublisherIdentifier=Q?PublisherIdentifier=P",
+            id="in-the-path",
+        ),
+    ],
+)
+def test_the_publisher_is_added_once_and_nothing_else_is_touched(url: str, expected: str) -> None:
+    assert with_publisher(url, "P") == expected
+
+
+def test_every_call_names_the_publisher(api: ManagementApi, service: Service) -> None:
+    service.say()
+    service.say(b"{}")
+    service.say(NextPageUri=f"{FEED}/subscriptions/content?nextPage=2")
+    service.say()
+    service.say()
+
+    api.subscriptions()
+    api.start(EXCHANGE)
+    list(api.pages(EXCHANGE, WINDOW))
+    api.fetch(
+        Content(id="a", uri=f"{FEED}/audit/a", created="", expires="", day=date(2026, 3, 1)),
+        lambda *_: None,
+    )
+
+    assert len(service.asked) == 5
+    assert all(f"PublisherIdentifier={PUBLISHER}" in url for _, url in service.asked)
+
+
+# -- listing
+
+
+def test_a_window_is_asked_for_in_utc_whole_seconds(api: ManagementApi, service: Service) -> None:
+    service.say()
+
+    assert list(api.pages(EXCHANGE, WINDOW)) == [[]]
+
+    assert service.asked[0][1].startswith(
+        f"{FEED}/subscriptions/content?contentType=Audit.Exchange"
+        "&startTime=2026-03-01T12:00:00&endTime=2026-03-01T16:00:00&"
+    )
+
+
+def test_an_empty_page_does_not_end_a_listing(api: ManagementApi, service: Service) -> None:
+    service.say(listed("a"), NextPageUri=f"{FEED}/x?nextPage=2")
+    service.say(b"[]", NextPageUrl=f"{FEED}/x?nextPage=3")
+    service.say(listed("b"))
+
+    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [["a"], [], ["b"]]
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_a_repeated_page_ends_in_an_error_after_what_was_listed(
+    api: ManagementApi, service: Service, back: int
+) -> None:
+    pages = [f"{FEED}/x?nextPage={number}" for number in (1, 2, 3)]
+    service.say(listed("a"), NextPageUri=pages[0])
+    service.say(listed("b"), NextPageUri=pages[1])
+    service.say(listed("c"), NextPageUri=pages[2 - 1 - (back - 1)])
+
+    found: list[list[Content]] = []
+    with pytest.raises(Permanent) as caught:
+        found.extend(api.pages(EXCHANGE, WINDOW))
+
+    assert caught.value.code == "page-loop"
+    assert ids(found) == [["a"], ["b"], ["c"]]
+
+
+def test_a_refused_page_token_asks_for_the_window_again(
+    api: ManagementApi, service: Service
+) -> None:
+    service.say(listed("a"), NextPageUri=f"{FEED}/x?nextPage=2")
+    service.say(error_body("AF20031"), status=400)
+
+    with pytest.raises(Permanent) as caught:
+        list(api.pages(EXCHANGE, WINDOW))
+
+    assert rule_of(caught.value).action is Action.LIST_AGAIN
+    assert len(service.asked) == 2, "the same bad token is not sent again"
+
+
+@pytest.mark.parametrize(
+    "link", ["https://evil.test/x", "https://evil.test\\@manage.test/x", "https://[manage.test/x"]
+)
+def test_a_next_page_elsewhere_is_refused_without_asking_for_it(
+    api: ManagementApi, service: Service, link: str
+) -> None:
+    service.say(listed("a"), NextPageUri=link)
+
+    with pytest.raises(Permanent) as caught:
+        list(api.pages(EXCHANGE, WINDOW))
+
+    assert caught.value.code == "foreign-url"
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"value":[]}', id="an-object"),
+        pytest.param(b"<html>", id="html"),
+        pytest.param(b"", id="empty"),
+        pytest.param(listed("a")[:-5], id="cut-short"),
+    ],
+)
+def test_what_is_no_listing_is_asked_for_again(
+    api: ManagementApi, service: Service, body: bytes
+) -> None:
+    service.say(body)
+    service.say(listed("a"))
+
+    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [["a"]]
+
+
+def test_an_entry_without_an_id_is_kept_as_it_came(api: ManagementApi, service: Service) -> None:
+    service.say(b'[{"contentUri":"x"}, 17, {"contentId":""}]')
+
+    ((one, two, three),) = list(api.pages(EXCHANGE, WINDOW))
+
+    assert [one.malformed, two.malformed, three.malformed] == [
+        b'{"contentUri":"x"}',
+        b"17",
+        b'{"contentId":""}',
+    ]
+    assert one.id.startswith("malformed:")
+    assert len({one.id, two.id, three.id}) == 3
+    assert one.day == WINDOW.start.date()
+
+
+@pytest.mark.parametrize(
+    "created",
+    [None, 17, "", "yesterday", "0001-01-01T00:00:00+05:00"],
+    ids=["null", "number", "empty", "word", "out-of-range"],
+)
+def test_an_entry_whose_creation_cannot_be_read_belongs_to_the_windows_first_day(
+    api: ManagementApi, service: Service, created: object
+) -> None:
+    service.say(listed("a", contentCreated=created, contentExpiration=None, contentUri=None))
+
+    (((content,)),) = list(api.pages(EXCHANGE, WINDOW))
+
+    assert (content.id, content.day, content.malformed) == ("a", date(2026, 3, 1), b"")
+    assert (content.uri, content.expires) == (f"{FEED}/audit/a", "")
+
+
+# -- answers
+
+
+def test_a_refused_token_is_renewed_once(api: ManagementApi, service: Service) -> None:
+    service.say(b"", status=401)
+    service.say(listed("a"))
+
+    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [["a"]]
+    assert service.tokens == ["Bearer token1", "Bearer token2"]
+
+
+def test_a_second_refusal_in_a_row_is_reported(api: ManagementApi, service: Service) -> None:
+    service.say(b"", status=401)
+    service.say(b"", status=401)
+
+    with pytest.raises(AuthError):
+        api.subscriptions()
+
+    assert len(service.asked) == 2
+
+
+def test_a_missing_permission_is_tried_once_more_with_a_fresh_token(
+    api: ManagementApi, service: Service
+) -> None:
+    service.say(error_body("AF10001"), status=401)
+    service.say(error_body("AF10001"), status=401)
+
+    with pytest.raises(AuthError, match=r"ActivityFeed\.Read"):
+        api.subscriptions()
+
+    assert service.tokens == ["Bearer token1", "Bearer token2"]
+
+
+@pytest.mark.parametrize("code", ["", "AF10001"])
+def test_a_token_that_was_refused_is_not_kept_for_the_next_run(
+    api: ManagementApi, service: Service, code: str
+) -> None:
+    body = error_body(code) if code else b""
+    for _ in range(3):
+        service.say(body, status=401)
+    service.say(listed("a"))
+
+    with pytest.raises(AuthError):
+        list(api.pages(EXCHANGE, WINDOW))
+    list(api.pages(EXCHANGE, WINDOW))
+
+    assert service.tokens == [f"Bearer token{n}" for n in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("AF20022", Permanent), ("AF20010", ConfigError)],
+)
+def test_an_error_object_with_status_200_is_an_error(
+    api: ManagementApi, service: Service, code: str, kind: type[Exception]
+) -> None:
+    service.say(error_body(code))
+
+    with pytest.raises(kind):
+        list(api.pages(EXCHANGE, WINDOW))
+
+
+def test_throttling_pauses_and_asks_again_as_long_as_the_service_said(
+    api: ManagementApi, service: Service, waits: Waits
+) -> None:
+    service.say(error_body("AF429"), status=403, Retry_After="7")
+    service.say(b"{'error':{'code':'AF429','message':'x'}}", status=429, Retry_After="11")
+    service.say()
+
+    api.subscriptions()
+
+    assert 18 <= waits.now - NOON.timestamp() < 25
+    assert api.throttled == 2
+
+
+def test_passing_failures_are_tried_four_times(api: ManagementApi, service: Service) -> None:
+    for _ in range(4):
+        service.say(b"", status=503)
+
+    with pytest.raises(Transient):
+        api.subscriptions()
+
+    assert len(service.asked) == api.requests == 4
+
+
+def test_a_start_that_is_throttled_is_not_repeated(api: ManagementApi, service: Service) -> None:
+    service.say(error_body("AF429"), status=429)
+
+    with pytest.raises(Throttled):
+        api.start(EXCHANGE)
+
+    assert len(service.asked) == 1
+
+
+def test_a_start_of_what_is_already_on_succeeds(api: ManagementApi, service: Service) -> None:
+    service.say(error_body("AF20024"), status=400)
+
+    api.start(EXCHANGE)
+
+    assert service.asked[0][0] == "POST"
+
+
+def test_subscriptions_are_read_by_content_type_whatever_else_stands_there(
+    api: ManagementApi, service: Service
+) -> None:
+    service.say(
+        json.dumps(
+            [
+                {"contentType": EXCHANGE, "status": "Enabled", "webhook": None},
+                {"contentType": "DLP.All", "status": "disabled", "webhook": {"address": "x"}},
+                {"contentType": "Audit.General"},
+                {"status": "enabled"},
+                17,
+            ]
+        ).encode()
+    )
+
+    found = api.subscriptions()
+
+    assert {name: (each.status, each.webhook) for name, each in found.items()} == {
+        EXCHANGE: ("enabled", False),
+        "DLP.All": ("disabled", True),
+        "Audit.General": ("", False),
+    }

@@ -1,0 +1,86 @@
+"""The ledger of a feed: what is kept, and until when."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from local.azurite import Azurite
+from shared.state.account import Storage
+from shared.state.append_blobs import LedgerStore
+from shared.state.feed_ledger import FeedLedger
+from shared.state.ledger import Line, State
+
+DAY = date(2026, 3, 1)
+
+
+@pytest.fixture
+def store(azurite: Azurite) -> Iterator[LedgerStore]:
+    storage = Storage.from_connection_string(azurite.connection_string)
+    yield LedgerStore(storage.state, f"ledger/{uuid.uuid4()}/Audit.Exchange")
+    storage.close()
+
+
+def test_what_expires_soon_has_its_turn_first_and_nothing_else_is_always_first(
+    store: LedgerStore,
+) -> None:
+    here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=6, hours=12)
+    ledger = FeedLedger(store, wall=lambda: here)
+    ledger.open({})
+    lines = [
+        (day, Line(id=f"{day}/{hour:02}", state="listed", created=f"{day}T{hour:02}:00:00Z"))
+        for day in (DAY, DAY + timedelta(days=1))
+        for hour in range(24)
+    ]
+    ledger.write(lines)
+
+    orders = [[entry.id for _, entry in ledger.pending()] for _ in range(10)]
+
+    ledger.close()
+    soon = [f"{DAY}/{hour:02}" for hour in range(13)]
+    assert {tuple(order[: len(soon)]) for order in orders} == {tuple(soon)}
+    assert len({order[len(soon)] for order in orders}) > 1
+    assert {frozenset(order) for order in orders} == {frozenset(line.id for _, line in lines)}
+
+
+@pytest.mark.parametrize(
+    ("service", "wall", "kept"),
+    [
+        pytest.param(9, 9, True, id="young"),
+        pytest.param(10, 10, False, id="old"),
+        pytest.param(12, 1, True, id="service-ahead"),
+        pytest.param(1, 12, True, id="machine-ahead"),
+    ],
+)
+def test_a_day_is_dropped_only_when_it_is_old_by_both_clocks(
+    store: LedgerStore, service: int, wall: int, kept: bool
+) -> None:
+    here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=wall)
+    ledger = FeedLedger(store, wall=lambda: here)
+    ledger.open({})
+    ledger.write([(DAY, Line(id="a", state=State.DELIVERED.value))])
+    closed = ledger.settled_days({})
+
+    ledger.drop_old(DAY + timedelta(days=service), closed)
+    ledger.close()
+
+    assert list(closed) == [DAY]
+    assert (DAY in store.stored()) is kept
+
+
+def test_an_old_day_is_kept_for_as_long_as_somebody_wants_it(store: LedgerStore) -> None:
+    here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=30)
+    ledger = FeedLedger(store, wall=lambda: here)
+    ledger.open({})
+    ledger.write([(DAY, Line(id="a", state=State.DEAD_LETTERED.value))])
+    closed = ledger.settled_days({})
+
+    ledger.drop_old(here.date(), closed, lambda: {DAY})
+    assert DAY in store.stored()
+
+    ledger.drop_old(here.date(), closed, set)
+    ledger.close()
+    assert DAY not in store.stored()
