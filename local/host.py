@@ -30,7 +30,7 @@ import shared.app
 from local import worker
 from shared.config.settings import SETTING_NAMES, SOURCES, Settings, load
 from shared.errors import ConfigError
-from shared.publish.sink import FileSink
+from shared.publish.file import FileSink
 from shared.state.run_tables import RunSummary
 
 PROGRESS_EVERY_S = 0.2

@@ -17,13 +17,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.config.settings import Connection, Settings, load
+from shared.config.connections import Connection
+from shared.config.settings import Settings, load
 from shared.contents.job import AuditJob
 from shared.contents.replay import ReplaySummary, keep_rows, replay_feed
 from shared.errors import CollectorError
-from shared.publish.pace import Pace
-from shared.publish.publisher import Abandoned
-from shared.publish.sink import EventHubSink, Sink
+from shared.publish.event_hubs import EventHubSink
+from shared.publish.pace import Abandoned, Pace
+from shared.publish.sink import Sink
 from shared.rows.job import TraceJob, TraceOptions
 from shared.rows.row import SOURCE as MESSAGE_TRACE
 from shared.run.context import Feed, Job, Parts, RunContext, Tuning

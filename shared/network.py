@@ -16,6 +16,7 @@ measured with the pinned versions, and is held by tests:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -140,3 +141,30 @@ def _eventhub_proxy(proxy: str) -> dict[str, Any]:
         found["username"] = unquote(parts.username)
         found["password"] = unquote(parts.password or "")
     return found
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]|^\s")
+
+
+_AMBIGUOUS = re.compile(r"[\s\\@]")
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL, the port always spelt out.
+
+    Parsers disagree on where a host with a backslash, blanks or control characters ends, and the one that sends is
+    not the one that checks; a name and password before the host would replace our token. So none of these may come.
+
+    Raises:
+        ValueError: it is not a plain absolute HTTP URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError(f"not an absolute http(s) URL: {url[:200]!r}")
+    if _CONTROL.search(url) or _AMBIGUOUS.search(parts.netloc):
+        raise ValueError("a URL with user information, a backslash, blanks or control characters")
+    return (
+        parts.scheme,
+        parts.hostname.lower(),
+        parts.port or (443 if parts.scheme == "https" else 80),
+    )

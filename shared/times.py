@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from email.utils import parsedate_to_datetime
 
 MAX_STEP = timedelta(minutes=5)
@@ -94,3 +95,44 @@ def iso(value: datetime) -> str:
     value = value.astimezone(UTC)
     spec = "milliseconds" if value.microsecond else "seconds"
     return value.isoformat(timespec=spec).replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """A range of ``contentCreated``: start inclusive, end exclusive, UTC, whole seconds."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        """Refuse an empty or reversed range."""
+        if self.start >= self.end:
+            raise ValueError(f"window start {self.start} is not before its end {self.end}")
+
+
+def whole_second(value: datetime) -> datetime:
+    """Cut to the whole second, which is all that the API accepts."""
+    return value.replace(microsecond=0)
+
+
+def ended_days(since: datetime | None, until: datetime | None) -> list[date]:
+    """The UTC days, of the last seven at most, that ended while the watermark moved; none where it was not known."""
+    if since is None or until is None:
+        return []
+    first = max(since, until - timedelta(days=7)).date()
+    return [first + timedelta(days=n) for n in range((until.date() - first).days)]
+
+
+def beginning_of(day: date) -> datetime:
+    """The midnight (UTC) at which a day begins."""
+    return datetime.combine(day, time(), UTC)
+
+
+def end_of(day: date) -> datetime:
+    """The midnight (UTC) at which a day is over."""
+    return beginning_of(day + timedelta(days=1))
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The UTC hour that a moment lies in."""
+    return moment.replace(minute=0, second=0, microsecond=0)

@@ -27,7 +27,7 @@ from local.eventhubs import EventHubs, StoredEvent
 from local.tenant import Content, Tenant, TenantServer, TenantSpec
 from shared.app import App
 from shared.config.settings import load
-from shared.publish.publisher import Patience
+from shared.publish.pace import Patience
 from shared.run.context import Tuning
 from shared.service.http import Limits
 from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage, read_blob

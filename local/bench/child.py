@@ -106,7 +106,7 @@ class Collector:
     def __init__(self, task: Task) -> None:
         from shared.app import App, tuning_of
         from shared.config.settings import load
-        from shared.publish.sink import EventHubSink
+        from shared.publish.event_hubs import EventHubSink
 
         settings = load(task.settings)
         self._task = task

@@ -38,10 +38,10 @@ from local.bench.tenants import (
     Steady,
     idle_name,
 )
-from shared.contents.windows import Window
 from shared.rows.row import SOURCE as MESSAGE_TRACE
 from shared.rows.windows import OVERLAP, REREAD, whole_hours
 from shared.state.account import Storage
+from shared.times import Window
 
 END_TO_END, BARE_CEILING, PLAIN_LOOP = "end_to_end", "bare_ceiling", "plain_loop"
 TRACE = "message_trace"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from uuid import UUID
 
-from shared.service.http import origin
+from shared.network import origin
 
 _KEYED = re.compile(
     r"(key|sig|signature|secret|password)\s*=|-----BEGIN|://[^/\s]*@", re.IGNORECASE

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from shared.contents.content import Content
 from shared.contents.listing import Listing
 from shared.contents.memory import Gate
 from shared.contents.pipeline import Pipeline, Work
@@ -16,14 +17,14 @@ from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transie
 from shared.publish.publisher import Publisher
 from shared.run.context import RunContext
 from shared.sources.audit_subscription import SubscriptionKeeper
-from shared.sources.management_api import Content, ManagementApi
+from shared.sources.management_api import ManagementApi
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
 from shared.state.gaps import Gaps
 from shared.state.ledger import Entry
-from shared.state.run_tables import Runs, end_of, ended_days
-from shared.times import iso, parse_wire
+from shared.state.run_tables import Runs
+from shared.times import end_of, ended_days, iso, parse_wire
 
 
 class AuditJob:

@@ -12,17 +12,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from shared import policy
-from shared.contents.windows import Window, plan
+from shared.contents.content import Content
+from shared.contents.windows import plan
 from shared.errors import CollectorError, NoToken, Permanent, Transient
 from shared.policy import Action
-from shared.sources.management_api import Content, ManagementApi
+from shared.sources.management_api import ManagementApi
 from shared.state.checkpoint import HeldCheckpoint
 from shared.state.dead_letters import ENTRY, DeadLetters
 from shared.state.feed_ledger import FeedLedger
 from shared.state.gaps import Gaps
 from shared.state.ledger import Entry, Line, State
 from shared.stop import Stop
-from shared.times import ServiceClock
+from shared.times import ServiceClock, Window
 
 logger = logging.getLogger("m365.listing")
 

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from shared import policy
+from shared.contents.content import Content
 from shared.contents.memory import Gate, Reservation
 from shared.errors import (
     AuthError,
@@ -29,10 +30,10 @@ from shared.errors import (
     textless,
 )
 from shared.policy import Action
-from shared.publish.publisher import Delivery, Publisher
+from shared.publish.outbox import Delivery
+from shared.publish.publisher import Publisher
 from shared.publish.sink import Event
 from shared.records import BOM, ErrorBody, event_id, split
-from shared.sources.management_api import Content
 from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import Entry, Line, State

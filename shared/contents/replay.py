@@ -19,7 +19,8 @@ from datetime import UTC, date, datetime, time
 
 from shared.contents.pipeline import events_of
 from shared.errors import CollectorError, Permanent
-from shared.publish.publisher import Delivery, Publisher
+from shared.publish.outbox import Delivery
+from shared.publish.publisher import Publisher
 from shared.publish.sink import Event
 from shared.records import ErrorBody, split
 from shared.run.context import Feed, Parts, Tuning
@@ -29,8 +30,9 @@ from shared.state.checkpoint import CheckpointStore
 from shared.state.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters, Letter
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import Entry, Line, State
-from shared.state.run_tables import Runs, end_of
+from shared.state.run_tables import Runs
 from shared.stop import Stop
+from shared.times import end_of
 
 logger = logging.getLogger("m365.replay")
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.times import Window, whole_second
+
 HORIZON = timedelta(days=7)
 MARGIN = timedelta(minutes=5)
 OVERLAP = timedelta(hours=2)
@@ -23,19 +25,6 @@ SLICE = timedelta(hours=4)
 CYCLE = timedelta(hours=7)
 LAST_CALL = timedelta(hours=1)
 MAX_WIDTH = timedelta(hours=23)
-
-
-@dataclass(frozen=True, order=True)
-class Window:
-    """A range of ``contentCreated``: start inclusive, end exclusive, UTC, whole seconds."""
-
-    start: datetime
-    end: datetime
-
-    def __post_init__(self) -> None:
-        """Refuse an empty or reversed range."""
-        if self.start >= self.end:
-            raise ValueError(f"window start {self.start} is not before its end {self.end}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +48,6 @@ class Plan:
     end: datetime
     tail: datetime
     cursor: datetime
-
-
-def whole_second(value: datetime) -> datetime:
-    """Cut to the whole second, which is all that the API accepts."""
-    return value.replace(microsecond=0)
 
 
 def horizon(now: datetime) -> datetime:

@@ -27,11 +27,8 @@ from shared.errors import (
     textless,
 )
 from shared.publish.outbox import Delivery, K, Load, Outbox
-from shared.publish.pace import Pace
-from shared.publish.patience import Abandoned, Patience
+from shared.publish.pace import Abandoned, Pace, Patience
 from shared.publish.sink import Batch, Event, Sender, Sink
-
-__all__ = ["Abandoned", "Delivery", "Patience", "Publisher"]
 
 logger = logging.getLogger("m365.publisher")
 

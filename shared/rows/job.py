@@ -8,7 +8,6 @@ from datetime import date, datetime, timedelta
 
 import msgspec
 
-from shared.contents.windows import Window, whole_second
 from shared.errors import CollectorError
 from shared.rows.days import sizes_by_day, write_trace_days
 from shared.rows.reader import TraceReader
@@ -24,8 +23,8 @@ from shared.state.dead_letters import DeadLetters
 from shared.state.digests import Digests
 from shared.state.feed_ledger import KEEP, FeedLedger
 from shared.state.gaps import Gaps
-from shared.state.run_tables import Runs, beginning_of, end_of, ended_days
-from shared.times import iso, utc_now
+from shared.state.run_tables import Runs
+from shared.times import Window, beginning_of, end_of, ended_days, iso, utc_now, whole_second
 
 MAX_DROPPED_DAYS = 10
 

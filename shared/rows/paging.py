@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared import policy
-from shared.contents.windows import Window
 from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.rows.row import PAGING, Row, whole_ms
 from shared.service.answers import retry_after
 from shared.service.asking import Asker
 from shared.service.http import Response
-from shared.times import format_wire
+from shared.times import Window, format_wire
 
 logger = logging.getLogger("m365.trace")
 

@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from shared.contents.windows import Window
 from shared.errors import CollectorError
-from shared.publish.publisher import Delivery, Publisher
+from shared.publish.outbox import Delivery
+from shared.publish.publisher import Publisher
 from shared.publish.sink import Event
 from shared.rows.row import Row, TraceApi
-from shared.rows.windows import NARROWEST, hour_of, whole_hours
+from shared.rows.windows import NARROWEST, whole_hours
 from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests
 from shared.stop import RunStopped, Stop
+from shared.times import Window, hour_of
 
 logger = logging.getLogger("m365.trace")
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from shared.contents.windows import Window
-from shared.sources.management_api import Content
+from shared.contents.content import Content
+from shared.times import Window
 
 SOURCE = "MessageTrace"
 

@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.contents.windows import Window, whole_second
 from shared.errors import CollectorError, NoToken, Permanent, Transient
 from shared.rows.reader import TraceReader, Unseen, WindowRead
 from shared.rows.row import PAGING, WINDOW_TOO_OLD, TraceApi
@@ -30,7 +29,6 @@ from shared.rows.windows import (
     covers,
     due_hours,
     first_run,
-    hour_of,
     next_width,
     plan,
     remove,
@@ -41,7 +39,7 @@ from shared.state.checkpoint import HeldCheckpoint, TraceNote
 from shared.state.digests import Digests
 from shared.state.gaps import Gaps
 from shared.stop import Stop
-from shared.times import ServiceClock, iso
+from shared.times import ServiceClock, Window, hour_of, iso, whole_second
 
 logger = logging.getLogger("m365.trace")
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from shared.contents.windows import Window, whole_second
+from shared.times import Window, hour_of, whole_second
 
 HOUR = timedelta(hours=1)
 OVERLAP = HOUR
@@ -56,11 +56,6 @@ class Live:
     mark: datetime
     backfill: Ranges
     gap: Window | None = None
-
-
-def hour_of(moment: datetime) -> datetime:
-    """The UTC hour that a moment lies in."""
-    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def first_run(end: datetime, backfill: timedelta, oldest: datetime) -> Live:

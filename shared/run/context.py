@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from shared.errors import CollectorError
-from shared.publish.pace import Pace
-from shared.publish.publisher import Abandoned, Delivery, Patience, Publisher
+from shared.publish.outbox import Delivery
+from shared.publish.pace import Abandoned, Pace, Patience
+from shared.publish.publisher import Publisher
 from shared.publish.sink import Event, Sink
 from shared.service.http import Limits
 from shared.state.account import SILENCE, Storage

@@ -15,14 +15,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.network import proxies_for, reason_of
+from shared.network import origin, proxies_for, reason_of
 from shared.service.timed_http import Deadline, TimedAdapter
 
 _inflater: Any
@@ -32,8 +31,6 @@ except ImportError:  # pragma: no cover - isal has wheels for every platform of 
     _inflater = zlib
 
 _DIGITS = re.compile(r"[0-9]{1,15}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]|^\s")
-_AMBIGUOUS = re.compile(r"[\s\\@]")
 
 CHUNK = 1 << 16
 GZIP_WINDOW = 31
@@ -64,27 +61,6 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port of a URL, the port always spelt out.
-
-    Parsers disagree on where a host with a backslash, blanks or control characters ends, and the one that sends is
-    not the one that checks; a name and password before the host would replace our token. So none of these may come.
-
-    Raises:
-        ValueError: it is not a plain absolute HTTP URL.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError(f"not an absolute http(s) URL: {url[:200]!r}")
-    if _CONTROL.search(url) or _AMBIGUOUS.search(parts.netloc):
-        raise ValueError("a URL with user information, a backslash, blanks or control characters")
-    return (
-        parts.scheme,
-        parts.hostname.lower(),
-        parts.port or (443 if parts.scheme == "https" else 80),
-    )
 
 
 class HttpClient:

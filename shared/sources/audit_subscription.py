@@ -15,12 +15,11 @@ from datetime import UTC, datetime, time, timedelta
 import msgspec
 
 from shared import policy
-from shared.contents.windows import Window, whole_second
 from shared.errors import CollectorError
 from shared.sources.management_api import ManagementApi
 from shared.state.checkpoint import HeldCheckpoint, SubscriptionNote
 from shared.state.gaps import Gaps
-from shared.times import ServiceClock
+from shared.times import ServiceClock, Window, whole_second
 
 logger = logging.getLogger("m365.subscription")
 

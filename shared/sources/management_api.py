@@ -11,48 +11,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from shared import policy
-from shared.contents.windows import Window, horizon
+from shared.contents.content import Content
+from shared.contents.windows import horizon
 from shared.errors import CollectorError, Permanent, Transient
 from shared.policy import Action
 from shared.records import ErrorBody, split
 from shared.service.answers import error_code, error_for
 from shared.service.asking import AskedApi, Asker
 from shared.service.http import Response
-from shared.times import format_wire, iso, parse_wire
+from shared.times import Window, format_wire, iso, parse_wire
 
 MAX_BARREN = 50
 """Pages in a row without a content that was not on the window's earlier ones; some are empty, this many is a loop."""
 OLDEST, NEWEST = timedelta(days=8), timedelta(days=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Content:
-    """One content as the API lists it.
-
-    Attributes:
-        id: opaque content id.
-        uri: where it is fetched.
-        created: ``contentCreated`` as on the wire; the start of its window where that is missing or absurd.
-        expires: ``contentExpiration`` as on the wire, "" where it is missing.
-        day: the UTC day of ``created``.
-        dated: whether ``created`` is the service's word.
-        malformed: the entry's bytes where it could not be understood; such a content cannot be fetched.
-    """
-
-    id: str
-    uri: str
-    created: str
-    expires: str
-    day: date
-    dated: bool = True
-    malformed: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,10 @@ import logging
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
-from shared.contents.windows import Window, whole_second
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import GAP, Line
 from shared.state.run_tables import RunSummary
-from shared.times import ServiceClock, iso
+from shared.times import ServiceClock, Window, iso, whole_second
 
 logger = logging.getLogger("m365.gaps")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -154,24 +154,6 @@ class Runs:
         self._storage.delete_rows(
             DAYS_TABLE, self._partition, after=None, before=(now - KEEP_DAYS).date().isoformat()
         )
-
-
-def ended_days(since: datetime | None, until: datetime | None) -> list[date]:
-    """The UTC days, of the last seven at most, that ended while the watermark moved; none where it was not known."""
-    if since is None or until is None:
-        return []
-    first = max(since, until - timedelta(days=7)).date()
-    return [first + timedelta(days=n) for n in range((until.date() - first).days)]
-
-
-def beginning_of(day: date) -> datetime:
-    """The midnight (UTC) at which a day begins."""
-    return datetime.combine(day, time(), UTC)
-
-
-def end_of(day: date) -> datetime:
-    """The midnight (UTC) at which a day is over."""
-    return beginning_of(day + timedelta(days=1))
 
 
 def _merged(row: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from shared.contents.windows import (
     OVERLAP,
     SLICE,
     Plan,
-    Window,
     horizon,
     plan,
     split,
 )
+from shared.times import Window
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -12,7 +12,9 @@ import pytest
 
 from local.tenant import Fault
 from shared.errors import SinkError
-from shared.publish.publisher import Abandoned, Delivery, Patience, Publisher
+from shared.publish.outbox import Delivery
+from shared.publish.pace import Abandoned, Patience
+from shared.publish.publisher import Publisher
 from shared.publish.sink import Batch, Event, Sender
 from shared.service.http import Limits
 from shared.state.ledger import State

@@ -13,7 +13,7 @@ from azure.storage.blob import BlobLeaseClient
 from local.azurite import Azurite
 from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
-from shared.publish.publisher import Patience
+from shared.publish.pace import Patience
 from shared.state.account import Conflict, read_blob
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore

@@ -11,15 +11,16 @@ import pytest
 
 from local.tenant import Fault, TraceSpec, Triple
 from local.tenant.trace.reporting import status_name
-from shared.config.settings import Connection, load
-from shared.contents.windows import Window, whole_second
+from shared.config.connections import Connection
+from shared.config.settings import load
+from shared.contents.content import Content
 from shared.errors import CollectorError, ConfigError, Permanent, Throttled, Transient
 from shared.rows.row import WINDOW_TOO_OLD, Row, TraceApi
 from shared.sources.clients import Apis
-from shared.sources.management_api import Content
 from shared.sources.message_trace import reporting as reporting_trace
 from shared.state.account import read_blob
 from shared.stop import Stop
+from shared.times import Window, whole_second
 from tests.harness import FAST, Rig
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -13,10 +13,10 @@ import pytest
 from local.tenant import Fault
 from shared.contents.replay import ROW
 from shared.rows.row import SOURCE, digest_of
-from shared.rows.windows import hour_of
 from shared.state.account import DAYS_TABLE
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import LISTED
+from shared.times import hour_of
 from tests.campaign import free_lease, kill, wait_for
 from tests.harness import FAST, Nursery
 from tests.tracing import HOUR, MANY, TraceRig

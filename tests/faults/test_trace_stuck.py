@@ -12,9 +12,9 @@ import pytest
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.rows import Row, millis
 from shared.rows.row import SOURCE, digest_of
-from shared.rows.windows import hour_of
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import LISTED
+from shared.times import hour_of
 from tests.harness import FAST
 from tests.tracing import HOUR, MINUTE, TraceRig
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, Throttled, Transient
-from shared.publish.pace import Pace
-from shared.publish.publisher import Abandoned, Delivery, Patience, Publisher
+from shared.publish.outbox import Delivery
+from shared.publish.pace import Abandoned, Pace, Patience
+from shared.publish.publisher import Publisher
 from shared.publish.sink import Batch, Event, Sender
 
 FAST = Patience(watchdog=0.15, no_acknowledgement=0.6, linger=0.01, busy=0.02, error=0.01)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from shared.publish.publisher import Delivery, Publisher
-from shared.publish.sink import Event, FileSink
+from shared.publish.file import FileSink
+from shared.publish.outbox import Delivery
+from shared.publish.publisher import Publisher
+from shared.publish.sink import Event
 
 
 def test_close_returns_only_after_every_acknowledged_content_was_reported(tmp_path: Path) -> None:

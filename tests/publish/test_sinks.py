@@ -19,14 +19,10 @@ from azure.identity import CredentialUnavailableError
 
 from shared.errors import EventTooLarge, SinkBusy, SinkError, SinkRefused
 from shared.policy import TABLE, Area
+from shared.publish.event_hubs import EventHubSink, sink_error
+from shared.publish.file import FileSink
 from shared.publish.publisher import Publisher
-from shared.publish.sink import (
-    MAX_EVENT_BYTES,
-    Event,
-    EventHubSink,
-    FileSink,
-    sink_error,
-)
+from shared.publish.sink import MAX_EVENT_BYTES, Event
 
 
 class Detached(Exception):

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contents.windows import Window
 from shared.rows.windows import (
     CYCLE,
     HOUR,
@@ -27,6 +26,7 @@ from shared.rows.windows import (
     together,
     whole_hours,
 )
+from shared.times import Window
 
 NOW = datetime(2026, 11, 24, 13, 20, 7, tzinfo=UTC)
 DAY = timedelta(days=1)

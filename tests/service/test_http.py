@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import CollectorError, Permanent, Transient
-from shared.service.http import HttpClient, Limits, Response, gunzip, origin
+from shared.network import origin
+from shared.service.http import HttpClient, Limits, Response, gunzip
 
 Script = Callable[[socket.socket, bytes], None]
 FAST = Limits(connect=2, read=2, total=5, min_rate=1000, grace=0.2)

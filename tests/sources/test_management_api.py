@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from shared.contents.windows import Window
+from shared.contents.content import Content
 from shared.errors import AuthError, ConfigError, Permanent, Throttled, Transient
 from shared.policy import Action, rule_of
-from shared.sources.management_api import Content, ManagementApi, with_publisher
+from shared.sources.management_api import ManagementApi, with_publisher
+from shared.times import Window
 from tests.scripted import NOON, Service, Waits, asker
 
 ROOT = "https://manage.test"

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.contents.windows import Window
+from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Throttled, Transient
 from shared.rows.row import PAGING, WINDOW_TOO_OLD, Row, TraceApi
 from shared.service.http import Response
-from shared.sources.management_api import Content
 from shared.sources.message_trace.graph import GraphTrace
+from shared.times import Window
 from tests.scripted import NOON, Service, Waits, asker
 
 ROOT = "https://graph.test"

@@ -9,12 +9,12 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from shared.contents.windows import Window
+from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Transient
 from shared.rows.row import WINDOW_TOO_OLD, Row, digest_of
-from shared.sources.management_api import Content
 from shared.sources.message_trace.reporting import ReportingTrace
 from shared.sources.message_trace.reporting_xml import PAGE_ROWS, read_page, read_time
+from shared.times import Window
 from tests.scripted import NOON, Service, Waits, asker
 
 HOST = "https://reports.test"

@@ -13,13 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from shared.contents.windows import Window
 from shared.errors import CollectorError, Transient
 from shared.service.asking import Asker
 from shared.service.budget import Budget
 from shared.service.http import HttpClient, Response
 from shared.sources.management_api import ManagementApi
-from shared.times import ServiceClock
+from shared.times import ServiceClock, Window
 
 ROOT = "https://manage.test"
 TENANT = "3c5158d0-5962-5090-9c19-b6852a206f1d"

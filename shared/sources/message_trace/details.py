@@ -11,15 +11,16 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 
+from shared.contents.content import Content
 from shared.contents.memory import Gate
 from shared.contents.pipeline import Pipeline, Work
 from shared.errors import CollectorError
-from shared.publish.publisher import Delivery, Publisher
+from shared.publish.outbox import Delivery
+from shared.publish.publisher import Publisher
 from shared.publish.sink import Event
 from shared.rows.row import Row, TraceApi
 from shared.run.context import RunContext
 from shared.service.budget import Budget
-from shared.sources.management_api import Content
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from shared import policy
-from shared.contents.windows import Window
+from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError, Transient
 from shared.records import fields, members, split
 from shared.rows.paging import REFUSED, Page, ask_page, list_window, paused
@@ -23,8 +23,7 @@ from shared.rows.row import MALFORMED, Row, row_of
 from shared.service.answers import error_code, error_for, error_named, error_text
 from shared.service.asking import AskedApi, Asker
 from shared.service.http import Response
-from shared.sources.management_api import Content
-from shared.times import iso, parse_wire
+from shared.times import Window, iso, parse_wire
 
 TRACE_APP = "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
 """Microsoft's own app behind the trace, of which a tenant needs a service principal."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from shared.contents.windows import Window
+from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError
 from shared.records import fields
 from shared.rows.paging import REFUSED, Page, ask_page, list_window, paused
@@ -20,9 +20,8 @@ from shared.rows.row import Row, row_of
 from shared.service.answers import error_for, error_named, error_text
 from shared.service.asking import AskedApi, Asker
 from shared.service.http import Response
-from shared.sources.management_api import Content
 from shared.sources.message_trace.reporting_xml import read_page, read_time
-from shared.times import iso
+from shared.times import Window, iso
 
 SERVICE = "/ecp/reportingwebservice/reporting.svc"
 HEADERS = {"Accept": "application/json"}

@@ -1,0 +1,222 @@
+"""Event Hubs as a sink, through azure-eventhub."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from shared import policy
+from shared.errors import CollectorError, SinkError
+from shared.network import chain, reason_of
+from shared.publish.sink import Batch, Event, Sender
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.eventhub import EventDataBatch, EventHubProducerClient
+
+
+class EventHubSink:
+    """An event hub, through azure-eventhub.
+
+    Args:
+        hub: the hub's name.
+        connection_string: by key (emulators, tests), or
+        namespace: by identity, with
+        credential: a token credential.
+        partition_key: put on every batch; None spreads events over the partitions.
+        send_timeout: seconds after which the SDK gives a send up and repeats it on a new connection.
+        options: passed on to ``EventHubProducerClient``.
+    """
+
+    def __init__(
+        self,
+        hub: str,
+        *,
+        connection_string: str = "",
+        namespace: str = "",
+        credential: TokenCredential | None = None,
+        partition_key: str | None = None,
+        send_timeout: float = 30.0,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.name = hub
+        self._connection_string = connection_string
+        self._namespace = namespace
+        self._credential = credential
+        self._partition_key = partition_key
+        self._send_timeout = send_timeout
+        self._options = {"retry_total": 2, "retry_backoff_factor": 0.4, **(options or {})}
+        self._idle = _Idle()
+
+    def borrow(self) -> Sender:
+        """An idle sender, or a new one."""
+        return self._idle.pop() or EventHubSender(
+            self._client(), self.name, self._send_timeout, self._partition_key
+        )
+
+    def give_back(self, sender: Sender) -> None:
+        """Keep a healthy sender: its connection takes about a second to make."""
+        self._idle.push(sender)
+
+    def close(self) -> None:
+        """Close idle senders."""
+        for sender in self._idle.drain():
+            sender.close()
+
+    def _client(self) -> EventHubProducerClient:
+        from azure.eventhub import EventHubProducerClient
+
+        if self._connection_string:
+            return EventHubProducerClient.from_connection_string(
+                self._connection_string, eventhub_name=self.name, **self._options
+            )
+        if self._credential is None:
+            raise SinkError("an Event Hubs namespace needs a credential", code="internal")
+        return EventHubProducerClient(
+            fully_qualified_namespace=self._namespace,
+            eventhub_name=self.name,
+            credential=self._credential,
+            **self._options,
+        )
+
+
+class EventHubBatch:
+    """A batch of the SDK, filled by its public ``add``."""
+
+    def __init__(self, batch: EventDataBatch) -> None:
+        self.sdk = batch
+
+    def add(self, event: Event) -> bool:
+        """Add an event; False where it does not fit."""
+        from azure.eventhub import EventData
+
+        data = EventData(event.body)
+        properties: dict[str | bytes, Any] = dict(event.properties.items())
+        data.properties = properties
+        data.content_type = "application/json"
+        try:
+            self.sdk.add(data)
+        except ValueError:
+            return False
+        return True
+
+
+class EventHubSender:
+    """One producer client."""
+
+    def __init__(
+        self, client: EventHubProducerClient, hub: str, timeout: float, partition_key: str | None
+    ) -> None:
+        self._client = client
+        self._hub = hub
+        self._timeout = timeout
+        self._key = partition_key
+
+    def new_batch(self) -> Batch:
+        """An empty batch, as large as the link allows."""
+        try:
+            return EventHubBatch(self._client.create_batch(partition_key=self._key))
+        except Exception as error:  # noqa: BLE001 - the SDK lets plain exceptions of its transport through
+            raise sink_error(error, self._hub) from error
+
+    def send(self, batch: Batch) -> None:
+        """Send a batch and wait for its acknowledgement."""
+        assert isinstance(batch, EventHubBatch)  # noqa: S101 - this sender made it
+        try:
+            # Without the timeout a lost acknowledgement would hang the call for good.
+            self._client.send_batch(batch.sdk, timeout=self._timeout)
+        except Exception as error:  # noqa: BLE001 - the SDK lets plain exceptions of its transport through
+            raise sink_error(error, self._hub) from error
+
+    def cut(self) -> None:
+        """Shut the socket down; a call that hangs holds the lock which closing the client would wait for.
+
+        The SDK offers no public way to that socket. Where a release moves it, the call hangs on and is counted.
+        """
+        with contextlib.suppress(Exception):
+            for producer in list(self._client._producers.values()):  # noqa: SLF001
+                handler: Any = producer._handler if producer else None  # noqa: SLF001
+                handler._connection._transport.sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
+
+    def close(self) -> None:
+        """Close the client."""
+        with contextlib.suppress(Exception):
+            self._client.close()
+
+
+def sink_error(error: Exception, hub: str) -> CollectorError:
+    """Name what an error of azure-eventhub means; its text may hold addresses, so only its condition is kept."""
+    from azure.core.exceptions import ClientAuthenticationError
+
+    what = f"Event Hubs, hub '{hub}'"
+    condition = _condition(error)
+    if condition not in VAGUE and policy.is_known(condition):
+        return policy.error(condition, at=what, detail=condition)
+    if any(isinstance(each, ClientAuthenticationError) for each in chain(error)):
+        # It is the credential that failed, before anything of the hub was asked.
+        why = reason_of(error)
+        return policy.error("hub-no-token" if why else "hub-no-identity", at=what, detail=why)
+    # Before what the SDK calls it: over WebSockets a host that does not resolve is an authentication error to it.
+    if why := reason_of(error):
+        return policy.error("unreachable", at=what, detail=why)
+    name = type(error).__name__
+    return policy.error(_code(error, condition), at=what, detail=condition or name)
+
+
+VAGUE = frozenset({"", "unknown-error", "socket-error", "client-error"})
+"""Conditions that azure-eventhub makes up itself, for whatever went wrong on the way."""
+
+
+def _code(error: Exception, condition: str) -> str:
+    """The code of a failure that no condition of the service names."""
+    from azure.eventhub.exceptions import (
+        AuthenticationError,
+        ConnectError,
+        ConnectionLostError,
+        OperationTimeoutError,
+    )
+
+    if isinstance(error, AuthenticationError):
+        return condition if policy.is_known(condition) else "unauthorized"
+    if policy.is_known(condition):
+        return condition
+    unreachable = (ConnectError, ConnectionLostError, OperationTimeoutError)
+    return "unreachable" if isinstance(error, unreachable) else "not-acknowledged"
+
+
+def _condition(error: BaseException | None) -> str:
+    """The AMQP condition of an SDK error: it stands in different places of its different exceptions."""
+    seen = 0
+    while error is not None and seen < 4:
+        for holder in (error, getattr(error, "details", None)):
+            for name in ("condition", "error"):
+                value = getattr(holder, name, None)
+                text = value.decode() if isinstance(value, bytes) else str(value or "")
+                if text and len(text) < 100 and " " not in text:
+                    # "amqp:link:message-size-exceeded": who says it stands before what.
+                    return text.lower().rpartition(":")[2]
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return ""
+
+
+class _Idle:
+    """The senders that nobody uses just now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._senders: list[Sender] = []
+
+    def pop(self) -> Sender | None:
+        with self._lock:
+            return self._senders.pop() if self._senders else None
+
+    def push(self, sender: Sender) -> None:
+        with self._lock:
+            self._senders.append(sender)
+
+    def drain(self) -> list[Sender]:
+        with self._lock:
+            senders, self._senders = self._senders, []
+            return senders
