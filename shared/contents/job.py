@@ -11,10 +11,8 @@ from datetime import datetime
 
 from shared.contents.content import Content
 from shared.contents.listing import Listing
-from shared.contents.memory import Gate
 from shared.contents.pipeline import Pipeline, Work
 from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transient
-from shared.publish.publisher import Publisher
 from shared.run.context import RunContext
 from shared.sources.audit_subscription import SubscriptionKeeper
 from shared.sources.management_api import ManagementApi
@@ -47,7 +45,6 @@ class AuditJob:
         self.api = api
         self.problems: list[CollectorError] = []
         self._pipeline: Pipeline | None = None
-        self._publisher: Publisher[Work] | None = None
         self._in_work: set[str] = set()
         self._ledger = FeedLedger(
             LedgerStore(parts.storage.state, f"ledger/{feed.state_key}"),
@@ -94,36 +91,20 @@ class AuditJob:
             # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
             self.problems.append(error)
             problem = None
-        self._pipeline = self._make_pipeline()
+        self._pipeline = Pipeline(
+            self._run,
+            api=self.api,
+            ledger=self._ledger,
+            dead_letters=self._dead_letters,
+            stop=self._stop,
+            threads=self._tuning.fetch_threads,
+        )
         # What was listed before can be fetched whatever became of the subscription.
         self._submit_pending()
         if problem is not None:
             self.problems.append(problem)
             return
         self._listing.list_all()
-
-    def _make_pipeline(self) -> Pipeline:
-        pipeline: Pipeline
-        publisher: Publisher[Work] = self._run.publisher(
-            lambda delivery: pipeline.settled(delivery),
-            lambda delivery, event: pipeline.oversize(delivery, event),
-            self._stop.set,
-        )
-        pipeline = Pipeline(
-            api=self.api,
-            ledger=self._ledger,
-            publisher=publisher,
-            dead_letters=self._dead_letters,
-            gate=Gate(self._tuning.bytes_in_flight, self._stop),
-            stop=self._stop,
-            clock=self._clock,
-            run=self._summary.run,
-            properties=self._run.feed.properties,
-            threads=self._tuning.fetch_threads,
-            max_unsettled=self._tuning.max_unsettled,
-        )
-        self._publisher = publisher
-        return pipeline
 
     def _written(self, ids: list[str]) -> None:
         if self._pipeline is not None:
@@ -171,11 +152,11 @@ class AuditJob:
 
     def drain(self) -> None:
         """Wait for what is being fetched and published."""
-        if self._pipeline is None or self._publisher is None:
+        if self._pipeline is None:
             return
         self._pipeline.finish()
         try:
-            self._publisher.close(self._tuning.close_seconds)
+            self._pipeline.publisher.close(self._tuning.close_seconds)
         finally:
             for work, line in self._pipeline.attempts():
                 self._ledger.settle(work.content.day, line)
@@ -205,13 +186,13 @@ class AuditJob:
                 # What was not listed is waiting as well, and nobody can say how much of it there is.
                 summary.lag_seconds = max(summary.lag_seconds, _age(summary.watermark, now))
         self._progress()
-        if self._pipeline is not None and self._publisher is not None:
+        if self._pipeline is not None:
             pipeline = self._pipeline
             summary.failed = len(pipeline.failures.lines)
             summary.lost = pipeline.lost
             summary.dead_letters = pipeline.dead + self._listing.dead
-            summary.batches = self._publisher.batches
-            summary.sink_busy = self._publisher.busy
+            summary.batches = pipeline.publisher.batches
+            summary.sink_busy = pipeline.publisher.busy
         summary.caught_up = self._listing.reached_now and not pending
         # After what ended the run, which may have been the cause.
         self.problems += self._listing.problems

@@ -12,12 +12,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import Protocol
 
 from shared import policy
 from shared.contents.content import Content
+from shared.contents.failures import Failures, loss_of
 from shared.contents.memory import Gate, Reservation
 from shared.errors import (
     AuthError,
@@ -30,21 +30,22 @@ from shared.errors import (
     textless,
 )
 from shared.policy import Action
+from shared.publish.format import RECORD as RECORD_EVENT
+from shared.publish.format import Event, Records
 from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Event
-from shared.records import BOM, ErrorBody, event_id, split
+from shared.records import BOM, ErrorBody, split
+from shared.run.context import RunContext
 from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import Entry, Line, State
 from shared.stop import RunStopped, Stop
-from shared.times import ServiceClock
 
 logger = logging.getLogger("m365.pipeline")
 
-DEFINITE_PATIENCE = timedelta(hours=24)
-EXPIRY_PATIENCE = timedelta(hours=24)
 MAX_REFUSALS = 3
+PATIENCE = 30.0
+"""Seconds to wait, once the run takes no new work, for what is being fetched."""
 
 
 class Fetches(Protocol):
@@ -64,80 +65,51 @@ class Work:
     reservation: Reservation | None = None
 
 
-@dataclass
-class Failures:
-    """What could not be fetched in this run, and why."""
-
-    lines: list[tuple[Work, CollectorError]] = field(default_factory=list)
-    fetched: int = 0
-
-    @property
-    def outage(self) -> bool:
-        """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
-        unanswered = sum(not policy.rule_of(error).one_content for _, error in self.lines)
-        total = len(self.lines) + self.fetched
-        return total > 1 and unanswered * 2 > total
-
-
-def events_of(records: list[bytes], properties: dict[str, str], content_id: str) -> list[Event]:
-    """The events that records become: their own bytes, with where they come from and what they are known by."""
-    known = {**properties, "content_id": content_id}
-    return [Event(record, {**known, "event_id": event_id(record)}) for record in records]
-
-
 class Pipeline:
     """The parallel part of one feed's run.
 
     Args:
+        run: what it is part of.
         api: where contents are fetched.
         ledger: what is known.
-        publisher: where events go.
         dead_letters: where undeliverable bytes go.
-        gate: memory.
-        stop: the end of the run.
-        clock: the service's time.
-        run: id of the run.
-        properties: application properties of every event.
+        stop: the end of its work.
+        kind: of its events.
         threads: contents fetched at the same time.
-        max_unsettled: contents between fetch and ledger.
-        patience: seconds to wait, once the run takes no new work, for what is being fetched.
+
+    Attributes:
+        publisher: what it publishes with.
     """
 
     def __init__(
         self,
+        run: RunContext,
         *,
         api: Fetches,
         ledger: FeedLedger,
-        publisher: Publisher[Work],
         dead_letters: DeadLetters,
-        gate: Gate,
         stop: Stop,
-        clock: ServiceClock,
-        run: str,
-        properties: dict[str, str],
+        kind: str = RECORD_EVENT,
         threads: int = 4,
-        max_unsettled: int = 256,
-        patience: float = 30.0,
     ) -> None:
+        self._run = run
         self._api = api
         self._ledger = ledger
-        self._publisher = publisher
         self._dead_letters = dead_letters
-        self._gate = gate
+        self._gate = Gate(run.tuning.bytes_in_flight, stop)
         self._stop = stop
-        self._clock = clock
-        self._run = run
-        self._properties = properties
-        self._patience = patience
+        self._clock = run.parts.clock
+        self._kind = kind
+        self.publisher: Publisher[Work] = run.publisher(self._settled, self._oversize, stop.set)
         self._refusals = 0
-        self._slots = threading.Semaphore(max_unsettled)
+        self._slots = threading.Semaphore(run.tuning.max_unsettled)
         self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
             for number in range(threads)
         ]
-        self.failures = Failures()
+        self.failures: Failures[Work] = Failures()
         self.delivered = 0
         self.records = 0
         self.bytes = 0
@@ -157,7 +129,7 @@ class Pipeline:
         while not self._stop() and any(thread.is_alive() for thread in self._threads):
             self._stop.wait(0.05)
         # A thread that still waits for an answer is left behind; what it brings comes too late to count.
-        end = time.monotonic() + self._patience
+        end = time.monotonic() + PATIENCE
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
 
@@ -168,7 +140,7 @@ class Pipeline:
 
     # -- called from the publisher's threads
 
-    def settled(self, delivery: Delivery[Work]) -> None:
+    def _settled(self, delivery: Delivery[Work]) -> None:
         """Every event of a content is acknowledged."""
         work = delivery.key
         if work.reservation is not None:
@@ -186,13 +158,13 @@ class Pipeline:
             dead=delivery.dead,
         )
 
-    def oversize(self, delivery: Delivery[Work], event: Event) -> None:
+    def _oversize(self, delivery: Delivery[Work], event: Event) -> None:
         """A record that no batch can carry: its bytes are kept, its siblings flow."""
         content = delivery.key.content
         name = self._dead_letters.put(
-            RECORD, content.day, event.body, content_id=content.id, reason="over the hub's limit"
+            RECORD, content.day, event.record, content_id=content.id, reason="over the hub's limit"
         )
-        logger.warning("a record of %d bytes is over the hub's limit: %s", len(event.body), name)
+        logger.warning("a record of %d bytes is over the hub's limit: %s", len(event.record), name)
 
     # -- the fetching threads
 
@@ -247,17 +219,16 @@ class Pipeline:
         records = self._fetch(work, work.reservation)
         if records is None:
             return
-        delivery = self._publisher.open(work)
         with self._lock:
             self.failures.fetched += 1
             self._refusals = 0
-        events = events_of(records, self._properties, content.id)
+        about = self._run.feed.about(content.id, self._kind)
+        parcel = self._run.parts.format.parcel(Records.of(records), about)
         try:
-            self._publisher.put(delivery, events)
+            self.publisher.publish(work, parcel)
         except CollectorError as error:
             self._stop.set(error)
             raise RunStopped("nothing can be published", code="stopped") from error
-        self._publisher.end(delivery)
 
     def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
         """The records of a content; None where its bytes went to the dead letters.
@@ -312,7 +283,7 @@ class Pipeline:
     def _failed(self, work: Work, error: CollectorError) -> None:
         if work.reservation is not None:
             work.reservation.release()
-        reason = self._final(work, error)
+        reason = loss_of(error, self._entry(work), self._clock.now())
         if reason:
             with self._lock:
                 self.failures.fetched += 1
@@ -323,22 +294,6 @@ class Pipeline:
         with self._lock:
             self.failures.lines.append((work, error))
         self._slots.release()
-
-    def _final(self, work: Work, error: CollectorError) -> str:
-        """The reason for which a content is given up, "" while there is hope."""
-        now = self._clock.now()
-        entry = self._entry(work)
-        rule = policy.rule_of(error)
-        if rule.loss and entry.first_attempt:
-            # A definite answer, and still only one answer: it has to stand for a day, however old the content is.
-            stood = now.timestamp() - entry.first_attempt >= DEFINITE_PATIENCE.total_seconds()
-            if stood and policy.rule_of(entry.reason).loss == rule.loss:
-                return rule.loss
-        expires = entry.expires_at()
-        # Past its expiry a content gets a last try; what says nothing of it is no answer to that, but only for a day.
-        if now >= expires and (rule.answers or now >= expires + EXPIRY_PATIENCE):
-            return "expired"
-        return ""
 
     def _entry(self, work: Work) -> Entry:
         """What is known of a content; of one that is new just what its listing said."""
@@ -351,11 +306,9 @@ class Pipeline:
 
     def attempts(self) -> list[tuple[Work, Line]]:
         """The lines of this run's failures; none where the run met an outage."""
-        outage = self.failures.outage
         return [
             (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
-            for work, error in self.failures.lines
-            if not outage or policy.rule_of(error).one_content
+            for work, error in self.failures.counting()
         ]
 
     def _settle(
@@ -384,7 +337,7 @@ class Pipeline:
         return Line(
             id=work.content.id,
             state=state.value,
-            run=self._run,
+            run=self._run.summary.run,
             time=int(self._clock.now().timestamp()),
             records=records,
             bytes=size,

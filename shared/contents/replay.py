@@ -17,11 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 
-from shared.contents.pipeline import events_of
 from shared.errors import CollectorError, Permanent
+from shared.publish.format import Event, Records
 from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Event
 from shared.records import ErrorBody, split
 from shared.run.context import Feed, Parts, Tuning
 from shared.sources.management_api import ManagementApi
@@ -184,9 +183,9 @@ class _Replay:
 
     # -- what there is to deliver
 
-    def _chunks(self, letters: list[Letter]) -> Iterator[list[tuple[_Job, list[Event]]]]:
-        """Jobs with their events, as many at a time as memory allows."""
-        chunk: list[tuple[_Job, list[Event]]] = []
+    def _chunks(self, letters: list[Letter]) -> Iterator[list[tuple[_Job, list[bytes]]]]:
+        """Jobs with their records, as many at a time as memory allows."""
+        chunk: list[tuple[_Job, list[bytes]]] = []
         size = 0
         for group in _groups(letters):
             if (made := self._job(group)) is None:
@@ -199,7 +198,7 @@ class _Replay:
         if chunk:
             yield chunk
 
-    def _job(self, letters: list[Letter]) -> tuple[_Job, list[Event]] | None:
+    def _job(self, letters: list[Letter]) -> tuple[_Job, list[bytes]] | None:
         """What has to be sent for letters of one kind and content; None where they stay."""
         first = letters[0]
         bodies = [self._letters.read(letter) for letter in letters]
@@ -228,9 +227,9 @@ class _Replay:
             except (Permanent, ErrorBody):
                 self._keep(letters, NOT_SPLIT)
                 return None
-        return job, events_of(records, self._feed.properties, content_id)
+        return job, records
 
-    def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, list[Event]] | None:
+    def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, list[bytes]] | None:
         """A listing entry is delivered once the content that it names is."""
         content = self._api.read_entry(raw, datetime.combine(job.day, time(), UTC))
         if content.malformed:
@@ -269,24 +268,21 @@ class _Replay:
 
     # -- delivering
 
-    def _deliver(self, jobs: list[tuple[_Job, list[Event]]]) -> None:
+    def _deliver(self, jobs: list[tuple[_Job, list[bytes]]]) -> None:
         """Send, and wait for the acknowledgements."""
         self._jobs.extend(job for job, _ in jobs)
         publisher: Publisher[_Job] = Publisher(
             self._parts.sink,
             on_settled=self._settled,
             on_oversize=self._oversize,
-            pace=self._parts.pace,
-            abandoned=self._parts.abandoned,
-            senders=self._tuning.senders,
-            patience=self._tuning.patience,
             on_failed=self._stop.set,
+            sending=self._parts.sending(self._tuning),
         )
         try:
-            for job, events in jobs:
-                delivery = publisher.open(job)
-                publisher.put(delivery, events)
-                publisher.end(delivery)
+            for job, records in jobs:
+                about = self._feed.about(job.content_id)
+                parcel = self._parts.format.parcel(Records.of(records), about)
+                publisher.publish(job, parcel)
         finally:
             # Where nothing is acknowledged any more, the publisher gives up by itself.
             publisher.close(float("inf"))
@@ -299,12 +295,12 @@ class _Replay:
             self._letters.put(
                 RECORD,
                 job.day,
-                event.body,
+                event.record,
                 content_id=job.content_id,
                 reason="over the hub's limit",
             )
         job.too_large.update(
-            letter.name for letter in job.letters if letter.is_of(job.content_id, event.body)
+            letter.name for letter in job.letters if letter.is_of(job.content_id, event.record)
         )
 
     def _settled(self, delivery: Delivery[_Job]) -> None:

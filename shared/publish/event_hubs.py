@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from shared import policy
 from shared.errors import CollectorError, SinkError
 from shared.network import chain, reason_of
-from shared.publish.sink import Batch, Event, Sender
+from shared.publish.format import Parcel
+from shared.publish.sink import Batch, Sender
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -83,24 +84,25 @@ class EventHubSink:
 
 
 class EventHubBatch:
-    """A batch of the SDK, filled by its public ``add``."""
+    """A batch of the SDK, filled by its public way."""
 
     def __init__(self, batch: EventDataBatch) -> None:
         self.sdk = batch
 
-    def add(self, event: Event) -> bool:
-        """Add an event; False where it does not fit."""
+    def take(self, parcel: Parcel, start: int, stop: int) -> int:
+        """Add events of a parcel; returns how many fit."""
         from azure.eventhub import EventData
 
-        data = EventData(event.body)
-        properties: dict[str | bytes, Any] = dict(event.properties.items())
-        data.properties = properties
-        data.content_type = "application/json"
-        try:
-            self.sdk.add(data)
-        except ValueError:
-            return False
-        return True
+        for at in range(start, stop):
+            data = EventData(parcel.bodies[at])
+            properties: dict[str | bytes, Any] = dict(parcel.properties(at).items())
+            data.properties = properties
+            data.content_type = "application/json"
+            try:
+                self.sdk.add(data)
+            except ValueError:
+                return at - start
+        return stop - start
 
 
 class EventHubSender:

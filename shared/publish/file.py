@@ -9,7 +9,10 @@ from typing import BinaryIO
 
 from shared import policy
 from shared.errors import SinkError
-from shared.publish.sink import MAX_EVENT_BYTES, Batch, Event, Sender
+from shared.publish.format import Parcel
+from shared.publish.sink import Batch, Sender
+
+MAX_BATCH_BYTES = 1024 * 1024
 
 
 class FileSink:
@@ -53,13 +56,15 @@ class _FileBatch:
         self.lines: list[bytes] = []
         self.size = 0
 
-    def add(self, event: Event) -> bool:
-        if self.lines and self.size + len(event.body) > MAX_EVENT_BYTES:
-            return False
-        # A line break in JSON text can only stand between tokens, where a space means the same.
-        self.lines.append(event.body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
-        self.size += len(event.body)
-        return True
+    def take(self, parcel: Parcel, start: int, stop: int) -> int:
+        for at in range(start, stop):
+            body = parcel.bodies[at]
+            if self.lines and self.size + len(body) > MAX_BATCH_BYTES:
+                return at - start
+            # A line break in JSON text can only stand between tokens, where a space means the same.
+            self.lines.append(body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
+            self.size += len(body)
+        return stop - start
 
 
 class _FileSender:

@@ -1,18 +1,21 @@
 """Events on their way to the sink, and which content each belongs to.
 
-Guarantees: a content is complete only when its stream ended without error and every one of its events is acknowledged
-or dead-lettered; it is reported once.
+A content is complete when its last stretch has come in and every one of its events is acknowledged or dead-lettered.
+Not before. It is reported once.
+
+A stretch counts only in its turn. Where a content breaks off between two of them, what was handed over of it is still
+sent, and the content is never complete.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from shared.publish.sink import Event
+from shared.publish.format import Event, Parcel
 
 K = TypeVar("K")
 
@@ -23,6 +26,8 @@ class Delivery(Generic[K]):
 
     Attributes:
         key: what the caller knows it by.
+        following: number of the record that its next stretch has to begin with.
+        ended: whether its last stretch has come in.
         outstanding: events handed over and not yet acknowledged.
         records: events acknowledged.
         bytes: sum of their bodies.
@@ -30,17 +35,54 @@ class Delivery(Generic[K]):
     """
 
     key: K
+    following: int = 0
+    ended: bool = False
     outstanding: int = 0
     records: int = 0
     bytes: int = 0
     dead: int = 0
-    ended: bool = False
-    broken: bool = False
-    settled: bool = False
 
 
-Load = list[tuple[Delivery[K], Event]]
-"""Events in hand, each with the content it belongs to."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece(Generic[K]):
+    """Events of one parcel that are next to each other: what is queued, sent and counted at once."""
+
+    delivery: Delivery[K]
+    parcel: Parcel
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        """How many events it has."""
+        return self.stop - self.start
+
+    @property
+    def size(self) -> int:
+        """Sum of their bodies in bytes."""
+        return sum(map(len, self.parcel.bodies[self.start : self.stop]))
+
+    @property
+    def event(self) -> Event:
+        """The first of them."""
+        return self.parcel.event(self.start)
+
+    def cut(self, number: int) -> tuple[list[Piece[K]], list[Piece[K]]]:
+        """Its first ``number`` events and the others; either may be none."""
+        if number <= 0:
+            return [], [self]
+        if number >= len(self):
+            return [self], []
+        at = self.start + number
+        return [replace(self, stop=at)], [replace(self, start=at)]
+
+
+Load = list[Piece[K]]
+"""What is in hand."""
+
+
+def count(load: Load[K]) -> int:
+    """How many events are in hand."""
+    return sum(map(len, load))
 
 
 class Outbox(Generic[K]):
@@ -62,32 +104,53 @@ class Outbox(Generic[K]):
     ) -> None:
         self._on_settled = on_settled
         self._clock = clock
-        self._queue: deque[tuple[Delivery[K], Event]] = deque()
+        self._queue: deque[Piece[K]] = deque()
+        self._unfinished: dict[K, Delivery[K]] = {}
         self.lock = threading.Condition()
         self.outstanding = 0
         self.unreported = 0
         self.waiting_since: float | None = None
 
     def __len__(self) -> int:
-        """How many events wait to be sent."""
+        """How many pieces wait to be sent."""
         return len(self._queue)
 
-    def put(self, delivery: Delivery[K], events: Iterable[Event]) -> None:
-        """Take in events of a content."""
+    def put(self, key: K, parcel: Parcel) -> Delivery[K] | None:
+        """Take in a stretch of a content; returns the delivery where it is complete at once, having no events.
+
+        Raises:
+            ValueError: the stretch does not follow the one before; its content is never complete then.
+        """
         with self.lock:
-            before = len(self._queue)
-            self._queue.extend((delivery, event) for event in events)
-            count = len(self._queue) - before
-            delivery.outstanding += count
-            self.outstanding += count
-            if count and self.waiting_since is None:
-                self.waiting_since = self._clock()
-            self.lock.notify_all()
+            delivery = self._unfinished.pop(key, None)
+            if parcel.first == 0:
+                # A content that broke off may be started over, and counts anew.
+                delivery = Delivery(key)
+            if delivery is None or delivery.following != parcel.first:
+                raise ValueError(f"a stretch that begins with record {parcel.first} is out of turn")
+            delivery.following += parcel.count
+            delivery.ended = parcel.last
+            if not parcel.last:
+                self._unfinished[key] = delivery
+            if number := len(parcel):
+                self._queue.append(Piece(delivery, parcel, 0, number))
+                delivery.outstanding += number
+                self.outstanding += number
+                if self.waiting_since is None:
+                    self.waiting_since = self._clock()
+                self.lock.notify_all()
+            return delivery if self._complete(delivery) else None
 
     def take(self, most: int) -> Load[K]:
-        """Hand out the oldest events that wait."""
+        """Hand out the oldest events that wait, ``most`` at most."""
+        load: Load[K] = []
         with self.lock:
-            return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            while most > 0 and self._queue:
+                head, rest = self._queue.popleft().cut(most)
+                load += head
+                self._queue.extendleft(rest)
+                most -= count(head)
+        return load
 
     def give_back(self, load: Load[K]) -> None:
         """Put events back to the head: they were not sent, or nobody knows."""
@@ -99,26 +162,20 @@ class Outbox(Generic[K]):
         """Events are acknowledged; returns the deliveries that are complete with them, to be reported."""
         with self.lock:
             self.waiting_since = self._clock()
-            for delivery, event in load:
-                delivery.records += 1
-                delivery.bytes += len(event.body)
-            return [
-                delivery
-                for delivery, number in Counter(delivery for delivery, _ in load).items()
-                if self._subtract(delivery, number)
-            ]
+            settled = []
+            for piece in load:
+                delivery = piece.delivery
+                delivery.records += len(piece)
+                delivery.bytes += piece.size
+                if self._subtract(delivery, len(piece)):
+                    settled.append(delivery)
+            return settled
 
     def dead(self, delivery: Delivery[K]) -> bool:
         """One event is dead-lettered; returns whether the delivery is complete with it."""
         with self.lock:
             delivery.dead += 1
             return self._subtract(delivery, 1)
-
-    def end(self, delivery: Delivery[K]) -> bool:
-        """The content's stream ended without error; returns whether the delivery is complete with it."""
-        with self.lock:
-            delivery.ended = True
-            return self._complete(delivery)
 
     def report(self, delivery: Delivery[K]) -> None:
         """Tell that a delivery is complete."""
@@ -138,8 +195,7 @@ class Outbox(Generic[K]):
         return self._complete(delivery)
 
     def _complete(self, delivery: Delivery[K]) -> bool:
-        if delivery.outstanding or not delivery.ended or delivery.broken or delivery.settled:
+        if delivery.outstanding or not delivery.ended:
             return False
-        delivery.settled = True
         self.unreported += 1
         return True

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # A fifth of the smallest namespace (1 MB/s), since each timer may run in a process of its own; and fast enough that
 # eight senders with a full batch each wait less than the publisher's patience.
@@ -39,7 +39,6 @@ class Pace:
         self._halved = 0.0
         self._next = 0.0
         self._acknowledged: deque[tuple[float, int]] = deque()
-        self.busy_count = 0
 
     def delay(self, size: int) -> float:
         """Book ``size`` bytes; returns the seconds to wait before sending them."""
@@ -65,7 +64,6 @@ class Pace:
         """Halve the rate, once a second at most, because the hub is over its throughput."""
         with self._lock:
             now = self._clock()
-            self.busy_count += 1
             if self._rate is not None and now - self._halved < 1.0:
                 # Several senders are refused at once for one and the same excess.
                 return
@@ -112,16 +110,33 @@ class Abandoned:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.hanging = 0
-        self.total = 0
 
     def add(self) -> int:
         """Count one; returns how many hang now."""
         with self._lock:
             self.hanging += 1
-            self.total += 1
             return self.hanging
 
     def ended(self) -> None:
         """One of them came back after all."""
         with self._lock:
             self.hanging -= 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """What sending may use, and how patient it is.
+
+    Attributes:
+        senders: connections used at the same time.
+        patience: waits.
+        pace: shared by the process.
+        abandoned: shared by the process.
+        max_abandoned: sends abandoned in this run, or hanging in the process, beyond which the run ends.
+    """
+
+    senders: int = 2
+    patience: Patience = field(default_factory=Patience)
+    pace: Pace = field(default_factory=Pace)
+    abandoned: Abandoned = field(default_factory=Abandoned)
+    max_abandoned: int = 3

@@ -1,10 +1,16 @@
-"""Hand events to a sink and know, content by content, when all of them are acknowledged.
+"""Hand parcels to a sink and know, content by content, when all of their events are acknowledged.
 
-Guarantees: a content is reported as settled only when its stream ended without error and every one of its events is
-acknowledged; each batch credits once, so a late answer of an abandoned send credits nothing; a send whose fate is
-unknown is repeated, never assumed; a send that hangs (Event Hubs can lose an acknowledgement, and some outcomes hang
-the SDK for good) is abandoned by a watchdog and its events go out on another connection; 60 seconds without any
-acknowledgement end the run.
+A content is settled when all its events are acknowledged. Not before.
+
+A batch counts once. A send that hangs is given up by a watchdog, since Event Hubs can lose an acknowledgement and some
+outcomes hang the SDK for good. Its events go out on another connection. If the first one answers after all, the answer
+counts for nothing.
+
+A send whose fate is unknown is sent again: an event may come twice, none is lost.
+
+60 seconds without any acknowledgement end the run.
+
+Tests: tests/publish/test_publisher.py and tests/faults/test_batches.py.
 """
 
 from __future__ import annotations
@@ -13,36 +19,21 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Generic
 
 from shared import policy
-from shared.errors import (
-    CollectorError,
-    EventTooLarge,
-    SinkBusy,
-    SinkError,
-    Throttled,
-    textless,
-)
-from shared.publish.outbox import Delivery, K, Load, Outbox
-from shared.publish.pace import Abandoned, Pace, Patience
-from shared.publish.sink import Batch, Event, Sender, Sink
+from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, Throttled, textless
+from shared.publish.filling import fill
+from shared.publish.format import Event, Parcel
+from shared.publish.outbox import Delivery, K, Outbox, count
+from shared.publish.pace import Sending
+from shared.publish.sink import Sink
+from shared.publish.watchdog import Slot, Watchdog
 
 logger = logging.getLogger("m365.publisher")
 
 MAX_EVENTS = 1 << 20
-
-
-@dataclass(eq=False)
-class _Slot(Generic[K]):
-    """One sending thread and what it has in hand."""
-
-    load: Load[K] = field(default_factory=list)
-    sender: Sender | None = None
-    busy_since: float | None = None
-    abandoned: bool = False
 
 
 class Publisher(Generic[K]):
@@ -53,12 +44,8 @@ class Publisher(Generic[K]):
         on_settled: called once for each delivery that is complete, from a sending thread.
         on_oversize: called for an event that not even an empty batch holds; returns normally once its bytes are safe
             (dead-lettered), and raises otherwise.
-        pace: shared by the process.
-        abandoned: shared by the process.
-        senders: connections used at the same time.
-        patience: waits.
-        max_abandoned: sends abandoned in this run, or hanging in the process, beyond which the run ends.
         on_failed: told the error for which the publisher gave up.
+        sending: what it may use.
         clock: monotonic seconds.
     """
 
@@ -68,21 +55,19 @@ class Publisher(Generic[K]):
         *,
         on_settled: Callable[[Delivery[K]], None],
         on_oversize: Callable[[Delivery[K], Event], None],
-        pace: Pace | None = None,
-        abandoned: Abandoned | None = None,
-        senders: int = 2,
-        patience: Patience | None = None,
-        max_abandoned: int = 3,
         on_failed: Callable[[CollectorError], None] = lambda _: None,
+        sending: Sending | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        sending = sending or Sending()
         self._sink = sink
         self._on_oversize = on_oversize
-        self._pace = pace or Pace()
-        self._abandoned = abandoned or Abandoned()
-        self._patience = patience or Patience()
-        self._max_abandoned = max_abandoned
         self._on_failed = on_failed
+        self._pace = sending.pace
+        self._abandoned = sending.abandoned
+        self._patience = sending.patience
+        self._max_abandoned = sending.max_abandoned
+        self._senders = sending.senders
         self._clock = clock
         self._outbox = Outbox(on_settled, clock)
         self._lock = self._outbox.lock
@@ -94,35 +79,30 @@ class Publisher(Generic[K]):
         self.abandoned = 0
         self.batches = 0
         self.busy = 0
-        self._slots: list[_Slot[K]] = []
-        self._senders = senders
-        self._watchdog: threading.Thread | None = None
+        self._slots: list[Slot[K]] = []
+        self._watchdog: Watchdog[K] | None = None
 
     # -- what the caller does
 
-    def open(self, key: K) -> Delivery[K]:
-        """Begin a content."""
-        return Delivery(key)
+    def publish(self, work: K, parcel: Parcel) -> None:
+        """Hand over a stretch of a content; the content settles once its last one is in and all are acknowledged.
 
-    def put(self, delivery: Delivery[K], events: Iterable[Event]) -> None:
-        """Hand over events of a content; returns at once, memory is bounded by the caller's reservation."""
+        Returns at once: memory is bounded by the caller's reservation.
+
+        Raises:
+            SinkError: nothing more is published.
+            Throttled: the same, because the hub was busy all the time.
+            ValueError: the stretch does not follow the one before.
+        """
         with self._lock:
             if self.error is not None:
                 raise self.error
             if self._stopped:
                 raise policy.make(SinkError, "closed", detail="nothing more is published")
-            self._outbox.put(delivery, events)
             self._start()
-
-    def end(self, delivery: Delivery[K]) -> None:
-        """The content's stream ended without error; it settles once nothing of it is outstanding."""
-        if self._outbox.end(delivery):
-            self._outbox.report(delivery)
-
-    def break_off(self, delivery: Delivery[K]) -> None:
-        """The content's stream failed: what was sent of it is sent, and it never settles."""
-        with self._lock:
-            delivery.broken = True
+            done = self._outbox.put(work, parcel)
+        if done is not None:
+            self._outbox.report(done)
 
     def close(self, timeout: float) -> None:
         """Wait until everything is acknowledged, for at most ``timeout`` seconds, then stop sending.
@@ -160,17 +140,25 @@ class Publisher(Generic[K]):
 
     def _start(self) -> None:
         if self._watchdog is None:
-            self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._watchdog = Watchdog(
+                self._slots,
+                self._outbox,
+                self._patience,
+                self._clock,
+                ended=self._ended,
+                on_late=self._abandon,
+                on_silent=self._give_up,
+            )
             self._watchdog.start()
             for _ in range(self._senders):
                 self._add_slot()
 
     def _add_slot(self) -> None:
-        slot: _Slot[K] = _Slot()
+        slot: Slot[K] = Slot()
         self._slots.append(slot)
         threading.Thread(target=self._run, args=(slot,), name="sender", daemon=True).start()
 
-    def _run(self, slot: _Slot[K]) -> None:
+    def _run(self, slot: Slot[K]) -> None:
         try:
             while self._wait_for_events():
                 try:
@@ -199,7 +187,7 @@ class Publisher(Generic[K]):
                 self._lock.wait(0.5)
             return not self._stopped and self.error is None
 
-    def _send_one(self, slot: _Slot[K]) -> None:
+    def _send_one(self, slot: Slot[K]) -> None:
         """Fill a batch and send it."""
         slot.busy_since = self._clock()
         try:
@@ -210,7 +198,16 @@ class Publisher(Generic[K]):
             slot.busy_since = None
         if slot.abandoned:
             return
-        size = self._fill(slot, batch)
+        size = fill(
+            slot.load,
+            batch,
+            self._outbox,
+            most=self._cap,
+            linger=lambda: 0.0 if self._closing or self._stopped else self._patience.linger,
+        )
+        if size is None:
+            self._dead_letter(slot)
+            return
         if not slot.load:
             return
         if (delay := self._pace.delay(size)) > 0:
@@ -223,7 +220,7 @@ class Publisher(Generic[K]):
             slot.busy_since = None
         self._credit(slot, size)
 
-    def _may_send(self, slot: _Slot[K]) -> bool:
+    def _may_send(self, slot: Slot[K]) -> bool:
         """Count the slot as sending; False once the run has ended, when nobody writes an acknowledgement down."""
         with self._lock:
             if self._stopped or self.error is not None:
@@ -231,50 +228,19 @@ class Publisher(Generic[K]):
             slot.busy_since = self._clock()
             return True
 
-    def _fill(self, slot: _Slot[K], batch: Batch) -> int:
-        """Move events from the queue into the batch until it is full or nothing more comes for a moment."""
-        size = 0
-        lingered = False
-        while True:
-            with self._lock:
-                chunk = self._outbox.take(min(64, self._cap - len(slot.load)))
-                slot.load.extend(chunk)
-            for position, (_, event) in enumerate(chunk):
-                if batch.add(event):
-                    size += len(event.body)
-                    continue
-                rest = chunk[position:]
-                del slot.load[len(slot.load) - len(rest) :]
-                if not slot.load:
-                    # Not even an empty batch holds it.
-                    slot.load = [rest.pop(0)]
-                    self._outbox.give_back(rest)
-                    self._dead_letter(slot)
-                    return 0
-                self._outbox.give_back(rest)
-                return size
-            if len(slot.load) >= self._cap:
-                return size
-            if not chunk:
-                with self._lock:
-                    if lingered or self._closing or self._stopped or not slot.load:
-                        return size
-                    self._lock.wait(self._patience.linger)
-                lingered = True
-
-    def _dead_letter(self, slot: _Slot[K]) -> None:
+    def _dead_letter(self, slot: Slot[K]) -> None:
         """Give up the one event in hand, which no batch can carry, once its bytes are safe."""
-        ((delivery, event),) = slot.load
-        self._on_oversize(delivery, event)
+        (piece,) = slot.load
+        self._on_oversize(piece.delivery, piece.event)
         with self._lock:
             if slot.abandoned or self._stopped:
                 return
             slot.load = []
-            done = self._outbox.dead(delivery)
+            done = self._outbox.dead(piece.delivery)
         if done:
-            self._outbox.report(delivery)
+            self._outbox.report(piece.delivery)
 
-    def _credit(self, slot: _Slot[K], size: int) -> None:
+    def _credit(self, slot: Slot[K], size: int) -> None:
         """The batch is acknowledged: subtract it from its contents, once."""
         with self._lock:
             if slot.abandoned or self._stopped:
@@ -288,9 +254,9 @@ class Publisher(Generic[K]):
         for delivery in settled:
             self._outbox.report(delivery)
 
-    def _failed(self, slot: _Slot[K], error: CollectorError) -> None:
+    def _failed(self, slot: Slot[K], error: CollectorError) -> None:
         """A send (or a dead letter) failed: its events go back to the head of the queue, and we wait a little."""
-        if isinstance(error, EventTooLarge) and len(slot.load) == 1:
+        if isinstance(error, EventTooLarge) and count(slot.load) == 1:
             self._discard(slot)
             self._dead_letter_or_fail(slot)
             return
@@ -302,7 +268,7 @@ class Publisher(Generic[K]):
             self._last_error = error
             if isinstance(error, EventTooLarge):
                 # The hub takes less than it announced: halve until it fits or one event is left.
-                self._cap = max(1, len(load) // 2)
+                self._cap = max(1, count(load) // 2)
         if not isinstance(error, SinkError):
             self._fail(error)
             return
@@ -316,13 +282,13 @@ class Publisher(Generic[K]):
         logger.info("%s; the batch is offered again", error.log)
         self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311
 
-    def _dead_letter_or_fail(self, slot: _Slot[K]) -> None:
+    def _dead_letter_or_fail(self, slot: Slot[K]) -> None:
         try:
             self._dead_letter(slot)
         except CollectorError as error:
             self._failed(slot, error)
 
-    def _discard(self, slot: _Slot[K]) -> None:
+    def _discard(self, slot: Slot[K]) -> None:
         """Close a sender that failed, in a thread of its own since closing can hang."""
         sender, slot.sender = slot.sender, None
         if sender is not None:
@@ -349,34 +315,11 @@ class Publisher(Generic[K]):
 
     # -- the watchdog
 
-    def _watch(self) -> None:
-        interval = min(0.5, self._patience.watchdog / 4, self._patience.no_acknowledgement / 4)
-        while True:
-            with self._lock:
-                self._lock.wait(interval)
-                if self.error is not None or (self._stopped and not self._any_busy()):
-                    return
-                now = self._clock()
-                late = [
-                    slot
-                    for slot in self._slots
-                    if slot.busy_since is not None
-                    and not slot.abandoned
-                    and now - slot.busy_since > self._patience.watchdog
-                ]
-                silent = (
-                    self._outbox.waiting_since is not None
-                    and now - self._outbox.waiting_since > self._patience.no_acknowledgement
-                )
-            for slot in late:
-                self._abandon(slot)
-            if silent:
-                self._give_up()
+    def _ended(self) -> bool:
+        busy = any(slot.busy_since is not None and not slot.abandoned for slot in self._slots)
+        return self.error is not None or (self._stopped and not busy)
 
-    def _any_busy(self) -> bool:
-        return any(slot.busy_since is not None and not slot.abandoned for slot in self._slots)
-
-    def _abandon(self, slot: _Slot[K]) -> None:
+    def _abandon(self, slot: Slot[K]) -> None:
         """Take the events away from a send that hangs and let another connection send them."""
         with self._lock:
             if slot.busy_since is None or slot.abandoned:
@@ -391,7 +334,7 @@ class Publisher(Generic[K]):
             if not self._stopped:
                 self._add_slot()
             self._lock.notify_all()
-        logger.warning("a send of %d events hangs; it is abandoned and repeated", len(load))
+        logger.warning("a send of %d events hangs; it is abandoned and repeated", count(load))
         self._discard(slot)
         if max(hanging, self.abandoned) > self._max_abandoned:
             self._fail(

@@ -1,34 +1,28 @@
 """Where events go: the seam between the publisher and Event Hubs (or a file).
 
-A sink hands out senders; a sender is used by one thread at a time and may be abandoned at any moment. ``send``
+A sink knows how batches are filled, sent and acknowledged. It knows nothing of contents, of the ledger or of sources.
+
+It hands out senders; a sender is used by one thread at a time and may be abandoned at any moment. ``send``
 returns only when the whole batch is acknowledged; everything else is an error, after which the batch may or may not
 have been stored.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    pass
-
-MAX_EVENT_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event: a record's bytes and the application properties that travel with them."""
-
-    body: bytes
-    properties: dict[str, str]
+from shared.publish.format import Parcel
 
 
 class Batch(Protocol):
     """Events that are sent and acknowledged together."""
 
-    def add(self, event: Event) -> bool:
-        """Add an event; False where it does not fit."""
+    def take(self, parcel: Parcel, start: int, stop: int) -> int:
+        """Add events of a parcel, one after the other, from ``start`` to before ``stop``.
+
+        Returns:
+            How many fit. It is full once that is less than was offered; an empty one that takes none never will.
+        """
         ...
 
 

@@ -88,7 +88,7 @@ class TraceJob:
             publisher=lambda settled, oversize: run.publisher(settled, oversize, run.stop.set),
             dead_letters=DeadLetters(run.parts.storage.dead_letters, key),
             stop=run.stop,
-            properties=run.feed.properties,
+            encode=lambda rows: run.parts.format.parcel(rows, run.feed.about()),
             on_acknowledged=self._acknowledged,
         )
         self._reading = TraceReading(

@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.errors import CollectorError
+from shared.publish.format import Event, Parcel, Records
 from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Event
 from shared.rows.row import Row, TraceApi
 from shared.rows.windows import NARROWEST, whole_hours
 from shared.state.dead_letters import RECORD, DeadLetters
@@ -73,7 +73,7 @@ class TraceReader:
         publisher: makes what publishes, given what to call for a page that is settled, and for a row over the limit.
         dead_letters: where such rows go.
         stop: the end of the run.
-        properties: application properties of every event.
+        encode: makes events of rows.
         on_acknowledged: given the rows of each page before they are written down as delivered.
         crowded: pages after which a window is given up for a narrower one.
 
@@ -96,7 +96,7 @@ class TraceReader:
         ],
         dead_letters: DeadLetters,
         stop: Stop,
-        properties: Mapping[str, str],
+        encode: Callable[[Records], Parcel],
         on_acknowledged: Callable[[list[Row]], None] = lambda _: None,
         crowded: int = CROWDED,
     ) -> None:
@@ -104,7 +104,7 @@ class TraceReader:
         self._digests = digests
         self._dead_letters = dead_letters
         self._stop = stop
-        self._properties = properties
+        self._encode = encode
         self._on_acknowledged = on_acknowledged
         self._crowded = crowded
         self._page: Page | None = None
@@ -202,15 +202,15 @@ class TraceReader:
         self.listed += len(new)
         if due:
             self._page = Page(due)
-            delivery = self.publisher.open(self._page)
-            self.publisher.put(delivery, map(self._event, due))
-            self.publisher.end(delivery)
+            self.publisher.publish(self._page, self._parcel(due))
 
-    def _event(self, row: Row) -> Event:
-        return Event(
-            row.raw,
-            {**self._properties, "content_id": _plain(row.id), "event_id": row.digest.hex()},
+    def _parcel(self, rows: list[Row]) -> Parcel:
+        records = Records(
+            bodies=[row.raw for row in rows],
+            ids=[row.digest.hex() for row in rows],
+            columns={"content_id": [_plain(row.id) for row in rows]},
         )
+        return self._encode(records)
 
     def _settle(self) -> None:
         """Wait until the page that is on its way is acknowledged, and write that down."""
@@ -239,17 +239,16 @@ class TraceReader:
 
     def _oversize(self, delivery: Delivery[Page], event: Event) -> None:
         """A row that no batch can carry: its bytes are kept, the others flow."""
-        digest = bytes.fromhex(event.properties["event_id"])
-        day = next(row.received.date() for row in delivery.key.rows if row.digest == digest)
+        row = next(each for each in delivery.key.rows if each.digest.hex() == event.id)
         name = self._dead_letters.put(
             RECORD,
-            day,
-            event.body,
-            content_id=event.properties["content_id"],
+            row.received.date(),
+            event.record,
+            content_id=_plain(row.id),
             reason="over the hub's limit",
         )
-        delivery.key.dead.add(digest)
-        logger.warning("a row of %d bytes is over the hub's limit: %s", len(event.body), name)
+        delivery.key.dead.add(row.digest)
+        logger.warning("a row of %d bytes is over the hub's limit: %s", len(event.record), name)
 
 
 def _plain(text: str) -> str:

@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from shared.errors import CollectorError
+from shared.publish.format import RECORD, About, Event, Format
+from shared.publish.formats import DEFAULT
 from shared.publish.outbox import Delivery
-from shared.publish.pace import Abandoned, Pace, Patience
+from shared.publish.pace import Abandoned, Pace, Patience, Sending
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Event, Sink
+from shared.publish.sink import Sink
 from shared.service.http import Limits
 from shared.state.account import SILENCE, Storage
 from shared.state.checkpoint import HeldCheckpoint
@@ -78,14 +80,15 @@ class Feed:
         """``<tenant id>/<source>``: renaming a connection loses nothing."""
         return f"{self.tenant_id}/{self.source}"
 
-    @property
-    def properties(self) -> dict[str, str]:
-        """What every event of the feed says of where it comes from."""
-        return {
-            "connection": self.connection,
-            "tenant_id": self.tenant_id,
-            "source": self.source,
-        }
+    def about(self, content_id: str = "", kind: str = RECORD) -> About:
+        """What every event of a content of the feed has in common."""
+        return About(
+            connection=self.connection,
+            tenant_id=self.tenant_id,
+            source=self.source,
+            content_id=content_id,
+            kind=kind,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,7 @@ class Parts:
         storage: the state account.
         clock: learns the service's time.
         on_progress: called now and then with the summary as it grows.
+        format: makes events of records.
         credential_expires: when the connection's secret or certificate ends, where that is known.
     """
 
@@ -112,6 +116,16 @@ class Parts:
     on_progress: Callable[[RunSummary], None] = lambda _: None
     credential_expires: datetime | None = None
     version: str = ""
+    format: Format = DEFAULT
+
+    def sending(self, tuning: Tuning) -> Sending:
+        """What a publisher of this process may use."""
+        return Sending(
+            senders=tuning.senders,
+            patience=tuning.patience,
+            pace=self.pace,
+            abandoned=self.abandoned,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +150,8 @@ class RunContext:
             self.parts.sink,
             on_settled=on_settled,
             on_oversize=on_oversize,
-            pace=self.parts.pace,
-            abandoned=self.parts.abandoned,
-            senders=self.tuning.senders,
-            patience=self.tuning.patience,
             on_failed=on_failed,
+            sending=self.parts.sending(self.tuning),
         )
 
 

@@ -12,13 +12,15 @@ import pytest
 
 from local.tenant import Fault
 from shared.errors import SinkError
+from shared.publish.format import Event, Parcel
 from shared.publish.outbox import Delivery
-from shared.publish.pace import Abandoned, Patience
+from shared.publish.pace import Abandoned, Patience, Sending
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Batch, Event, Sender
+from shared.publish.sink import Batch, Sender
 from shared.service.http import Limits
 from shared.state.ledger import State
 from tests.harness import HUB, Rig, record
+from tests.publish.parcels import parcel
 
 IMPATIENT = Patience(watchdog=0.1, no_acknowledgement=5.0, linger=0.01, busy=0.01, error=0.01)
 
@@ -176,15 +178,14 @@ class MemoryBatch:
         self._sink = sink
         self.events: list[Event] = []
 
-    def add(self, event: Event) -> bool:
-        """Add an event, once the sink lets batches be filled; False where it does not fit."""
+    def take(self, parcel: Parcel, start: int, stop: int) -> int:
+        """Add events, once the sink lets batches be filled; returns how many fit."""
         if not self._sink.filling.is_set():
             self._sink.reached.release()
             assert self._sink.filling.wait(10)
-        if len(self.events) == 4:
-            return False
-        self.events.append(event)
-        return True
+        fitting = min(stop, start + 4 - len(self.events))
+        self.events += [parcel.event(at) for at in range(start, fitting)]
+        return fitting - start
 
 
 class MemorySink:
@@ -257,12 +258,14 @@ class Settled:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.records: list[int] = []
         self.changed = threading.Condition()
 
     def __call__(self, delivery: Delivery[str]) -> None:
         """Note a content."""
         with self.changed:
             self.names.append(delivery.key)
+            self.records.append(delivery.records)
             self.changed.notify_all()
 
     def wait(self, count: int) -> bool:
@@ -291,17 +294,24 @@ def publishing(
         sink,
         on_settled=settled,
         on_oversize=no_oversize,
-        senders=senders,
-        patience=patience,
-        abandoned=abandoned,
-        max_abandoned=max_abandoned,
+        sending=Sending(
+            senders=senders,
+            patience=patience,
+            abandoned=abandoned or Abandoned(),
+            max_abandoned=max_abandoned,
+        ),
     )
     yield publisher, settled
 
 
-def events(content: str, count: int) -> list[Event]:
-    """Events of a content."""
-    return [Event(f"{content}{n}".encode(), {}) for n in range(count)]
+def events(content: str, count: int, *, last: bool = True) -> Parcel:
+    """The first stretch of a content."""
+    return parcel(*(f"{content}{n}".encode() for n in range(count)), last=last)
+
+
+def outstanding(publisher: Publisher[str]) -> int:
+    """Events handed over and not acknowledged."""
+    return publisher._outbox.outstanding
 
 
 def bodies(sink: MemorySink) -> list[bytes]:
@@ -315,16 +325,12 @@ def test_a_content_that_is_broken_off_never_settles_and_the_others_of_its_batch_
     sink.gates = [gate]
     patience = replace(IMPATIENT, watchdog=30.0)
     with publishing(sink, patience=patience) as (publisher, settled):
-        good, broken, late = (publisher.open(name) for name in ("good", "broken", "late"))
         # The batch is held open until events of all three are there.
         sink.filling.clear()
-        publisher.put(good, events("good", 2))
+        publisher.publish("good", events("good", 2))
         assert sink.reached.acquire(timeout=5)
-        publisher.put(broken, events("broken", 1))
-        publisher.put(late, events("late", 1))
-        publisher.end(good)
-        publisher.end(late)
-        publisher.break_off(broken)
+        publisher.publish("broken", events("broken", 1, last=False))
+        publisher.publish("late", events("late", 1))
         sink.filling.set()
         assert sink.reached.acquire(timeout=5)
         assert settled.names == [], "nothing is acknowledged yet"
@@ -333,21 +339,35 @@ def test_a_content_that_is_broken_off_never_settles_and_the_others_of_its_batch_
 
     assert sink.sends == 1
     assert sorted(settled.names) == ["good", "late"]
-    assert (broken.outstanding, broken.records, broken.settled) == (0, 1, False)
+    assert outstanding(publisher) == 0
     assert bodies(sink) == [b"good0", b"good1", b"broken0", b"late0"]
 
 
-def test_a_content_that_is_broken_off_does_not_settle_when_its_end_is_called_after_all() -> None:
+def test_a_content_with_a_stretch_missing_is_refused_and_never_settles() -> None:
     sink = MemorySink()
     with publishing(sink) as (publisher, settled):
-        broken = publisher.open("broken")
-        publisher.put(broken, events("broken", 1))
-        publisher.break_off(broken)
-        publisher.end(broken)
+        publisher.publish("broken", events("broken", 1, last=False))
+        with pytest.raises(ValueError, match="record 2 is out of turn"):
+            publisher.publish("broken", parcel(b"broken2", first=2))
+        with pytest.raises(ValueError, match="record 1 is out of turn"):
+            publisher.publish("broken", parcel(b"broken1", first=1))
         publisher.close(5)
 
     assert bodies(sink) == [b"broken0"]
     assert settled.names == []
+
+
+def test_a_content_that_broke_off_and_is_started_over_counts_anew() -> None:
+    sink = MemorySink()
+    with publishing(sink) as (publisher, settled):
+        publisher.publish("content", events("content", 2, last=False))
+        publisher.publish("content", events("content", 3, last=False))
+        publisher.publish("content", parcel(b"content3", first=3))
+        publisher.close(5)
+
+    assert settled.names == ["content"]
+    assert settled.records == [4]
+    assert len(sink.stored) == 6
 
 
 def test_a_content_settles_only_after_the_last_of_its_batches_is_acknowledged() -> None:
@@ -356,18 +376,16 @@ def test_a_content_settles_only_after_the_last_of_its_batches_is_acknowledged() 
     sink.gates = [first, second]
     patience = replace(IMPATIENT, watchdog=30.0)
     with publishing(sink, patience=patience) as (publisher, settled):
-        content = publisher.open("content")
-        publisher.put(content, events("content", 6))
-        publisher.end(content)
+        publisher.publish("content", events("content", 6))
         assert sink.reached.acquire(timeout=5)
         first.set()
         assert sink.reached.acquire(timeout=5)
-        assert (settled.names, content.outstanding) == ([], 2)
+        assert (settled.names, outstanding(publisher)) == ([], 2)
         second.set()
         publisher.close(5)
 
     assert settled.names == ["content"]
-    assert (content.records, len(sink.stored)) == (6, 6)
+    assert (settled.records, len(sink.stored)) == ([6], 6)
 
 
 def test_a_late_acknowledgement_of_an_abandoned_send_credits_nothing() -> None:
@@ -378,26 +396,24 @@ def test_a_late_acknowledgement_of_an_abandoned_send_credits_nothing() -> None:
     # Long enough for this test to act between the two sends.
     patience = replace(IMPATIENT, watchdog=0.5)
     with publishing(sink, patience=patience, abandoned=abandoned) as (publisher, settled):
-        content = publisher.open("content")
-        publisher.put(content, events("content", 3))
-        publisher.end(content)
+        publisher.publish("content", events("content", 3))
         assert sink.reached.acquire(timeout=5)
         assert sink.reached.acquire(timeout=5), "the abandoned events were not sent again"
-        assert (abandoned.hanging, abandoned.total) == (1, 1)
+        assert (abandoned.hanging, publisher.abandoned) == (1, 1)
 
         hangs.set()
         assert sink.answered.acquire(timeout=5)
         assert until(lambda: abandoned.hanging == 0)
         assert settled.names == []
-        assert (content.outstanding, content.records, publisher.batches) == (3, 0, 0)
+        assert (outstanding(publisher), publisher.batches) == (3, 0)
 
         repeat.set()
         assert settled.wait(1)
         publisher.close(5)
 
     assert settled.names == ["content"]
-    assert (content.outstanding, content.records, publisher.batches) == (0, 3, 1)
-    assert sorted(bodies(sink)) == sorted(2 * [event.body for event in events("content", 3)])
+    assert (outstanding(publisher), settled.records, publisher.batches) == (0, [3], 1)
+    assert sorted(bodies(sink)) == sorted(2 * list(events("content", 3).bodies))
 
 
 def test_an_acknowledgement_after_the_end_of_the_run_credits_nothing() -> None:
@@ -407,9 +423,7 @@ def test_an_acknowledgement_after_the_end_of_the_run_credits_nothing() -> None:
     patience = replace(IMPATIENT, watchdog=30.0)
     abandoned = Abandoned()
     with publishing(sink, patience=patience, abandoned=abandoned) as (publisher, settled):
-        content = publisher.open("content")
-        publisher.put(content, events("content", 3))
-        publisher.end(content)
+        publisher.publish("content", events("content", 3))
         assert sink.reached.acquire(timeout=5)
         with pytest.raises(SinkError, match="3 events were not yet acknowledged"):
             publisher.close(0.05)
@@ -417,7 +431,7 @@ def test_an_acknowledgement_after_the_end_of_the_run_credits_nothing() -> None:
         assert sink.answered.acquire(timeout=5)
         assert until(lambda: abandoned.hanging == 0)
 
-    assert (settled.names, content.records, content.outstanding) == ([], 0, 3)
+    assert (settled.names, outstanding(publisher)) == ([], 3)
 
 
 def test_nothing_is_sent_after_the_end_of_the_run() -> None:
@@ -425,9 +439,7 @@ def test_nothing_is_sent_after_the_end_of_the_run() -> None:
     sink.filling.clear()
     before = {t for t in threading.enumerate() if t.name == "sender"}
     with publishing(sink) as (publisher, settled):
-        content = publisher.open("content")
-        publisher.put(content, events("content", 1))
-        publisher.end(content)
+        publisher.publish("content", events("content", 1))
         assert sink.reached.acquire(timeout=5)
         # A batch is being filled when the run ends.
         with pytest.raises(SinkError, match="1 events were not yet acknowledged"):
@@ -445,9 +457,7 @@ def test_more_hanging_sends_than_allowed_end_the_run_with_a_sink_error() -> None
     sink.gates = list(gates)
     abandoned = Abandoned()
     with publishing(sink, abandoned=abandoned, max_abandoned=3) as (publisher, settled):
-        content = publisher.open("content")
-        publisher.put(content, events("content", 3))
-        publisher.end(content)
+        publisher.publish("content", events("content", 3))
         with pytest.raises(SinkError, match="4 sends to Event Hubs hung") as failure:
             publisher.close(10)
         assert failure.value.code == "send-abandoned"
@@ -456,7 +466,7 @@ def test_more_hanging_sends_than_allowed_end_the_run_with_a_sink_error() -> None
             gate.set()
         assert until(lambda: abandoned.hanging == 0)
 
-    assert (settled.names, content.records) == ([], 0)
+    assert settled.names == []
 
 
 def until(done: Callable[[], bool], seconds: float = 5.0) -> bool:

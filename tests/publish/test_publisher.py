@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, Throttled, Transient
+from shared.publish.format import Event, Parcel
 from shared.publish.outbox import Delivery
-from shared.publish.pace import Abandoned, Pace, Patience
+from shared.publish.pace import MIN_RATE, Abandoned, Pace, Patience, Sending
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Batch, Event, Sender
+from shared.publish.sink import Batch, Sender
+from tests.publish.parcels import parcel
 
 FAST = Patience(watchdog=0.15, no_acknowledgement=0.6, linger=0.01, busy=0.02, error=0.01)
 QUIET = Patience(watchdog=5, no_acknowledgement=5, linger=0.01, busy=0.02, error=0.01)
@@ -29,11 +31,13 @@ class Events:
         self._capacity = capacity
         self.events: list[Event] = []
 
-    def add(self, event: Event) -> bool:
-        if sum(len(each.body) for each in self.events) + len(event.body) > self._capacity:
-            return False
-        self.events.append(event)
-        return True
+    def take(self, parcel: Parcel, start: int, stop: int) -> int:
+        for at in range(start, stop):
+            event = parcel.event(at)
+            if sum(len(each.body) for each in self.events) + len(event.body) > self._capacity:
+                return at - start
+            self.events.append(event)
+        return stop - start
 
 
 Answer = Callable[[list[Event]], None]
@@ -105,11 +109,8 @@ class Run:
     oversize: list[bytes]
     failed: list[CollectorError]
 
-    def content(self, key: str, *bodies: bytes) -> Delivery[str]:
-        delivery = self.publisher.open(key)
-        self.publisher.put(delivery, [Event(body, {}) for body in bodies])
-        self.publisher.end(delivery)
-        return delivery
+    def content(self, key: str, *bodies: bytes) -> None:
+        self.publisher.publish(key, parcel(*bodies))
 
     def keys(self) -> list[str]:
         return sorted(delivery.key for delivery in self.settled)
@@ -133,7 +134,7 @@ def start_run(hub: Hub, *, on_oversize: Callable[[], None] = lambda: None, **mor
         on_settled=settled.append,
         on_oversize=dead_letter,
         on_failed=failed.append,
-        **options,  # type: ignore[arg-type]
+        sending=Sending(**options),  # type: ignore[arg-type]
     )
     return Run(publisher, settled, oversize, failed)
 
@@ -218,27 +219,23 @@ def test_a_content_is_not_settled_before_its_last_batch_is_acknowledged(start: S
     assert run.keys() == ["a"]
 
 
-def test_a_content_whose_stream_has_not_ended_does_not_settle(start: Start) -> None:
+def test_a_content_whose_last_stretch_has_not_come_does_not_settle(start: Start) -> None:
     hub = Hub()
     run = start(hub)
-    delivery = run.publisher.open("a")
-    run.publisher.put(delivery, [Event(b"1", {})])
+    run.publisher.publish("a", parcel(b"1", last=False))
     eventually(lambda: len(hub.batches) == 1)
-    run.publisher.put(delivery, [Event(b"2", {})])
+    run.publisher.publish("a", parcel(b"2", first=1, last=False))
     eventually(lambda: len(hub.batches) == 2)
 
     assert run.settled == []
-    run.publisher.end(delivery)
+    run.publisher.publish("a", parcel(first=2))
     assert run.keys() == ["a"]
 
 
-def test_a_content_whose_stream_broke_off_never_settles(start: Start) -> None:
+def test_a_content_that_breaks_off_between_two_stretches_never_settles(start: Start) -> None:
     hub = Hub()
     run = start(hub)
-    delivery = run.publisher.open("a")
-    run.publisher.put(delivery, [Event(b"1", {})])
-    run.publisher.break_off(delivery)
-    run.publisher.end(delivery)
+    run.publisher.publish("a", parcel(b"1", last=False))
 
     run.publisher.close(5)
 
@@ -268,7 +265,7 @@ def test_a_busy_hub_is_offered_the_same_events_again_after_a_pause(start: Start)
 
     assert (hub.bodies(), hub.sends, run.publisher.busy) == ([b"1", b"2"], 3, 2)
     assert run.keys() == ["a"]
-    assert pace.busy_count == 2
+    assert pace.rate == MIN_RATE
     # Nothing is wrong with the connection.
     assert (hub.made, hub.closed) == (1, 0)
 
@@ -307,7 +304,7 @@ def test_a_send_that_hangs_is_abandoned_repeated_and_credited_once(start: Start)
 
     assert run.keys() == ["a"]
     assert run.settled[0].records == 2
-    assert (abandoned.hanging, abandoned.total) == (1, 1)
+    assert (abandoned.hanging, run.publisher.abandoned) == (1, 1)
     # The late answer of the first send: the events are stored twice and credited once.
     gate.set()
     eventually(lambda: abandoned.hanging == 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from shared.publish.file import FileSink
 from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Event
+from tests.publish.parcels import parcel
 
 
 def test_close_returns_only_after_every_acknowledged_content_was_reported(tmp_path: Path) -> None:
@@ -21,9 +21,7 @@ def test_close_returns_only_after_every_acknowledged_content_was_reported(tmp_pa
 
     sink = FileSink(tmp_path / "events.jsonl")
     publisher = Publisher(sink, on_settled=slowly, on_oversize=lambda *_: None)
-    delivery = publisher.open("content")
-    publisher.put(delivery, [Event(b"{}", {})])
-    publisher.end(delivery)
+    publisher.publish("content", parcel(b"{}"))
 
     publisher.close(5)
 

@@ -20,9 +20,10 @@ from azure.identity import CredentialUnavailableError
 from shared.errors import EventTooLarge, SinkBusy, SinkError, SinkRefused
 from shared.policy import TABLE, Area
 from shared.publish.event_hubs import EventHubSink, sink_error
-from shared.publish.file import FileSink
+from shared.publish.file import MAX_BATCH_BYTES, FileSink
+from shared.publish.pace import Sending
 from shared.publish.publisher import Publisher
-from shared.publish.sink import MAX_EVENT_BYTES, Event
+from tests.publish.parcels import parcel
 
 
 class Detached(Exception):
@@ -153,12 +154,10 @@ def test_a_file_holds_each_record_on_one_line_and_keeps_what_was_there(tmp_path:
         sink,
         on_settled=lambda delivery: settled.append(delivery.key),
         on_oversize=lambda *_: None,
-        senders=1,
+        sending=Sending(senders=1),
     )
-    delivery = publisher.open("a")
     bodies = [b'{"Id":"1"}', b'{\r\n  "Id": "2"\n}', '{"Id":"ä\\n"}'.encode()]
-    publisher.put(delivery, [Event(body, {"event_id": "x"}) for body in bodies])
-    publisher.end(delivery)
+    publisher.publish("a", parcel(*bodies))
     publisher.close(5)
     sink.close()
 
@@ -184,7 +183,7 @@ def test_a_record_begins_a_line_of_its_own_after_one_that_was_torn(
     sink = FileSink(path)
     sender = sink.borrow()
     batch = sender.new_batch()
-    batch.add(Event(b'{"Id":"1"}', {}))
+    assert batch.take(parcel(b'{"Id":"1"}'), 0, 1) == 1
 
     sender.send(batch)
     sink.close()
@@ -198,8 +197,8 @@ def test_a_batch_of_the_file_is_as_large_as_one_of_the_hub_and_holds_any_one_eve
     sink = FileSink(tmp_path / "out.jsonl")
     batch = sink.borrow().new_batch()
 
-    assert batch.add(Event(b"x" * (MAX_EVENT_BYTES + 1), {}))
-    assert not batch.add(Event(b"y", {}))
+    assert batch.take(parcel(b"x" * (MAX_BATCH_BYTES + 1), b"y"), 0, 2) == 1
+    assert batch.take(parcel(b"y"), 0, 1) == 0
     sink.close()
 
 
@@ -207,7 +206,7 @@ def test_a_full_disk_is_a_sink_error() -> None:
     sink = FileSink(Path("/dev/full"))
     sender = sink.borrow()
     batch = sender.new_batch()
-    batch.add(Event(b"1", {}))
+    assert batch.take(parcel(b"1"), 0, 1) == 1
 
     with pytest.raises(SinkError, match="cannot be written"):
         sender.send(batch)

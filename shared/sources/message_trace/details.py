@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 
 from shared.contents.content import Content
-from shared.contents.memory import Gate
 from shared.contents.pipeline import Pipeline, Work
 from shared.errors import CollectorError
-from shared.publish.outbox import Delivery
-from shared.publish.publisher import Publisher
-from shared.publish.sink import Event
+from shared.publish.format import DETAIL
 from shared.rows.row import Row, TraceApi
 from shared.run.context import RunContext
 from shared.service.budget import Budget
@@ -37,7 +34,6 @@ MOST_WAITING = 20_000
 or their ledger would grow without an end and hold up the rows."""
 
 SUFFIX = ".Details"
-KIND = "detail"
 
 
 class TraceDetails:
@@ -124,12 +120,20 @@ class TraceDetails:
         due = [(day, e) for day, e in self._ledger.pending() if e.due(base, now) <= now][:room]
         if not due:
             return
-        self._pipeline = pipeline = self._make_pipeline(publisher := self._make_publisher())
+        self._pipeline = pipeline = Pipeline(
+            self._run,
+            api=_Paid(self._api, self._budget, self._stop),
+            ledger=self._ledger,
+            dead_letters=DeadLetters(self._run.parts.storage.dead_letters, self._key),
+            stop=self._stop,
+            kind=DETAIL,
+            threads=2,
+        )
         for day, entry in due:
             pipeline.submit(Work(_content(day, entry), entry))
         pipeline.finish()
         try:
-            publisher.close(self._run.tuning.close_seconds)
+            pipeline.publisher.close(self._run.tuning.close_seconds)
         except CollectorError as error:
             self.problems.append(error)
         for work, line in pipeline.attempts():
@@ -137,33 +141,6 @@ class TraceDetails:
         self.fetched = pipeline.delivered
         if self._stop.error is not None and not isinstance(self._stop.error, RunStopped):
             self.problems.append(self._stop.error)
-
-    def _make_publisher(self) -> Publisher[Work]:
-        def settled(delivery: Delivery[Work]) -> None:
-            if self._pipeline is not None:
-                self._pipeline.settled(delivery)
-
-        def oversize(delivery: Delivery[Work], event: Event) -> None:
-            if self._pipeline is not None:
-                self._pipeline.oversize(delivery, event)
-
-        return self._run.publisher(settled, oversize, self._stop.set)
-
-    def _make_pipeline(self, publisher: Publisher[Work]) -> Pipeline:
-        tuning = self._run.tuning
-        return Pipeline(
-            api=_Paid(self._api, self._budget, self._stop),
-            ledger=self._ledger,
-            publisher=publisher,
-            dead_letters=DeadLetters(self._run.parts.storage.dead_letters, self._key),
-            gate=Gate(tuning.bytes_in_flight, self._stop),
-            stop=self._stop,
-            clock=self._clock,
-            run=self._run.summary.run,
-            properties={**self._run.feed.properties, "kind": KIND},
-            threads=2,
-            max_unsettled=tuning.max_unsettled,
-        )
 
     def _written(self, ids: list[str]) -> None:
         if self._pipeline is not None:

@@ -1,0 +1,129 @@
+"""The seam between engines and publishing: records go in, a parcel comes out.
+
+An engine hands over the records of a content, or a stretch of them, and says what they are about. A format makes a
+parcel of them: everything that will be sent, with what all of it has in common said once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.records import event_id
+
+RECORD, DETAIL = "record", "detail"
+"""Kinds of events."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What is the same for every event of a parcel.
+
+    Attributes:
+        connection: display name.
+        tenant_id: of the connection.
+        source: where the records come from.
+        content_id: of the content; "" where each record brings one of its own.
+        kind: ``RECORD`` or ``DETAIL``.
+    """
+
+    connection: str
+    tenant_id: str
+    source: str
+    content_id: str = ""
+    kind: str = RECORD
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """A stretch of the records of one content, in the order in which they stand there.
+
+    Attributes:
+        bodies: their own bytes.
+        ids: stable event ids, one a record.
+        columns: properties that differ from record to record, one value a record.
+        first: number of the first of them in the content, from 0.
+        last: whether no record of the content comes after them.
+    """
+
+    bodies: Sequence[bytes]
+    ids: Sequence[str]
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    first: int = 0
+    last: bool = True
+
+    @classmethod
+    def of(cls, bodies: Sequence[bytes], *, first: int = 0, last: bool = True) -> Records:
+        """Records whose id is their own ``Id``, or is made from their bytes."""
+        return cls(bodies=bodies, ids=[event_id(each) for each in bodies], first=first, last=last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event by itself: what is said of one that cannot be sent.
+
+    Attributes:
+        record: the bytes it was made from; they are what a dead letter keeps.
+        body: what would have been sent.
+        id: stable event id.
+    """
+
+    record: bytes
+    body: bytes
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parcel:
+    """The events of a stretch. They share everything but what stands in the sequences, which are of one length.
+
+    Attributes:
+        bodies: what is sent.
+        records: the bytes that each body was made from; in the raw format the same objects.
+        ids: stable event ids; each travels as the property ``event_id``.
+        shared: properties of all events.
+        columns: further properties that differ from event to event.
+        first: number of the stretch's first record in its content.
+        count: records of the stretch; more than there are bodies where some were left out.
+        last: whether no record of the content comes after it.
+    """
+
+    bodies: Sequence[bytes]
+    records: Sequence[bytes]
+    ids: Sequence[str]
+    shared: Mapping[str, str]
+    columns: Mapping[str, Sequence[str]]
+    first: int
+    count: int
+    last: bool
+
+    def __len__(self) -> int:
+        """How many events it has."""
+        return len(self.bodies)
+
+    def event(self, at: int) -> Event:
+        """One of its events by itself."""
+        return Event(record=self.records[at], body=self.bodies[at], id=self.ids[at])
+
+    def properties(self, at: int) -> dict[str, str]:
+        """Every property that one of its events travels with."""
+        own = {name: values[at] for name, values in self.columns.items()}
+        return {**self.shared, **own, "event_id": self.ids[at]}
+
+
+class Format(Protocol):
+    """Makes what is sent of what was collected.
+
+    It is a pure function: the same records give the same bytes and ids, on every instance and in a replay too. It does
+    not know where the events go, nor what became of the last ones. It leaves no record out without counting it.
+    """
+
+    @property
+    def name(self) -> str:
+        """As settings call it."""
+        ...
+
+    def parcel(self, records: Records, about: About) -> Parcel:
+        """The events of a stretch; number, count and end of the stretch are those of ``records``."""
+        ...
