@@ -76,9 +76,7 @@ class Publisher(Generic[K]):
         self._stopped = False
         self.error: CollectorError | None = None
         self._cap = MAX_EVENTS
-        self.abandoned = 0
-        self.batches = 0
-        self.busy = 0
+        self.abandoned = self.batches = self.busy = 0
         self._slots: list[Slot[K]] = []
         self._watchdog: Watchdog[K] | None = None
 
@@ -258,8 +256,10 @@ class Publisher(Generic[K]):
         """A send (or a dead letter) failed: its events go back to the head of the queue, and we wait a little."""
         if isinstance(error, EventTooLarge) and count(slot.load) == 1:
             self._discard(slot)
-            self._dead_letter_or_fail(slot)
-            return
+            try:
+                return self._dead_letter(slot)
+            except CollectorError as other:
+                error = other
         with self._lock:
             if slot.abandoned:
                 return
@@ -281,12 +281,6 @@ class Publisher(Generic[K]):
             self._discard(slot)
         logger.info("%s; the batch is offered again", error.log)
         self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311
-
-    def _dead_letter_or_fail(self, slot: Slot[K]) -> None:
-        try:
-            self._dead_letter(slot)
-        except CollectorError as error:
-            self._failed(slot, error)
 
     def _discard(self, slot: Slot[K]) -> None:
         """Close a sender that failed, in a thread of its own since closing can hang."""

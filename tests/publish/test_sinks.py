@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +19,16 @@ from azure.eventhub.exceptions import (
 )
 from azure.identity import CredentialUnavailableError
 
+from local.eventhubs import EventHubs
 from shared.errors import EventTooLarge, SinkBusy, SinkError, SinkRefused
 from shared.policy import TABLE, Area
 from shared.publish.event_hubs import EventHubSink, sink_error
 from shared.publish.file import MAX_BATCH_BYTES, FileSink
 from shared.publish.pace import Sending
 from shared.publish.publisher import Publisher
+from shared.publish.sink import Sink
 from tests.publish.parcels import parcel
+from tests.publish.sinks import SinkSuite, Stored
 
 
 class Detached(Exception):
@@ -140,6 +145,64 @@ def test_a_missing_role_is_named() -> None:
 def test_a_hub_by_identity_needs_a_credential() -> None:
     with pytest.raises(SinkError, match="needs a credential"):
         EventHubSink("h", namespace="n.servicebus.windows.net").borrow()
+
+
+# -- what every sink must pass
+
+
+class TestFile(SinkSuite):
+    """The file passes what every sink must."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "out.jsonl"
+
+    @pytest.fixture
+    def sink(self, path: Path) -> Iterator[Sink]:
+        sink = FileSink(path)
+        yield sink
+        sink.close()
+
+    @pytest.fixture
+    def stored(self, path: Path) -> Stored:
+        return lambda: path.read_bytes().splitlines()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
+class TestEventHubs(SinkSuite):
+    """Event Hubs passes what every sink must, through the real SDK."""
+
+    @pytest.fixture
+    def hubs(self) -> Iterator[EventHubs]:
+        with EventHubs({"audit": 2}) as hubs:
+            yield hubs
+
+    @pytest.fixture
+    def sink(self, hubs: EventHubs) -> Iterator[Sink]:
+        sink = EventHubSink("audit", connection_string=hubs.connection_string("audit"))
+        yield sink
+        sink.close()
+
+    @pytest.fixture
+    def stored(self, hubs: EventHubs) -> Stored:
+        return lambda: [event.body for event in hubs.events("audit")]
+
+    def test_every_event_carries_the_properties_of_its_parcel_and_its_own(
+        self, sink: Sink, hubs: EventHubs
+    ) -> None:
+        made = replace(
+            parcel(b"{1}", b"{2}", source="Audit.Exchange"), columns={"content_id": ["a", "b"]}
+        )
+        sender = sink.borrow()
+        batch = sender.new_batch()
+        batch.take(made, 0, 2)
+        sender.send(batch)
+        sender.close()
+
+        assert [dict(event.properties) for event in hubs.events("audit")] == [
+            {"source": "Audit.Exchange", "content_id": "a", "event_id": "event-0"},
+            {"source": "Audit.Exchange", "content_id": "b", "event_id": "event-1"},
+        ]
 
 
 # -- the file
