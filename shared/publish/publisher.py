@@ -80,8 +80,6 @@ class Publisher(Generic[K]):
         self._slots: list[Slot[K]] = []
         self._watchdog: Watchdog[K] | None = None
 
-    # -- what the caller does
-
     def publish(self, work: K, parcel: Parcel) -> None:
         """Hand over a stretch of a content; the content settles once its last one is in and all are acknowledged.
 
@@ -257,9 +255,11 @@ class Publisher(Generic[K]):
         if isinstance(error, EventTooLarge) and count(slot.load) == 1:
             self._discard(slot)
             try:
-                return self._dead_letter(slot)
+                self._dead_letter(slot)
             except CollectorError as other:
                 error = other
+            else:
+                return
         with self._lock:
             if slot.abandoned:
                 return
