@@ -8,7 +8,7 @@ from collections.abc import Callable
 import azure.functions as func
 
 from shared.app import run_source
-from shared.config.settings import SETTING_NAMES
+from shared.sources.registry import SOURCES
 
 logger = logging.getLogger("m365.functions")
 
@@ -30,11 +30,14 @@ def _timer(source: str) -> Callable[[func.TimerRequest], None]:
     return collect
 
 
-for _source, _name in SETTING_NAMES.items():
-    _function = _timer(_source)
-    _function.__name__ = _name.lower()
-    blueprint.function_name(_name.lower())(
+for _source in SOURCES:
+    _function = _timer(_source.name)
+    _function.__name__ = _source.setting.lower()
+    blueprint.function_name(_source.setting.lower())(
         blueprint.timer_trigger(
-            arg_name="timer", schedule=f"%{_name}_SCHEDULE%", run_on_startup=False, use_monitor=True
+            arg_name="timer",
+            schedule=f"%{_source.setting}_SCHEDULE%",
+            run_on_startup=False,
+            use_monitor=True,
         )(_function)
     )

@@ -28,9 +28,10 @@ from typing import Any
 
 import shared.app
 from local import worker
-from shared.config.settings import SETTING_NAMES, SOURCES, Settings, load
+from shared.config.settings import Settings
 from shared.errors import ConfigError
 from shared.publish.file import FileSink
+from shared.sources.registry import SOURCES, load
 from shared.state.run_tables import RunSummary
 
 PROGRESS_EVERY_S = 0.2
@@ -79,7 +80,7 @@ def timer_functions(settings: Settings) -> dict[str, Timer]:
     Where Microsoft's own runtime is installed (Python 3.13) it indexes the app and runs them, as in Azure; elsewhere
     they are called as they are.
     """
-    wanted = {SETTING_NAMES[each].lower() for each in SOURCES if settings.connections_for(each)}
+    wanted = {each.setting.lower() for each in SOURCES if settings.connections_for(each.name)}
     found = _through_runtime() if worker.available() else _called_as_they_are()
     return {name: call for name, call in found.items() if name in wanted}
 

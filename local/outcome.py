@@ -14,7 +14,7 @@ from typing import Any
 
 from local.readback import Event, Sample
 from shared.config.settings import Settings
-from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.sources.registry import BY_NAME, ROWS
 from shared.state.account import RUNS_TABLE, Storage
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.digests import Hour
@@ -174,8 +174,8 @@ def read_feeds(
             counts = Counts()
             for day in days:
                 counts.add(day.counts())
-            if source == MESSAGE_TRACE:
-                counts.add(_read_digests(storage, connection.tenant_id))
+            if BY_NAME[source].engine == ROWS:
+                counts.add(_read_digests(storage, connection.tenant_id, source))
             entries = [entry for day in days for entry in day.entries.values()]
             found.append(
                 FeedOutcome(
@@ -200,16 +200,16 @@ def _read_days(storage: Storage, feed: str) -> list[Day]:
     return days
 
 
-def _read_digests(storage: Storage, tenant_id: str) -> Counts:
-    """What became of the rows of a message trace; digests know no sizes, so the bytes are those of its runs."""
+def _read_digests(storage: Storage, tenant_id: str, source: str) -> Counts:
+    """What became of the rows of a feed; digests know no sizes, so the bytes are those of its runs."""
     counts = Counts()
-    store = DigestStore(storage.state, f"digests/{tenant_id}/{MESSAGE_TRACE}")
+    store = DigestStore(storage.state, f"digests/{tenant_id}/{source}")
     for moment, segments in store.stored().items():
         hour = Hour()
         for segment in sorted(segments.sizes):
             hour.load(store.read(moment, segment, 0))
         counts.add(hour.counts().counts())
-    runs = storage.rows(RUNS_TABLE, f"{tenant_id}_{MESSAGE_TRACE}")
+    runs = storage.rows(RUNS_TABLE, f"{tenant_id}_{source}")
     counts.bytes = sum(int(run["bytes"]) for run in runs)
     return counts
 
@@ -262,7 +262,7 @@ def _set_differences(
 
 
 def _what(feed: FeedOutcome) -> str:
-    return "row" if feed.source == MESSAGE_TRACE else "content"
+    return "row" if BY_NAME[feed.source].engine == ROWS else "content"
 
 
 def _number(number: int, feed: FeedOutcome) -> str:

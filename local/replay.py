@@ -7,8 +7,8 @@ from pathlib import Path
 
 from local.localsettings import read_values, require_emulator
 from shared.app import App
-from shared.config.settings import load
 from shared.errors import ConfigError
+from shared.sources.registry import load
 
 ABOUT = """\
 Deliver what could not be delivered before: bodies that a newer version can split, records that a larger hub takes,

@@ -29,14 +29,11 @@ from local.azurite import Azurite
 from local.profiles import PROFILES, Profile
 from local.tenant import TenantSpec
 from local.tether import Tether
-from shared.config.declarations import DEFAULT_HUBS
-from shared.config.settings import DEFAULT_HUB, SETTING_NAMES
-from shared.rows.row import SOURCE as MESSAGE_TRACE
 from shared.rows.row import digest_of
+from shared.sources import registry
 
 ROOT = Path(__file__).resolve().parents[1]
-HUB = DEFAULT_HUB
-TRACE_HUB = DEFAULT_HUBS[MESSAGE_TRACE]
+HUB, TRACE_HUB = registry.AUDIT_HUB, registry.TRACE_HUB
 CONNECTION = "local"
 PARTITIONS = 4
 CONTROL_TIMEOUT_S = 120.0
@@ -268,7 +265,7 @@ def keep_up(spec: TenantSpec, profile: Profile, write: Path | None, *, proxy: bo
 
 def local_settings(settings: Mapping[str, str]) -> dict[str, Any]:
     """A local settings file of Azure Functions, for `func start`, whose timers fire every half minute."""
-    schedules = {f"{name}_SCHEDULE": "*/30 * * * * *" for name in SETTING_NAMES.values()}
+    schedules = {f"{each.setting}_SCHEDULE": "*/30 * * * * *" for each in registry.SOURCES}
     return {
         "IsEncrypted": False,
         "Values": {

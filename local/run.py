@@ -26,9 +26,11 @@ from local.readback import ReadbackError, read_back
 from local.rig import CONNECTION, HUB, ROOT, TRACE_HUB, LocalRig, TenantControl
 from local.tenant import TenantSpec
 from shared.app import App
-from shared.config.settings import Settings, load
+from shared.config.settings import Settings
 from shared.errors import ConfigError
-from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.sources.message_trace.settings import SOURCE as MESSAGE_TRACE
+from shared.sources.message_trace.settings import message_trace_of
+from shared.sources.registry import BY_NAME, CONTENTS, load
 from shared.state.account import Storage
 
 STATE = ROOT / ".local" / "state"
@@ -114,7 +116,7 @@ def run_simulated(
             expected=expected,
             possible=possible,
             faults=rig.faults_played(),
-            trace_requests=(counted, settings.message_trace_requests),
+            trace_requests=(counted, message_trace_of(settings.connections[0]).requests),
         )
         try:
             found, rows = (
@@ -266,7 +268,7 @@ class _Drain:
 
 
 def _of_contents(feeds: list[FeedOutcome]) -> list[FeedOutcome]:
-    return [feed for feed in feeds if feed.source != MESSAGE_TRACE]
+    return [feed for feed in feeds if BY_NAME[feed.source].engine == CONTENTS]
 
 
 def _catch_up(host: HostProcess, display: Display, read: Callable[[], list[FeedOutcome]]) -> Rounds:

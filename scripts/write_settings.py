@@ -1,7 +1,7 @@
 """Write local.settings.sample.json, and the table of settings in docs/settings.md, from the code's own list.
 
-Run it after a change of ``shared.config.declarations``: ``python scripts/write_settings.py``. A test says when that was
-forgotten.
+Run it after a change of what the app reads (``shared.config``, or a row of ``shared.sources.registry``):
+``python scripts/write_settings.py``. A test says when that was forgotten.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from shared.config.settings import SETTINGS  # noqa: E402 - a script starts without the repository on its path
+from shared.sources.registry import SETTINGS  # noqa: E402 - a script starts without the repository on its path
 
 SAMPLE = ROOT / "local.settings.sample.json"
 TABLE = ROOT / "docs" / "settings.md"

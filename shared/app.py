@@ -11,30 +11,27 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.config.connections import Connection
-from shared.config.settings import Settings, load
-from shared.contents.job import AuditJob
-from shared.contents.replay import ReplaySummary, keep_rows, replay_feed
+from shared.config.settings import Settings
+from shared.contents.replay import ReplaySummary
 from shared.errors import CollectorError
-from shared.publish.event_hubs import EventHubSink
+from shared.publish import event_hubs
 from shared.publish.pace import Abandoned, Pace
 from shared.publish.sink import Sink
-from shared.rows.job import TraceJob, TraceOptions
-from shared.rows.row import SOURCE as MESSAGE_TRACE
-from shared.run.context import Feed, Job, Parts, RunContext, Tuning
+from shared.run.context import Feed, Parts, Tuning
 from shared.run.lifecycle import run_feed
 from shared.service.http import Limits
 from shared.sources.clients import Apis
+from shared.sources.registry import BY_NAME, Source, load
 from shared.state.account import Storage, transport_options
 from shared.state.run_tables import RunSummary
-from shared.stop import Stop
-from shared.times import ServiceClock, utc_now
+from shared.times import utc_now
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -54,6 +51,7 @@ class App:
         tuning: what a run may use; from the settings where it is None.
         sink: takes the place of Event Hubs.
         on_progress: called now and then with each growing summary, and with each that is complete.
+        sources: what may be collected, by name.
     """
 
     def __init__(
@@ -63,12 +61,14 @@ class App:
         tuning: Tuning | None = None,
         sink: Sink | None = None,
         on_progress: Callable[[RunSummary], None] = lambda _: None,
+        sources: Mapping[str, Source] = BY_NAME,
     ) -> None:
         self.settings = settings
+        self._sources = sources
         self._tuning = tuning or tuning_of(settings)
         self._on_progress = on_progress
         self._lock = threading.RLock()
-        self._sinks: dict[tuple[str, str | None], EventHubSink] = {}
+        self._sinks: dict[tuple[str, str | None], event_hubs.EventHubSink] = {}
         self._only_sink = sink
         self._paces: dict[str, Pace] = {}
         self._abandoned = Abandoned()
@@ -97,17 +97,16 @@ class App:
 
     def replay(self, source: str) -> list[ReplaySummary]:
         """Deliver the dead letters of every feed of a source; see ``shared.contents.replay``."""
-        connections = self.settings.connections_for(source)
-        if source == MESSAGE_TRACE:
-            return [keep_rows(self._feed(x, source), self._parts(x, source)) for x in connections]
+        replay = self._sources[source].replay
         return [
-            replay_feed(
+            replay(
+                self._apis,
+                each,
                 self._feed(each, source),
                 self._parts(each, source),
-                self._apis.management(each).build(Stop(float("inf"))),
                 self._tuning,
             )
-            for each in connections
+            for each in self.settings.connections_for(source)
         ]
 
     def _feed(self, connection: Connection, source: str) -> Feed:
@@ -115,43 +114,21 @@ class App:
 
     def _parts(self, connection: Connection, source: str) -> Parts:
         hub = self.settings.hubs[source]
-        job, clock = self._job(connection, source)
+        with self._lock:
+            # Feeds of one process share its budgets, so there is one of these, whoever comes first.
+            apis = self._apis
+        jobs = self._sources[source].jobs(apis, connection)
         return Parts(
-            job=job,
+            job=jobs.make,
             sink=self._sink(hub, connection.tenant_id),
             storage=self.storage,
-            clock=clock,
+            clock=jobs.clock,
             pace=self._pace(hub),
             abandoned=self._abandoned,
             on_progress=self._on_progress,
             credential_expires=connection.credential.expires,
             version=VERSION,
         )
-
-    def _job(
-        self, connection: Connection, source: str
-    ) -> tuple[Callable[[RunContext], Job], ServiceClock]:
-        """What a run of this kind of feed does, and the clock of the service that it asks."""
-        with self._lock:
-            # Feeds of one process share its budgets, so there is one of these, whoever comes first.
-            apis = self._apis
-        if source == MESSAGE_TRACE:
-            trace, options = apis.message_trace(connection), connection.message_trace
-            delay = timedelta(seconds=self.settings.message_trace_delay_seconds)
-            details = apis.details_budget(connection) if options.details else None
-
-            def job(run: RunContext) -> Job:
-                return TraceJob(
-                    run,
-                    trace.build(run.stop),
-                    TraceOptions(delay=delay, backfill=options.backfill, details=options.details),
-                    used=trace.budget.used,
-                    details_budget=details,
-                )
-
-            return job, trace.clock
-        management = apis.management(connection)
-        return lambda run: AuditJob(run, management.build(run.stop)), management.clock
 
     def _oldest_first(self, source: str) -> list[Connection]:
         connections = list(self.settings.connections_for(source))
@@ -202,23 +179,15 @@ class App:
     def _sink(self, hub: str, tenant_id: str) -> Sink:
         if self._only_sink is not None:
             return self._only_sink
-        settings = self.settings
-        key = tenant_id if settings.partition_key == "tenant" else None
+        key = tenant_id if self.settings.partition_key == "tenant" else None
         with self._lock:
             if (hub, key) not in self._sinks:
-                by_key = bool(settings.eventhub_connection_string)
-                self._sinks[hub, key] = EventHubSink(
+                self._sinks[hub, key] = event_hubs.from_settings(
+                    self.settings,
                     hub,
-                    connection_string=settings.eventhub_connection_string,
-                    namespace=settings.eventhub_namespace,
-                    credential=None if by_key else self._identity,
                     partition_key=key,
+                    identity=lambda: self._identity,
                     send_timeout=self._tuning.send_timeout,
-                    options=settings.network.eventhub_options(
-                        settings.eventhub_host,
-                        transport=settings.eventhub_transport,
-                        endpoint=settings.eventhub_endpoint,
-                    ),
                 )
             return self._sinks[hub, key]
 

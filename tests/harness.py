@@ -26,10 +26,10 @@ from local.certs import Certs
 from local.eventhubs import EventHubs, StoredEvent
 from local.tenant import Content, Tenant, TenantServer, TenantSpec
 from shared.app import App
-from shared.config.settings import load
 from shared.publish.pace import Patience
 from shared.run.context import Tuning
 from shared.service.http import Limits
+from shared.sources.registry import load
 from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from shared.config.settings import SETTING_NAMES, SETTINGS
+from shared.sources.registry import SETTINGS, SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
@@ -109,8 +109,8 @@ def field_values(text: str, low: int, high: int) -> set[int]:
 
 def test_every_schedule_is_a_valid_expression_of_six_fields_and_staggered_by_a_minute() -> None:
     ranges = [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]
-    for late, name in enumerate(SETTING_NAMES.values()):
-        fields = DEFAULTS[f"{name}_SCHEDULE"].split()
+    for late, source in enumerate(SOURCES):
+        fields = DEFAULTS[f"{source.setting}_SCHEDULE"].split()
         assert len(fields) == 6
         seconds, minutes, *rest = (
             field_values(each, *bounds) for each, bounds in zip(fields, ranges, strict=True)

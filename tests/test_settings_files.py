@@ -8,7 +8,7 @@ import pytest
 from azure.eventhub import EventHubProducerClient
 
 from scripts.write_settings import BEGIN, END, SAMPLE, TABLE, page, sample
-from shared.config.settings import DEFAULT_HUB, SETTINGS, load
+from shared.sources.registry import AUDIT_HUB, SETTINGS, load
 from shared.state.account import Storage
 
 MEND = "run: python scripts/write_settings.py"
@@ -42,7 +42,7 @@ def test_the_sample_is_a_valid_configuration_that_the_sdks_understand() -> None:
 
     Storage.from_connection_string(settings.storage_connection_string).close()
     EventHubProducerClient.from_connection_string(
-        settings.eventhub_connection_string, eventhub_name=DEFAULT_HUB
+        settings.eventhub_connection_string, eventhub_name=AUDIT_HUB
     ).close()
 
 

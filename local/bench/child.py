@@ -105,8 +105,8 @@ class Collector:
 
     def __init__(self, task: Task) -> None:
         from shared.app import App, tuning_of
-        from shared.config.settings import load
         from shared.publish.event_hubs import EventHubSink
+        from shared.sources.registry import load
 
         settings = load(task.settings)
         self._task = task

@@ -1,180 +1,92 @@
 """The app settings there are: names, defaults and what each is for.
 
 Declared once: local.settings.sample.json and docs/settings.md are made from here (``make settings``), and
-``shared.config.settings`` reads by it.
+``shared.config.settings`` reads by it. What belongs to a source is declared by the source.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
-from shared.config.clouds import AZURE_CLOUDS, CLOUDS
-from shared.config.connections import SOURCES
+from shared.config.clouds import AZURE_CLOUDS, Cloud
+from shared.config.keys import KEYS, Key, Setting, Values
 from shared.network import AMQP
-from shared.sources.message_trace.settings import FINAL, GRAPH
-
-SETTING_NAMES = {
-    "Audit.AzureActiveDirectory": "AUDIT_AZURE_ACTIVE_DIRECTORY",
-    "Audit.Exchange": "AUDIT_EXCHANGE",
-    "Audit.SharePoint": "AUDIT_SHAREPOINT",
-    "Audit.General": "AUDIT_GENERAL",
-    "DLP.All": "DLP_ALL",
-    "MessageTrace": "MESSAGE_TRACE",
-}
-"""How a source is spelt inside the name of a setting."""
-
-DEFAULT_HUB = "m365-audit"
-DEFAULT_HUBS = {
-    source: "m365-message-trace" if source == "MessageTrace" else DEFAULT_HUB
-    for source in SETTING_NAMES
-}
-"""Rows of the trace are no audit records, so they have a hub of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One app setting: its name, its default ("" for none) and one sentence on what it is for."""
+class Declared:
+    """A source, as far as the configuration is concerned.
+
+    Attributes:
+        name: such as ``Audit.Exchange``.
+        setting: how it is spelt inside the name of a setting, and in lower case as a timer's name.
+        hub: the event hub that its events go to unless a setting says otherwise.
+        keys: what a connection may say of it, beside the keys that every connection has.
+        settings: numbers of the app that concern it.
+        read: what a connection's values mean for it, given the cloud, the login and whether it is collected; notes
+            problems. None where it has no keys.
+    """
 
     name: str
-    default: str
-    help: str
-    secret: bool = False
+    setting: str
+    hub: str
+    keys: tuple[Key, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    read: Callable[[Values, Cloud, str, bool], object] | None = None
 
 
-def _schedules() -> tuple[Setting, ...]:
-    return tuple(
-        Setting(
-            name=f"{name}_SCHEDULE",
-            default=f"0 {minute}-59/10 * * * *",
-            help=f"When `{name.lower()}` runs: NCRONTAB with six fields, UTC.",
-        )
-        for minute, name in enumerate(SETTING_NAMES.values())
+def keys_of(sources: Sequence[Declared]) -> tuple[Key, ...]:
+    """Every key of a connection; a key that several sources have is one."""
+    everything = ",".join(each.name for each in sources)
+    common = (replace(key, default=everything) if key.name == "sources" else key for key in KEYS)
+    own = chain.from_iterable(each.keys for each in sources)
+    return tuple(dict.fromkeys((*common, *own)))
+
+
+def numbers_of(sources: Sequence[Declared]) -> tuple[Setting, ...]:
+    """The settings of the app that concern sources; one that several have is one."""
+    return tuple(dict.fromkeys(chain.from_iterable(each.settings for each in sources)))
+
+
+def settings_of(sources: Sequence[Declared]) -> tuple[Setting, ...]:
+    """Every setting that the app reads; the sample and the table in the documents are made from it."""
+    return (
+        *(key.setting for key in keys_of(sources)),
+        *CONNECTING,
+        *(
+            Setting(
+                name=f"M365_OUTPUT_{each.setting}",
+                default=each.hub,
+                help=f"Event hub for `{each.name}`.",
+            )
+            for each in sources
+        ),
+        *STORING,
+        *numbers_of(sources),
+        *RUNNING,
+        *(
+            Setting(
+                name=f"{each.setting}_SCHEDULE",
+                default=f"0 {minute % 10}-59/10 * * * *",
+                help=f"When `{each.setting.lower()}` runs: NCRONTAB with six fields, UTC.",
+            )
+            for minute, each in enumerate(sources)
+        ),
     )
 
 
-def _outputs() -> tuple[Setting, ...]:
-    return tuple(
-        Setting(
-            name=f"M365_OUTPUT_{name}",
-            default=DEFAULT_HUBS[source],
-            help=f"Event hub for `{source}`.",
-        )
-        for source, name in SETTING_NAMES.items()
-    )
-
-
-SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        name="M365_TENANT_ID", default="", help="The tenant's GUID (a domain name will not do)."
-    ),
-    Setting(
-        name="M365_CLIENT_ID", default="", help="Application (client) id of the app registration."
-    ),
-    Setting(
-        name="M365_CLIENT_SECRET",
-        default="",
-        help="Client secret of the app registration; best a Key Vault reference.",
-        secret=True,
-    ),
-    Setting(
-        name="M365_CREDENTIAL",
-        default="",
-        help="How the app proves who it is: `federated` (a managed identity that the app registration trusts; no "
-        "secret), `certificate`, `secret`, or `managed-identity` (with grants of its own, no app registration). Empty: "
-        "the secret or certificate that is set, else `federated`.",
-    ),
-    Setting(
-        name="M365_CERTIFICATE",
-        default="",
-        help="Certificate with its private key: PEM, or the base64 of a PFX file; best a Key Vault reference.",
-        secret=True,
-    ),
-    Setting(
-        name="M365_CERTIFICATE_PASSWORD",
-        default="",
-        help="Password of the certificate's private key, where it has one.",
-        secret=True,
-    ),
-    Setting(
-        name="M365_CREDENTIAL_EXPIRES",
-        default="",
-        help="When the client secret ends (a date), for run rows and alerts; a certificate says so itself.",
-    ),
-    Setting(name="M365_CLOUD", default="worldwide", help=f"Microsoft cloud: {', '.join(CLOUDS)}."),
-    Setting(
-        name="M365_AZURE_CLOUD",
-        default="",
-        help=f"Azure cloud that the app runs in: {', '.join(AZURE_CLOUDS)}; empty: the one beside `M365_CLOUD`.",
-    ),
-    Setting(
-        name="M365_CONNECTION_NAME",
-        default="default",
-        help="Display name of the connection, `[a-z0-9-]`, at most 40; on every event.",
-    ),
-    Setting(
-        name="M365_SOURCES",
-        default=",".join(SOURCES),
-        help="Sources to collect, comma-separated.",
-    ),
-    Setting(
-        name="M365_PUBLISHER_ID",
-        default="",
-        help="GUID sent as `PublisherIdentifier`, which selects the quota; the tenant id if empty.",
-    ),
-    Setting(
-        name="M365_LOGIN_ENDPOINT", default="", help="Entra authority, where it is not the cloud's."
-    ),
-    Setting(
-        name="M365_MANAGEMENT_ENDPOINT",
-        default="",
-        help="Root of the Management Activity API, where it is not the cloud's.",
-    ),
-    Setting(
-        name="M365_MANAGEMENT_SCOPE",
-        default="",
-        help="Token scope, where it is not the cloud's management host followed by `/.default`.",
-    ),
-    Setting(
-        name="M365_MESSAGE_TRACE_API",
-        default=GRAPH,
-        help="Where message trace comes from: `graph`, or `reporting` (the Reporting Web Service, which Microsoft has "
-        "retired for most tenants).",
-    ),
-    Setting(
-        name="M365_MESSAGE_TRACE_BACKFILL_DAYS",
-        default="7",
-        help="How far back a first run of message trace goes: at most 90 days, with `reporting` 10.",
-    ),
-    Setting(
-        name="M365_MESSAGE_TRACE_DETAILS",
-        default="",
-        help=f"Final statuses whose details are fetched too, one request a row, comma-separated: {', '.join(FINAL)}. "
-        "Empty: none.",
-    ),
-    Setting(
-        name="M365_GRAPH_ENDPOINT",
-        default="",
-        help="Root of Microsoft Graph, where it is not the cloud's.",
-    ),
-    Setting(
-        name="M365_GRAPH_SCOPE",
-        default="",
-        help="Token scope, where it is not the Graph endpoint followed by `/.default`.",
-    ),
-    Setting(
-        name="M365_REPORTING_ENDPOINT",
-        default="",
-        help="Root of the Reporting Web Service, where it is not the cloud's.",
-    ),
-    Setting(
-        name="M365_REPORTING_SCOPE",
-        default="",
-        help="Token scope for it, where it is not the cloud's.",
-    ),
+CONNECTING = (
     Setting(
         name="M365_CONNECTIONS",
         default="",
         help="Many tenants: a JSON array of connections, in place of the settings above (see docs/settings.md).",
+    ),
+    Setting(
+        name="M365_AZURE_CLOUD",
+        default="",
+        help=f"Azure cloud that the app runs in: {', '.join(AZURE_CLOUDS)}; empty: the one beside `M365_CLOUD`.",
     ),
     Setting(
         name="M365_EVENTHUB_NAMESPACE",
@@ -198,7 +110,10 @@ SETTINGS: tuple[Setting, ...] = (
         default="",
         help="Where to connect to in place of the namespace's own host (private endpoint, relay): `sb://host:port`.",
     ),
-    *_outputs(),
+)
+"""Many tenants, the app's own cloud, and the way to Event Hubs."""
+
+STORING = (
     Setting(
         name="M365_PARTITION_KEY",
         default="none",
@@ -258,16 +173,10 @@ SETTINGS: tuple[Setting, ...] = (
         default="1600",
         help="Request budget per tenant; Microsoft's baseline quota is 2,000.",
     ),
-    Setting(
-        name="M365_MESSAGE_TRACE_REQUESTS",
-        default="90",
-        help="Message trace requests per tenant in five minutes; Microsoft's quota is 100, for all apps together.",
-    ),
-    Setting(
-        name="M365_MESSAGE_TRACE_DELAY_SECONDS",
-        default="300",
-        help="How far message trace keeps behind now, since rows appear with delay; what comes later is read again.",
-    ),
+)
+"""State, identity and the way out."""
+
+RUNNING = (
     Setting(
         name="M365_RUN_SECONDS",
         default="960",
@@ -288,6 +197,5 @@ SETTINGS: tuple[Setting, ...] = (
         default="48",
         help="Bodies of one feed held in memory until Event Hubs has acknowledged them.",
     ),
-    *_schedules(),
 )
-"""Every setting that the app reads; local.settings.sample.json and docs/settings.md are made from it."""
+"""What a run may use."""

@@ -1,35 +1,24 @@
 """The configuration: app settings in, frozen values out, every problem reported at once.
 
-Nothing is read at import; ``load`` takes a mapping. A problem names the setting, where it was looked for, what was
-found and what is expected. Values of secret settings never appear in a message or a ``repr``.
+Nothing is read at import, and no source is known here: ``load`` takes a mapping and the sources that there are. A
+problem names the setting, where it was looked for, what was found and what is expected. Values of secret settings never
+appear in a message or a ``repr``.
 """
 
 from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.config.clouds import AZURE_CLOUDS, CLOUDS, AzureCloud
-from shared.config.connections import SOURCES, Connection, read_connections
-from shared.config.declarations import DEFAULT_HUB, SETTING_NAMES, SETTINGS, Setting
+from shared.config.connections import Connection, ConnectionReader
+from shared.config.declarations import Declared, numbers_of, settings_of
 from shared.config.reader import Reader, setting, shown
 from shared.errors import ConfigError
 from shared.network import TRANSPORTS, Network
 
-__all__ = [
-    "DEFAULT_HUB",
-    "SETTINGS",
-    "SETTING_NAMES",
-    "SOURCES",
-    "Connection",
-    "Setting",
-    "Settings",
-    "load",
-]
-
-_DEFAULTS = {each.name: each.default for each in SETTINGS}
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9-]{4,48}[A-Za-z0-9]")
@@ -43,7 +32,7 @@ _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The whole configuration; see ``SETTINGS`` for what each value means."""
+    """The whole configuration; see ``settings_of`` for what each value means."""
 
     connections: tuple[Connection, ...]
     hubs: Mapping[str, str]
@@ -58,8 +47,6 @@ class Settings:
     identity_client_id: str
     network: Network
     requests_per_minute: int
-    message_trace_requests: int
-    message_trace_delay_seconds: float
     run_seconds: float
     retry_seconds: float
     fetch_threads: int
@@ -76,26 +63,29 @@ class Settings:
         return tuple(each for each in self.connections if source in each.sources)
 
 
-def load(values: Mapping[str, str]) -> Settings:
+def load(values: Mapping[str, str], sources: Sequence[Declared]) -> Settings:
     """Read the configuration from app settings (in Functions: the environment).
+
+    Args:
+        values: the app settings.
+        sources: every source that there is.
 
     Raises:
         ConfigError: naming every problem, one a line.
     """
-    read = Reader(values, _DEFAULTS)
+    read = Reader(values, {each.name: each.default for each in settings_of(sources)})
     azure = _azure_cloud(read)
     identity = _identity(read)
+    numbers = {each.name: read.number(each.name, *each.bounds) for each in numbers_of(sources)}
     settings = Settings(
-        connections=read_connections(read, azure, identity),
-        hubs=_hubs(read),
+        connections=ConnectionReader(read, sources, numbers, azure, identity).read(),
+        hubs=_hubs(read, sources),
         partition_key=_partition_key(read),
         **_eventhub(read, azure),
         **_storage(read, azure),
         identity_client_id=identity,
         network=_network(read),
         requests_per_minute=int(read.number("M365_REQUESTS_PER_MINUTE", 5, 100_000)),
-        message_trace_requests=int(read.number("M365_MESSAGE_TRACE_REQUESTS", 1, 10_000)),
-        message_trace_delay_seconds=read.number("M365_MESSAGE_TRACE_DELAY_SECONDS", 0, 86_400),
         run_seconds=read.number("M365_RUN_SECONDS", 1, 86_400),
         retry_seconds=read.number("M365_RETRY_SECONDS", 0, 86_400),
         fetch_threads=int(read.number("M365_FETCH_THREADS", 1, 64)),
@@ -127,14 +117,15 @@ def _identity(read: Reader) -> str:
     return read.guid(setting(name), text, expected) if text else ""
 
 
-def _hubs(read: Reader) -> dict[str, str]:
+def _hubs(read: Reader, sources: Sequence[Declared]) -> dict[str, str]:
     hubs = {}
-    for source, name in SETTING_NAMES.items():
-        hubs[source] = read.text(f"M365_OUTPUT_{name}")
-        if not _HUB.fullmatch(hubs[source]):
+    for source in sources:
+        name = f"M365_OUTPUT_{source.setting}"
+        hubs[source.name] = read.text(name)
+        if not _HUB.fullmatch(hubs[source.name]):
             read.problem(
-                setting(f"M365_OUTPUT_{name}"),
-                f"found {shown(hubs[source])}",
+                setting(name),
+                f"found {shown(hubs[source.name])}",
                 "the name of an event hub (letters, digits, '.', '-', '_'; at most 256)",
             )
     return hubs

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from typing import Protocol
+
+from shared.times import Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +31,42 @@ class Content:
     day: date
     dated: bool = True
     malformed: bytes = b""
+
+
+class ContentApi(Protocol):
+    """What one source offers of one tenant: contents that are listed, and fetched one by one."""
+
+    def pages(self, window: Window) -> Iterator[list[Content]]:
+        """List a window page by page; it is listed to its end when the iterator ends without an error.
+
+        Raises:
+            Permanent: of which the policy says what to do: list the window again, clamp it to the horizon, or give up.
+            Transient: the service fails; what was listed so far is good.
+        """
+        ...
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch a content's body, inflated and whole.
+
+        Args:
+            content: as listed.
+            reserve: told the announced length and whether it is compressed, before the body is read.
+        """
+        ...
+
+    def content_uri(self, content_id: str) -> str:
+        """Where a content is fetched unless its listing said otherwise."""
+        ...
+
+    def read_entry(self, raw: bytes, start: datetime) -> Content:
+        """Understand one entry of a listing.
+
+        Args:
+            raw: its bytes.
+            start: the start of the window it was listed in, whose day it belongs to where it names no good one.
+        """
+        ...
+
+    def horizon(self) -> datetime:
+        """The oldest start of a window that may be asked for now."""
+        ...

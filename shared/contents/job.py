@@ -1,4 +1,4 @@
-"""The job of an audit feed: list what is new, write it down, fetch and publish it, write down what became of it.
+"""The job of a feed of contents: list what is new, write it down, fetch and publish it, write down what became of it.
 
 Guarantees, in the order of the code: nothing is fetched before it is in the ledger; the watermark moves over a range
 only when all of the range was listed and written down; a content is delivered only by a line written after Event Hubs
@@ -7,15 +7,14 @@ acknowledged it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
-from shared.contents.content import Content
+from shared.contents.content import Content, ContentApi
 from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline, Work
 from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transient
-from shared.run.context import RunContext
-from shared.sources.audit_subscription import SubscriptionKeeper
-from shared.sources.management_api import ManagementApi
+from shared.run.context import Counted, RunContext
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
@@ -25,15 +24,25 @@ from shared.state.run_tables import Runs
 from shared.times import end_of, ended_days, iso, parse_wire
 
 
-class AuditJob:
-    """The state of one run of an audit feed.
+class ContentJob:
+    """The state of one run of a feed of contents.
 
     Args:
         run: the run.
-        api: the Management Activity API.
+        api: what lists and fetches.
+        ready: makes sure, before anything is listed, that the service lists; records what it never listed, and returns
+            why listing makes no sense yet.
+        counted: counts the requests.
     """
 
-    def __init__(self, run: RunContext, api: ManagementApi) -> None:
+    def __init__(
+        self,
+        run: RunContext,
+        api: ContentApi,
+        *,
+        ready: Callable[[Gaps], CollectorError | None],
+        counted: Counted,
+    ) -> None:
         feed, parts, tuning = run.feed, run.parts, run.tuning
         self._run = run
         self._parts = parts
@@ -42,7 +51,9 @@ class AuditJob:
         self._stop = run.stop
         self._clock = parts.clock
         self._checkpoint = run.checkpoint
-        self.api = api
+        self._contents = api
+        self._ready = ready
+        self.api = counted
         self.problems: list[CollectorError] = []
         self._pipeline: Pipeline | None = None
         self._in_work: set[str] = set()
@@ -53,26 +64,15 @@ class AuditJob:
             flush_every=tuning.flush_every,
         )
         self._dead_letters = DeadLetters(parts.storage.dead_letters, feed.state_key)
-        gaps = Gaps(self._ledger, parts.clock, run.summary)
-        self._subscription = SubscriptionKeeper(
-            feed.source,
-            api=api,
-            checkpoint=self._checkpoint,
-            gaps=gaps,
-            clock=parts.clock,
-        )
+        self._gaps = Gaps(self._ledger, parts.clock, run.summary)
         self._listing = Listing(
-            feed.source,
-            run=run.summary.run,
+            run,
             api=api,
             ledger=self._ledger,
-            checkpoint=self._checkpoint,
-            gaps=gaps,
-            clock=parts.clock,
-            stop=run.stop,
+            gaps=self._gaps,
+            dead_letters=self._dead_letters,
             on_new=self._take_up,
             on_pending=self._submit_if_due,
-            dead_letters=self._dead_letters,
         )
 
     def load(self) -> None:
@@ -82,24 +82,24 @@ class AuditJob:
     # -- collecting
 
     def collect(self) -> None:
-        """Everything from the subscription to the last window."""
+        """Everything from the first question, whether the service lists at all, to the last window."""
         try:
-            problem = self._subscription.ensure()
+            problem = self._ready(self._gaps)
         except NoToken:
             raise
         except (Transient, Throttled, Permanent) as error:
-            # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
+            # Not knowing it is no reason not to fetch and not to list; listing will tell.
             self.problems.append(error)
             problem = None
         self._pipeline = Pipeline(
             self._run,
-            api=self.api,
+            api=self._contents,
             ledger=self._ledger,
             dead_letters=self._dead_letters,
             stop=self._stop,
             threads=self._tuning.fetch_threads,
         )
-        # What was listed before can be fetched whatever became of the subscription.
+        # What was listed before can be fetched whether or not it lists now.
         self._submit_pending()
         if problem is not None:
             self.problems.append(problem)
@@ -123,7 +123,7 @@ class AuditJob:
         for day, entry in self._ledger.pending():
             content = Content(
                 id=entry.id,
-                uri=entry.uri or self.api.content_uri(entry.id),
+                uri=entry.uri or self._contents.content_uri(entry.id),
                 created=entry.created,
                 expires=entry.expires,
                 day=day,

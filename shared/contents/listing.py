@@ -12,18 +12,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from shared import policy
-from shared.contents.content import Content
+from shared.contents.content import Content, ContentApi
 from shared.contents.windows import plan
 from shared.errors import CollectorError, NoToken, Permanent, Transient
 from shared.policy import Action
-from shared.sources.management_api import ManagementApi
-from shared.state.checkpoint import HeldCheckpoint
+from shared.run.context import RunContext
 from shared.state.dead_letters import ENTRY, DeadLetters
 from shared.state.feed_ledger import FeedLedger
 from shared.state.gaps import Gaps
 from shared.state.ledger import Entry, Line, State
-from shared.stop import Stop
-from shared.times import ServiceClock, Window
+from shared.times import Window
 
 logger = logging.getLogger("m365.listing")
 
@@ -36,17 +34,13 @@ class Listing:
     """The listing of one run.
 
     Args:
-        source: the content type.
-        run: id of the run.
+        run: the run.
         api: what lists.
         ledger: what is known.
-        checkpoint: watermark and cursors.
         gaps: records what was never listed.
-        clock: the service's time.
-        stop: the end of the run.
+        dead_letters: keep entries that cannot be understood.
         on_new: given the contents of a page that are new, once they are written down.
         on_pending: given a content that is listed again and still pending, and what is known of it.
-        dead_letters: keep entries that cannot be understood.
 
     Attributes:
         reached_now: whether everything up to now was listed.
@@ -56,30 +50,25 @@ class Listing:
 
     def __init__(
         self,
-        source: str,
+        run: RunContext,
         *,
-        run: str,
-        api: ManagementApi,
+        api: ContentApi,
         ledger: FeedLedger,
-        checkpoint: HeldCheckpoint,
         gaps: Gaps,
-        clock: ServiceClock,
-        stop: Stop,
+        dead_letters: DeadLetters,
         on_new: Callable[[list[Content]], None],
         on_pending: Callable[[Content, Entry], None],
-        dead_letters: DeadLetters,
     ) -> None:
-        self._source = source
-        self._run = run
+        self._run = run.summary.run
+        self._checkpoint = run.checkpoint
+        self._clock = run.parts.clock
+        self._stop = run.stop
         self._api = api
         self._ledger = ledger
-        self._checkpoint = checkpoint
         self._gaps = gaps
-        self._clock = clock
-        self._stop = stop
+        self._dead_letters = dead_letters
         self._on_new = on_new
         self._on_pending = on_pending
-        self._dead_letters = dead_letters
         self.dead = 0
         self._unlisted = 0
         self.reached_now = False
@@ -162,7 +151,7 @@ class Listing:
         return Window(start, end) if start < end else None
 
     def _list_pages(self, window: Window) -> None:
-        for page in self._api.pages(self._source, window):
+        for page in self._api.pages(window):
             self._stop.raise_if_set()
             try:
                 fresh = self._write_down_new(page)

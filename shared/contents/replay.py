@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 
+from shared.contents.content import ContentApi
 from shared.errors import CollectorError, Permanent
 from shared.publish.format import Event, Records
 from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
 from shared.records import ErrorBody, split
 from shared.run.context import Feed, Parts, Tuning
-from shared.sources.management_api import ManagementApi
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import CheckpointStore
 from shared.state.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters, Letter
@@ -42,7 +42,6 @@ TOO_LARGE = "is still over the hub's limit"
 NOT_UNDERSTOOD = "still cannot be understood"
 NOT_SETTLED = "waits until the rest of its content is delivered by a run"
 LISTED = "is understood: the next run fetches its content, and the next replay removes it"
-ROW = "is a row of message trace, which is not brought back: its bytes are in the dead letter"
 NOT_DONE = "is not done; start the replay again"
 
 
@@ -87,7 +86,7 @@ class _Job:
 
 
 def replay_feed(
-    feed: Feed, parts: Parts, api: ManagementApi, tuning: Tuning | None = None
+    feed: Feed, parts: Parts, api: ContentApi, tuning: Tuning | None = None
 ) -> ReplaySummary:
     """Deliver the dead letters of a feed. Never raises for what can go wrong on the way: the summary says it.
 
@@ -117,24 +116,8 @@ def replay_feed(
     return summary
 
 
-def keep_rows(feed: Feed, parts: Parts) -> ReplaySummary:
-    """Leave the dead letters of a message trace where they are, and say so.
-
-    Raises:
-        CollectorError: they cannot be counted.
-    """
-    found = DeadLetters(parts.storage.dead_letters, feed.state_key).all()
-    return ReplaySummary(
-        connection=feed.connection,
-        source=feed.source,
-        run=f"replay-{uuid.uuid4().hex[:16]}",
-        letters=len(found),
-        kept={ROW: len(found)} if found else {},
-    )
-
-
 class _Replay:
-    def __init__(self, feed: Feed, parts: Parts, api: ManagementApi, tuning: Tuning) -> None:
+    def __init__(self, feed: Feed, parts: Parts, api: ContentApi, tuning: Tuning) -> None:
         self._feed = feed
         self._parts = parts
         self._api = api

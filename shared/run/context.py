@@ -92,6 +92,19 @@ class Feed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobMaker:
+    """What a feed's kind brings into its runs.
+
+    Attributes:
+        make: builds what a run does.
+        clock: learns the time of the service that is asked.
+    """
+
+    make: Callable[[RunContext], Job]
+    clock: ServiceClock
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parts:
     """What a run is made of.
 

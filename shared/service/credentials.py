@@ -16,7 +16,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from shared import policy
-from shared.config.connections import CERTIFICATE, MANAGED_IDENTITY, SECRET
+from shared.config.credentials import CERTIFICATE, MANAGED_IDENTITY, SECRET
 from shared.errors import CollectorError, Throttled
 from shared.network import Network, chain, reason_of
 from shared.service.answers import retry_after

@@ -35,7 +35,6 @@ class SubscriptionKeeper:
         source: the content type.
         api: where subscriptions live.
         checkpoint: remembers what was seen and tried.
-        gaps: records the time in which it was off.
         clock: the service's time.
     """
 
@@ -45,30 +44,32 @@ class SubscriptionKeeper:
         *,
         api: ManagementApi,
         checkpoint: HeldCheckpoint,
-        gaps: Gaps,
         clock: ServiceClock,
     ) -> None:
         self._source = source
         self._api = api
         self._checkpoint = checkpoint
-        self._gaps = gaps
         self._clock = clock
 
-    def ensure(self) -> CollectorError | None:
-        """Make sure that the content type is subscribed; returns why listing makes no sense yet."""
+    def ensure(self, gaps: Gaps) -> CollectorError | None:
+        """Make sure that the content type is subscribed; returns why listing makes no sense yet.
+
+        Args:
+            gaps: records the time in which it was off.
+        """
         found = self._api.subscriptions().get(self._source)
         now = whole_second(self._clock.now())
         note = self._note(now)
         if found is None:
-            return self._start(note, now)
+            return self._start(gaps, note, now)
         if found.status != "disabled":
             # An entry without a status is unknown, not off; listing will tell.
-            self._found_on(note, now)
+            self._found_on(gaps, note, now)
             return None
         if note.enabled is None:
-            return self._start(note, now)
+            return self._start(gaps, note, now)
         # It was on and somebody turned it off: that is an administrator's word, so it is reported, not undone.
-        self._found_off(note, note.disabled or note.enabled, now)
+        self._found_off(gaps, note, note.disabled or note.enabled, now)
         return policy.error("subscription-disabled", at=self._source)
 
     def _note(self, now: datetime) -> SubscriptionNote:
@@ -84,27 +85,24 @@ class SubscriptionKeeper:
             disabled=listed if note.disabled is not None and note.disabled > now else note.disabled,
         )
 
-    def _found_on(self, note: SubscriptionNote, now: datetime) -> None:
+    def _found_on(self, gaps: Gaps, note: SubscriptionNote, now: datetime) -> None:
         if note.disabled is not None:
-            self._record_gap(note.disabled, now)
+            _record_gap(gaps, note.disabled, now)
         self._checkpoint.move(
             subscription=msgspec.structs.replace(note, enabled=now, disabled=None)
         )
 
-    def _found_off(self, note: SubscriptionNote, since: datetime, now: datetime) -> None:
-        self._record_gap(since, now)
+    def _found_off(
+        self, gaps: Gaps, note: SubscriptionNote, since: datetime, now: datetime
+    ) -> None:
+        _record_gap(gaps, since, now)
         # The days before today are on record to their end; today's record is extended by the next run.
         today = datetime.combine(now.date(), time(), UTC)
         self._checkpoint.move(
             subscription=msgspec.structs.replace(note, disabled=max(since, today))
         )
 
-    def _record_gap(self, since: datetime, now: datetime) -> None:
-        start = max(since, now - LONGEST_GAP)
-        if start < now:
-            self._gaps.record(Window(start, now), "the subscription was off")
-
-    def _start(self, note: SubscriptionNote, now: datetime) -> CollectorError | None:
+    def _start(self, gaps: Gaps, note: SubscriptionNote, now: datetime) -> CollectorError | None:
         """Start what is missing, once in 15 minutes at most; the attempt is remembered before it is made."""
         # In both directions: an attempt further in the future was dated by a wrong clock and would keep the feed off.
         if note.attempt is not None and abs(now - note.attempt) < START_COOL_DOWN:
@@ -113,5 +111,11 @@ class SubscriptionKeeper:
         self._checkpoint.move(subscription=note)
         self._api.start(self._source)
         logger.info("started the subscription for %s", self._source)
-        self._found_on(note, now)
+        self._found_on(gaps, note, now)
         return None
+
+
+def _record_gap(gaps: Gaps, since: datetime, now: datetime) -> None:
+    start = max(since, now - LONGEST_GAP)
+    if start < now:
+        gaps.record(Window(start, now), "the subscription was off")

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from local.certs import Certs
 from shared.app import tuning_of
 from shared.config.clouds import AZURE_CLOUDS, CLOUDS
-from shared.config.settings import DEFAULT_HUB, SETTING_NAMES, SETTINGS, SOURCES, Settings, load
+from shared.config.settings import Settings
 from shared.errors import ConfigError
 from shared.network import Network
+from shared.sources.message_trace.settings import message_trace_of
+from shared.sources.registry import AUDIT_HUB, SETTINGS, SOURCES, load
 from shared.state.account import transport_options
 from tests.certificate import certificate
 
@@ -27,6 +29,8 @@ SECRET = "Q8~canary~of~the~secret-value_.x"
 KEY = "Y2FuYXJ5"
 HUBS = f"Endpoint=sb://n.servicebus.windows.net/;SharedAccessKeyName=a;SharedAccessKey={KEY}="
 STORAGE = f"DefaultEndpointsProtocol=https;AccountName=abc;AccountKey={KEY}=="
+
+EVERY_SOURCE = tuple(each.name for each in SOURCES)
 
 GOOD = {
     "M365_TENANT_ID": TENANT,
@@ -115,7 +119,7 @@ def test_every_setting_of_the_table_is_read() -> None:
 
     # The schedules are read by the platform, for the triggers.
     schedules = {each.name for each in SETTINGS if each.name.endswith("_SCHEDULE")}
-    assert len(schedules) == len(SETTING_NAMES)
+    assert len(schedules) == len(SOURCES)
     assert values.asked | certified.asked == {each.name for each in SETTINGS} - schedules
 
 
@@ -146,12 +150,12 @@ def test_the_least_that_must_be_set_is_enough() -> None:
 
     (one,) = found.connections
     assert (one.name, one.tenant_id, one.publisher_id) == ("default", TENANT, TENANT)
-    assert one.sources == SOURCES
+    assert one.sources == EVERY_SOURCE
     assert one.login == "https://login.microsoftonline.com"
     assert one.management == "https://manage.office.com"
     assert one.scope == "https://manage.office.com/.default"
     assert one.known_login
-    assert {hub for source, hub in found.hubs.items() if source != "MessageTrace"} == {DEFAULT_HUB}
+    assert {hub for source, hub in found.hubs.items() if source != "MessageTrace"} == {AUDIT_HUB}
     assert found.run_seconds == 960
     assert found.bytes_in_flight == 48_000_000
 
@@ -359,8 +363,8 @@ def test_a_cloud_without_a_preset_is_reached_by_overrides_alone() -> None:
     assert one.credential.audience == "api://AzureADTokenExchangeChina"
     assert found.eventhub_host == "contoso.servicebus.chinacloudapi.cn"
     assert found.storage_blob_endpoint == "https://contosostate.blob.core.chinacloudapi.cn"
-    assert one.message_trace.scope == "https://microsoftgraph.chinacloudapi.cn/.default"
-    assert not one.message_trace.offered
+    assert message_trace_of(one).scope == "https://microsoftgraph.chinacloudapi.cn/.default"
+    assert not message_trace_of(one).offered
     assert not re.search(r"office\.com|microsoft(online)?\.com|windows\.net", repr(found))
     # The same by connection, beside a tenant of another cloud.
     beside = connection(
@@ -498,7 +502,7 @@ def test_many_connections_keep_their_own_values() -> None:
         CLOUDS["gcc-high"].management,
         "another",
     )
-    assert two.sources == SOURCES
+    assert two.sources == EVERY_SOURCE
     assert found.connections_for("DLP.All") == (one, two)
     assert found.connections_for("Audit.General") == (two,)
 

@@ -11,8 +11,9 @@ import pytest
 
 from local.managed_identity import ManagedIdentity
 from local.tenant import Fault
-from shared.config.settings import load
 from shared.service.credentials import token_source
+from shared.sources.message_trace.settings import message_trace_of
+from shared.sources.registry import load
 from tests.certificate import certificate
 from tests.harness import Rig
 
@@ -157,8 +158,8 @@ def test_every_kind_of_credential_gets_a_token_for_each_api(
     found = load(trusting.values(**settings))
     reporting = load(trusting.values(**settings, M365_MESSAGE_TRACE_API="reporting"))
     scopes = [
-        found.connections[0].message_trace.scope,
-        reporting.connections[0].message_trace.scope,
+        message_trace_of(found.connections[0]).scope,
+        message_trace_of(reporting.connections[0]).scope,
         "https://manage.office.com/.default",
     ]
 

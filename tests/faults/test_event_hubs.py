@@ -14,8 +14,8 @@ import pytest
 
 from local.eventhubs import SERVER_BUSY, EventHubs, Fault
 from shared.app import App
-from shared.config.settings import load
 from shared.publish.event_hubs import EventHubSink
+from shared.sources.registry import load
 from shared.state.ledger import State
 from shared.state.run_tables import RunSummary
 from tests.harness import FAST, HUB, Rig, record

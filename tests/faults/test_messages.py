@@ -20,7 +20,7 @@ from local.azurite import Azurite
 from local.certs import Certs
 from local.tenant import Fault
 from shared.app import App
-from shared.config.settings import load
+from shared.sources.registry import load
 from shared.state.account import RUNS_TABLE
 from shared.state.run_tables import RunSummary
 from tests.certificate import certificate

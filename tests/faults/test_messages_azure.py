@@ -17,8 +17,8 @@ from local.azurite import Azurite
 from local.eventhubs import EventHubs
 from local.eventhubs import Fault as HubFault
 from shared.app import App
-from shared.config.settings import load
 from shared.publish.event_hubs import EventHubSink
+from shared.sources.registry import load
 from shared.state.run_tables import RunSummary
 from tests.harness import EXCHANGE, FAST, HUB, Rig
 from tests.messages import assert_said_once

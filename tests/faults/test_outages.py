@@ -13,7 +13,7 @@ import pytest
 from local.azurite import Azurite
 from local.tenant import Fault
 from shared.app import App
-from shared.config.settings import load
+from shared.sources.registry import load
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, Rig
 from tests.proxy import APPEND, CHECKPOINT_WRITE, Proxy

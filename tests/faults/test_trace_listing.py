@@ -12,12 +12,14 @@ import pytest
 from local.tenant import Fault, TraceSpec, Triple
 from local.tenant.trace.reporting import status_name
 from shared.config.connections import Connection
-from shared.config.settings import load
 from shared.contents.content import Content
 from shared.errors import CollectorError, ConfigError, Permanent, Throttled, Transient
 from shared.rows.row import WINDOW_TOO_OLD, Row, TraceApi
+from shared.sources.audit import management
 from shared.sources.clients import Apis
 from shared.sources.message_trace import reporting as reporting_trace
+from shared.sources.message_trace.feed import message_trace
+from shared.sources.registry import load
 from shared.state.account import read_blob
 from shared.stop import Stop
 from shared.times import Window, whole_second
@@ -42,7 +44,7 @@ def apis(rig: Rig, **settings: str) -> tuple[Apis, Connection]:
 
 def trace_of(rig: Rig, **settings: str) -> TraceApi:
     made, connection = apis(rig, **settings)
-    return made.message_trace(connection).build(Stop(20))
+    return made.client(message_trace, connection).build(Stop(20))
 
 
 def past(rig: Rig, back: timedelta = DAY) -> Window:
@@ -244,13 +246,13 @@ def test_a_budget_that_is_used_up_is_not_exceeded_and_is_known_to_others(
     stop = Stop(1.0)
 
     with pytest.raises(Throttled):
-        listed(made.message_trace(connection).build(stop), past(rig))
+        listed(made.client(message_trace, connection).build(stop), past(rig))
 
     other, _ = apis(rig, M365_MESSAGE_TRACE_REQUESTS="3")
-    assert other.message_trace(connection).budget.used() == 1.0
+    assert other.client(message_trace, connection).budget.used() == 1.0
     assert rig.tenant.trace.books.max_requests_in_5_minutes == 3
     assert read_blob(rig.storage.state, f"budgets/{connection.tenant_id}/trace.json")
-    assert other.management(connection).budget.used() == 0.0
+    assert other.client(management, connection).budget.used() == 0.0
 
 
 # -- details

@@ -16,7 +16,6 @@ import requests
 
 from scripts import write_errors
 from shared import policy
-from shared.config.settings import SETTINGS
 from shared.errors import (
     AuthError,
     CollectorError,
@@ -28,6 +27,7 @@ from shared.errors import (
 )
 from shared.network import reason_of
 from shared.policy import RULES, TABLE, UNKNOWN, Action, Area, Rule
+from shared.sources.registry import SETTINGS
 
 SHARED = Path(policy.__file__).resolve().parents[1]
 ROWS = [pytest.param(rule, id=code) for code, rule in RULES.items()]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from function_app import app
-from shared.config.settings import SETTINGS, load
+from shared.sources.registry import SETTINGS, load
 from tests.infra import bicep, terraform
 from tests.infra.conftest import VARIANTS
 

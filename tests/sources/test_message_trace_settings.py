@@ -9,45 +9,50 @@ from typing import Any
 import pytest
 
 from shared.config.clouds import CLOUDS
+from shared.config.declarations import keys_of
+from shared.config.keys import Values
 from shared.config.reader import Reader
-from shared.config.settings import SETTINGS, load
-from shared.sources.message_trace.settings import MessageTrace, read_message_trace
+from shared.rows.job import TraceOptions
+from shared.sources.message_trace.settings import (
+    DELAY,
+    REQUESTS,
+    MessageTrace,
+    message_trace_of,
+    read_message_trace,
+)
+from shared.sources.registry import SETTINGS, SOURCES, load
 from tests.config.test_settings import GOOD, connection, many, problems
 
 DEFAULTS = {each.name: each.default for each in SETTINGS}
+NUMBERS = {each.name: float(each.default) for each in (REQUESTS, DELAY)}
 
 
 def trace(**more: str) -> MessageTrace:
     (one,) = load({**GOOD, **more}).connections
-    return one.message_trace
+    return message_trace_of(one)
 
 
 def read(cloud: str = "worldwide", **keys: str) -> tuple[MessageTrace, list[str]]:
     """Read the keys of a connection from which message trace is collected; with its problems."""
     reader = Reader({}, DEFAULTS)
-    found = read_message_trace(
-        reader,
-        lambda key: key,
-        lambda key, default: keys.get(key) or default,
-        CLOUDS[cloud],
-        CLOUDS[cloud].login,
-        wanted=True,
-    )
+    values = Values(reader, keys_of(SOURCES), keys, numbers=NUMBERS)
+    found = read_message_trace(values, CLOUDS[cloud], CLOUDS[cloud].login, True)
     return found, reader.problems
 
 
 def test_message_trace_comes_from_graph_a_week_back_without_details() -> None:
     found = load(GOOD)
 
-    assert found.connections[0].message_trace == MessageTrace(
+    assert message_trace_of(found.connections[0]) == MessageTrace(
         api="graph",
         endpoint="https://graph.microsoft.com",
         scope="https://graph.microsoft.com/.default",
         offered=True,
-        backfill=timedelta(days=7),
-        details=frozenset(),
+        requests=90,
+        options=TraceOptions(
+            delay=timedelta(seconds=300), backfill=timedelta(days=7), details=frozenset()
+        ),
     )
-    assert (found.message_trace_requests, found.message_trace_delay_seconds) == (90, 300)
     assert found.hubs["MessageTrace"] == "m365-message-trace"
 
 
@@ -98,7 +103,10 @@ def test_the_reporting_service_has_a_host_and_a_scope_that_do_not_follow_from_ea
 
 def test_where_no_reporting_service_is_known_its_endpoint_and_scope_are_asked_for() -> None:
     _, wrong = read("dod", message_trace_api="reporting")
-    assert [each.split(":")[0] for each in wrong] == ["reporting_endpoint", "reporting_scope"]
+    assert [each.split(":")[0] for each in wrong] == [
+        "app setting M365_REPORTING_ENDPOINT",
+        "app setting M365_REPORTING_SCOPE",
+    ]
 
     found, wrong = read(
         "dod",
@@ -116,7 +124,7 @@ def test_where_no_reporting_service_is_known_its_endpoint_and_scope_are_asked_fo
 def test_details_are_asked_for_by_final_status_in_any_letter_case() -> None:
     found = trace(M365_MESSAGE_TRACE_DETAILS="failed, filteredasspam,,Quarantined")
 
-    assert found.details == {"failed", "filteredasspam", "quarantined"}
+    assert found.options.details == {"failed", "filteredasspam", "quarantined"}
 
 
 @pytest.mark.parametrize(
@@ -168,15 +176,19 @@ def test_each_of_many_connections_has_a_trace_of_its_own() -> None:
         )
     ).connections
 
-    assert one.message_trace == MessageTrace(
+    assert message_trace_of(one) == MessageTrace(
         api="graph",
         endpoint="https://relay.example",
         scope="https://graph.microsoft.com/.default",
         offered=True,
-        backfill=timedelta(days=30),
-        details=frozenset({"failed"}),
+        requests=90,
+        options=TraceOptions(
+            delay=timedelta(seconds=300),
+            backfill=timedelta(days=30),
+            details=frozenset({"failed"}),
+        ),
     )
-    assert two.message_trace.api == "reporting"
+    assert message_trace_of(two).api == "reporting"
 
 
 def test_a_mistake_in_one_of_many_connections_is_named_with_its_place() -> None:

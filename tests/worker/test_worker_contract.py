@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from local.tenant import SOURCES
-from shared.config.settings import SETTING_NAMES
+from shared.sources import registry
 from tests.harness import TRACE_HUB, Rig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +68,7 @@ def test_the_runtime_finds_exactly_the_six_timers_without_any_setting() -> None:
     found = drive(ROOT)
 
     assert "error" not in found
-    assert set(found["functions"]) == {name.lower() for name in SETTING_NAMES.values()}
+    assert set(found["functions"]) == {each.setting.lower() for each in registry.SOURCES}
     for name, (binding,) in found["functions"].items():
         assert binding["type"] == "timerTrigger"
         assert binding["schedule"] == f"%{name.upper()}_SCHEDULE%"
@@ -82,7 +82,7 @@ def test_each_timer_runs_and_delivers(rig: Rig) -> None:
 
     found = drive(ROOT, run=True, settings=rig.values())
 
-    assert found["runs"] == {name.lower(): "ok" for name in SETTING_NAMES.values()}
+    assert found["runs"] == {each.setting.lower(): "ok" for each in registry.SOURCES}
     rig.assert_complete()
     assert rig.repeats() == 0
     assert [each.properties["content_id"] for each in rig.hubs.events(TRACE_HUB)] == [row.trace_id]

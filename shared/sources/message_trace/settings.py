@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from shared.config.clouds import AZURE_CLOUDS, GRAPH_WITHOUT_TRACE, Cloud
-from shared.config.reader import Reader, shown
+from shared.config.keys import NUMBER, Key, Setting, Values
+from shared.config.reader import shown
+from shared.rows.job import TraceOptions
+
+if TYPE_CHECKING:
+    from shared.config.connections import Connection
+
+SOURCE = "MessageTrace"
 
 GRAPH, REPORTING = "graph", "reporting"
 APIS = (GRAPH, REPORTING)
@@ -15,15 +22,48 @@ FINAL = ("delivered", "failed", "expanded", "quarantined", "filteredAsSpam", "re
 MAX_BACKFILL_DAYS = {GRAPH: 90, REPORTING: 10}
 
 KEYS = (
-    "message_trace_api",
-    "message_trace_backfill_days",
-    "message_trace_details",
-    "graph_endpoint",
-    "graph_scope",
-    "reporting_endpoint",
-    "reporting_scope",
+    Key(
+        name="message_trace_api",
+        default=GRAPH,
+        help="Where message trace comes from: `graph`, or `reporting` (the Reporting Web Service, which Microsoft has "
+        "retired for most tenants).",
+    ),
+    Key(
+        name="message_trace_backfill_days",
+        default="7",
+        kind=NUMBER,
+        help="How far back a first run of message trace goes: at most 90 days, with `reporting` 10.",
+    ),
+    Key(
+        name="message_trace_details",
+        help=f"Final statuses whose details are fetched too, one request a row, comma-separated: {', '.join(FINAL)}. "
+        "Empty: none.",
+    ),
+    Key(name="graph_endpoint", help="Root of Microsoft Graph, where it is not the cloud's."),
+    Key(
+        name="graph_scope",
+        help="Token scope, where it is not the Graph endpoint followed by `/.default`.",
+    ),
+    Key(
+        name="reporting_endpoint",
+        help="Root of the Reporting Web Service, where it is not the cloud's.",
+    ),
+    Key(name="reporting_scope", help="Token scope for it, where it is not the cloud's."),
 )
-"""The keys of a connection that are read here."""
+"""What a connection may say of its message trace."""
+
+REQUESTS = Setting(
+    name="M365_MESSAGE_TRACE_REQUESTS",
+    default="90",
+    bounds=(1, 10_000),
+    help="Message trace requests per tenant in five minutes; Microsoft's quota is 100, for all apps together.",
+)
+DELAY = Setting(
+    name="M365_MESSAGE_TRACE_DELAY_SECONDS",
+    default="300",
+    bounds=(0, 86_400),
+    help="How far message trace keeps behind now, since rows appear with delay; what comes later is read again.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,37 +75,34 @@ class MessageTrace:
         endpoint: root of that API; "" where this cloud has none and none was named.
         scope: token scope.
         offered: whether this cloud has it, as far as is known.
-        backfill: how far back a first run goes.
-        details: lower-case final statuses whose details are fetched too.
+        requests: of the tenant in five minutes.
+        options: what a run reads of it.
     """
 
     api: str
     endpoint: str
     scope: str
     offered: bool
-    backfill: timedelta
-    details: frozenset[str]
+    requests: int
+    options: TraceOptions
 
 
-def read_message_trace(
-    read: Reader,
-    where: Callable[[str], str],
-    text: Callable[[str, str], str],
-    cloud: Cloud,
-    login: str,
-    *,
-    wanted: bool,
-) -> MessageTrace:
+def message_trace_of(connection: Connection) -> MessageTrace:
+    """How a connection's message trace is read."""
+    found: MessageTrace = connection.own[SOURCE]
+    return found
+
+
+def read_message_trace(values: Values, cloud: Cloud, login: str, wanted: bool) -> MessageTrace:
     """Read what concerns the message trace of one connection; problems are noted.
 
     Args:
-        read: gathers the problems.
-        where: how the place of a key is called.
-        text: a key's value, or a default.
+        values: what the connection says.
         cloud: the connection's.
         login: its Entra authority.
         wanted: whether message trace is collected from it.
     """
+    read, where, text = values.read, values.where, values.text
     api = read.choice(where("message_trace_api"), text("message_trace_api", GRAPH), APIS)
     graph = read.url(where("graph_endpoint"), text("graph_endpoint", cloud.graph))
     reporting = text("reporting_endpoint", cloud.reporting)
@@ -83,30 +120,32 @@ def read_message_trace(
         endpoint={GRAPH: graph, REPORTING: reporting}[api],
         scope=scopes[api],
         offered=api == REPORTING or offered,
-        backfill=timedelta(days=_days(read, where, text, MAX_BACKFILL_DAYS[api])),
-        details=_details(read, where, text, api),
+        requests=int(values.numbers[REQUESTS.name]),
+        options=TraceOptions(
+            delay=timedelta(seconds=values.numbers[DELAY.name]),
+            backfill=timedelta(days=_days(values, MAX_BACKFILL_DAYS[api])),
+            details=_details(values, api),
+        ),
     )
 
 
-def _days(
-    read: Reader, where: Callable[[str], str], text: Callable[[str, str], str], most: int
-) -> int:
-    found = text("message_trace_backfill_days", "7")
+def _days(values: Values, most: int) -> int:
+    found = values.text("message_trace_backfill_days", "7")
     if found.isascii() and found.isdecimal() and int(found) <= most:
         return int(found)
-    read.problem(
-        where("message_trace_backfill_days"),
+    values.read.problem(
+        values.where("message_trace_backfill_days"),
         f"found {shown(found)}",
         f"a whole number of days from 0 to {most}, which is how far back the service goes",
     )
     return 0
 
 
-def _details(
-    read: Reader, where: Callable[[str], str], text: Callable[[str, str], str], api: str
-) -> frozenset[str]:
-    place = where("message_trace_details")
-    chosen = {part.strip().lower() for part in text("message_trace_details", "").split(",")} - {""}
+def _details(values: Values, api: str) -> frozenset[str]:
+    """Lower-case final statuses of the rows whose details are wanted."""
+    read, place = values.read, values.where("message_trace_details")
+    said = values.text("message_trace_details").split(",")
+    chosen = {part.strip().lower() for part in said} - {""}
     if wrong := sorted(chosen - {each.lower() for each in FINAL}):
         read.problem(
             place, f"found {shown(wrong[0])}", f"final statuses out of {', '.join(FINAL)}, or none"

@@ -1,0 +1,81 @@
+"""The audit sources: the content types of the Office 365 Management Activity API, each a feed of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from shared.contents.content import Content
+from shared.contents.job import ContentJob
+from shared.contents.replay import ReplaySummary, replay_feed
+from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.sources.audit_subscription import SubscriptionKeeper
+from shared.sources.clients import Apis, Factory
+from shared.sources.management_api import ManagementApi
+from shared.stop import Stop
+from shared.times import ServiceClock, Window
+
+if TYPE_CHECKING:
+    from shared.config.connections import Connection
+
+
+class AuditContents:
+    """One content type of a tenant; see ``ContentApi``.
+
+    Args:
+        api: the tenant's Management Activity API.
+        content_type: such as ``Audit.Exchange``.
+    """
+
+    def __init__(self, api: ManagementApi, content_type: str) -> None:
+        self._api = api
+        self._content_type = content_type
+        self.fetch = api.fetch
+        self.content_uri = api.content_uri
+        self.read_entry = api.read_entry
+        self.horizon = api.horizon
+
+    def pages(self, window: Window) -> Iterator[list[Content]]:
+        """List a window page by page."""
+        return self._api.pages(self._content_type, window)
+
+
+def management(apis: Apis, connection: Connection) -> Factory[ManagementApi]:
+    """The Management Activity API of a connection."""
+    budget = apis.budget(connection, "management", limit=apis.settings.requests_per_minute)
+    clock = ServiceClock()
+    ask = apis.asker(connection, connection.management, connection.scope, budget, clock)
+
+    def build(stop: Stop) -> ManagementApi:
+        return ManagementApi(
+            tenant_id=connection.tenant_id,
+            publisher_id=connection.publisher_id,
+            root=connection.management,
+            asker=ask(stop),
+        )
+
+    return Factory(build=build, clock=clock, budget=budget)
+
+
+def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
+    """What makes the jobs of a connection's audit feeds."""
+    made = apis.client(management, connection)
+
+    def make(run: RunContext) -> ContentJob:
+        api = made.build(run.stop)
+        keeper = SubscriptionKeeper(
+            run.feed.source, api=api, checkpoint=run.checkpoint, clock=made.clock
+        )
+        return ContentJob(
+            run, AuditContents(api, run.feed.source), ready=keeper.ensure, counted=api
+        )
+
+    return JobMaker(make=make, clock=made.clock)
+
+
+def replay_audit(
+    apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
+) -> ReplaySummary:
+    """Deliver the dead letters of an audit feed."""
+    api = apis.client(management, connection).build(Stop(float("inf")))
+    return replay_feed(feed, parts, AuditContents(api, feed.source), tuning)

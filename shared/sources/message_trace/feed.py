@@ -1,0 +1,99 @@
+"""The feed of a connection's message trace: its API client, its jobs, and what a replay makes of its dead letters."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from shared.contents.replay import ReplaySummary
+from shared.rows.job import TraceJob
+from shared.rows.row import TraceApi
+from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.service.budget import Budget
+from shared.sources.clients import Apis, Factory
+from shared.sources.message_trace.graph import GraphTrace
+from shared.sources.message_trace.reporting import ReportingTrace
+from shared.sources.message_trace.settings import REPORTING, message_trace_of
+from shared.state.dead_letters import DeadLetters
+from shared.stop import Stop
+from shared.times import ServiceClock
+
+if TYPE_CHECKING:
+    from shared.config.connections import Connection
+
+BUDGET_WINDOW = 300.0
+"""Seconds over which Microsoft counts the requests of message trace."""
+
+DETAILS_SHARE = 0.25
+"""Of these requests that may go to details."""
+
+ROW = "is a row of message trace, which is not brought back: its bytes are in the dead letter"
+
+
+def message_trace(apis: Apis, connection: Connection) -> Factory[TraceApi]:
+    """The message trace of a connection, from whichever API its settings name."""
+    trace = message_trace_of(connection)
+    clock = ServiceClock()
+    budget = _budget(apis, connection, "trace", trace.requests, clock)
+    ask = apis.asker(connection, trace.endpoint, trace.scope, budget, clock)
+
+    def build(stop: Stop) -> TraceApi:
+        if trace.api == REPORTING:
+            return ReportingTrace(root=trace.endpoint, asker=ask(stop))
+        return GraphTrace(root=trace.endpoint, asker=ask(stop), offered=trace.offered)
+
+    return Factory(build=build, clock=clock, budget=budget)
+
+
+def message_trace_jobs(apis: Apis, connection: Connection) -> JobMaker:
+    """What makes the jobs of a connection's message-trace feed."""
+    made, trace = apis.client(message_trace, connection), message_trace_of(connection)
+    details = None
+    if trace.options.details:
+        share = max(1, int(trace.requests * DETAILS_SHARE))
+        details = _budget(apis, connection, "trace-details", share, made.clock)
+
+    def make(run: RunContext) -> TraceJob:
+        return TraceJob(
+            run,
+            made.build(run.stop),
+            trace.options,
+            used=made.budget.used,
+            details_budget=details,
+        )
+
+    return JobMaker(make=make, clock=made.clock)
+
+
+def _budget(
+    apis: Apis, connection: Connection, name: str, limit: int, clock: ServiceClock
+) -> Budget:
+    return apis.budget(
+        connection,
+        name,
+        limit=limit,
+        window=BUDGET_WINDOW,
+        # A page takes seconds, so most of a block would be forfeited.
+        max_block=1,
+        # Five minutes are long enough for instances whose own clocks differ to count each other wrong.
+        now=lambda: clock.now().timestamp(),
+    )
+
+
+def keep_rows(
+    apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
+) -> ReplaySummary:
+    """Leave the dead letters of a message trace where they are, and say so.
+
+    Raises:
+        CollectorError: they cannot be counted.
+    """
+    del apis, connection, tuning
+    found = DeadLetters(parts.storage.dead_letters, feed.state_key).all()
+    return ReplaySummary(
+        connection=feed.connection,
+        source=feed.source,
+        run=f"replay-{uuid.uuid4().hex[:16]}",
+        letters=len(found),
+        kept={ROW: len(found)} if found else {},
+    )

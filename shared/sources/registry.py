@@ -1,0 +1,102 @@
+"""The sources, one row each. Timers, settings, hubs, schedules and documents follow from them; nothing else lists them.
+
+A source is added by a row here and by a module that speaks with its API. The row says what is special about it: its
+names, what may be configured, and how its jobs and its replay are made from a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.config import settings as config
+from shared.config.connections import Connection
+from shared.config.declarations import Declared, settings_of
+from shared.config.settings import Settings
+from shared.contents.replay import ReplaySummary
+from shared.run.context import Feed, JobMaker, Parts, Tuning
+from shared.sources.audit import audit_jobs, replay_audit
+from shared.sources.clients import Apis
+from shared.sources.message_trace.feed import keep_rows, message_trace_jobs
+from shared.sources.message_trace.settings import (
+    DELAY,
+    KEYS,
+    REQUESTS,
+    SOURCE,
+    read_message_trace,
+)
+
+CONTENTS, ROWS = "contents", "rows"
+
+
+class Replay(Protocol):
+    """Delivers the dead letters of a feed, or says why they stay."""
+
+    def __call__(  # noqa: D102
+        self, apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
+    ) -> ReplaySummary: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Declared):
+    """A source.
+
+    Attributes:
+        engine: what collects it: ``contents`` (what is listed has to be fetched) or ``rows`` (the listing is the data).
+        jobs: what makes the jobs of its feed of a connection.
+        replay: what delivers the dead letters of that feed.
+    """
+
+    engine: str
+    jobs: Callable[[Apis, Connection], JobMaker]
+    replay: Replay
+
+
+def _audit(name: str, setting: str) -> Source:
+    return Source(
+        name=name,
+        setting=setting,
+        hub=AUDIT_HUB,
+        engine=CONTENTS,
+        jobs=audit_jobs,
+        replay=replay_audit,
+    )
+
+
+AUDIT_HUB, TRACE_HUB = "m365-audit", "m365-message-trace"
+"""Rows of the trace are no audit records, so they have a hub of their own."""
+
+SOURCES: tuple[Source, ...] = (
+    _audit("Audit.AzureActiveDirectory", "AUDIT_AZURE_ACTIVE_DIRECTORY"),
+    _audit("Audit.Exchange", "AUDIT_EXCHANGE"),
+    _audit("Audit.SharePoint", "AUDIT_SHAREPOINT"),
+    _audit("Audit.General", "AUDIT_GENERAL"),
+    _audit("DLP.All", "DLP_ALL"),
+    Source(
+        name=SOURCE,
+        setting="MESSAGE_TRACE",
+        hub=TRACE_HUB,
+        keys=KEYS,
+        settings=(REQUESTS, DELAY),
+        read=read_message_trace,
+        engine=ROWS,
+        jobs=message_trace_jobs,
+        replay=keep_rows,
+    ),
+)
+"""Every source: the content types by the names that Microsoft gives them, and the message trace."""
+
+BY_NAME: Mapping[str, Source] = {each.name: each for each in SOURCES}
+
+SETTINGS = settings_of(SOURCES)
+"""Every setting that the app reads; local.settings.sample.json and docs/settings.md are made from it."""
+
+
+def load(values: Mapping[str, str], sources: Sequence[Declared] = SOURCES) -> Settings:
+    """Read the configuration of an app that has these sources; see ``shared.config.settings.load``.
+
+    Raises:
+        ConfigError: naming every problem, one a line.
+    """
+    return config.load(values, sources)
