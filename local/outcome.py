@@ -14,7 +14,7 @@ from typing import Any
 
 from local.readback import Event, Sample
 from shared.config.settings import Settings
-from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.account import RUNS_TABLE, Storage
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.digests import Hour

@@ -31,8 +31,8 @@ from local.tenant import TenantSpec
 from local.tether import Tether
 from shared.config.declarations import DEFAULT_HUBS
 from shared.config.settings import DEFAULT_HUB, SETTING_NAMES
-from shared.rows.row import SOURCE as MESSAGE_TRACE
-from shared.rows.row import digest_of
+from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
+from shared.sources.message_trace.row import digest_of
 
 ROOT = Path(__file__).resolve().parents[1]
 HUB = DEFAULT_HUB

@@ -28,7 +28,7 @@ from local.tenant import TenantSpec
 from shared.app import App
 from shared.config.settings import Settings, load
 from shared.errors import ConfigError
-from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.account import Storage
 
 STATE = ROOT / ".local" / "state"

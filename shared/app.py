@@ -25,12 +25,14 @@ from shared.errors import CollectorError
 from shared.publish.event_hubs import EventHubSink
 from shared.publish.pace import Abandoned, Pace
 from shared.publish.sink import Sink
-from shared.rows.job import TraceJob, TraceOptions
-from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.rows.job import RowJob
 from shared.run.context import Feed, Job, Parts, RunContext, Tuning
 from shared.run.lifecycle import run_feed
 from shared.service.http import Limits
 from shared.sources.clients import Apis
+from shared.sources.message_trace.details import TraceDetails, replay_details
+from shared.sources.message_trace.policy import trace_policy
+from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.account import Storage, transport_options
 from shared.state.run_tables import RunSummary
 from shared.stop import Stop
@@ -99,7 +101,15 @@ class App:
         """Deliver the dead letters of every feed of a source; see ``shared.contents.replay``."""
         connections = self.settings.connections_for(source)
         if source == MESSAGE_TRACE:
-            return [keep_rows(self._feed(x, source), self._parts(x, source)) for x in connections]
+            feeds = [(self._feed(each, source), self._parts(each, source)) for each in connections]
+            return [
+                done
+                for feed, parts in feeds
+                for done in (
+                    keep_rows(feed, parts),
+                    *replay_details(feed, parts, self._tuning),
+                )
+            ]
         return [
             replay_feed(
                 self._feed(each, source),
@@ -138,16 +148,17 @@ class App:
         if source == MESSAGE_TRACE:
             trace, options = apis.message_trace(connection), connection.message_trace
             delay = timedelta(seconds=self.settings.message_trace_delay_seconds)
-            details = apis.details_budget(connection) if options.details else None
+            policy = trace_policy(delay=delay, backfill=options.backfill)
+            budget = apis.details_budget(connection) if options.details else None
 
             def job(run: RunContext) -> Job:
-                return TraceJob(
-                    run,
-                    trace.build(run.stop),
-                    TraceOptions(delay=delay, backfill=options.backfill, details=options.details),
-                    used=trace.budget.used,
-                    details_budget=details,
+                api = trace.build(run.stop)
+                details = (
+                    TraceDetails(run, api, statuses=options.details, budget=budget)
+                    if budget is not None
+                    else None
                 )
+                return RowJob(run, api, policy, used=trace.budget.used, follower=details)
 
             return job, trace.clock
         management = apis.management(connection)

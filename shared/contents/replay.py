@@ -13,7 +13,7 @@ import logging
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 
@@ -88,17 +88,25 @@ class _Job:
 
 
 def replay_feed(
-    feed: Feed, parts: Parts, api: ManagementApi, tuning: Tuning | None = None
+    feed: Feed,
+    parts: Parts,
+    api: ManagementApi | None,
+    tuning: Tuning | None = None,
+    *,
+    properties: dict[str, str] | None = None,
+    listed: Callable[[date], bool] | None = None,
 ) -> ReplaySummary:
     """Deliver the dead letters of a feed. Never raises for what can go wrong on the way: the summary says it.
 
     Args:
         feed: whose.
         parts: what a run is made of.
-        api: understands listing entries; it is not asked for anything.
+        api: understands listing entries; it is not asked for anything. None where contents are not listed.
         tuning: what it may use; a replay has no deadline.
+        properties: of every event; the feed's where None.
+        listed: whether all of a day's contents are known; by the feed's watermark where None.
     """
-    replay = _Replay(feed, parts, api, tuning or Tuning())
+    replay = _Replay(feed, parts, api, tuning or Tuning(), properties or feed.properties, listed)
     summary = replay.summary
     try:
         replay.run()
@@ -135,8 +143,18 @@ def keep_rows(feed: Feed, parts: Parts) -> ReplaySummary:
 
 
 class _Replay:
-    def __init__(self, feed: Feed, parts: Parts, api: ManagementApi, tuning: Tuning) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        parts: Parts,
+        api: ManagementApi | None,
+        tuning: Tuning,
+        properties: dict[str, str],
+        listed: Callable[[date], bool] | None,
+    ) -> None:
         self._feed = feed
+        self._properties = properties
+        self._listed = listed
         self._parts = parts
         self._api = api
         self._tuning = tuning
@@ -179,7 +197,7 @@ class _Replay:
         Runs(self._parts.storage, self._feed.tenant_id, self._feed.source).write_days(
             self._ledger.counts(),
             self._clock.now(),
-            lambda day: checkpoint.watermark is not None and end_of(day) <= checkpoint.watermark,
+            self._listed or _before(checkpoint.watermark),
         )
 
     # -- what there is to deliver
@@ -228,10 +246,13 @@ class _Replay:
             except (Permanent, ErrorBody):
                 self._keep(letters, NOT_SPLIT)
                 return None
-        return job, events_of(records, self._feed.properties, content_id)
+        return job, events_of(records, self._properties, content_id)
 
     def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, list[Event]] | None:
         """A listing entry is delivered once the content that it names is."""
+        if self._api is None:
+            self._keep(job.letters, NOT_UNDERSTOOD)
+            return None
         content = self._api.read_entry(raw, datetime.combine(job.day, time(), UTC))
         if content.malformed:
             self._keep(job.letters, NOT_UNDERSTOOD)
@@ -339,6 +360,11 @@ class _Replay:
                     continue
                 self._letters.remove(letter)
                 self.summary.delivered += 1
+
+
+def _before(watermark: datetime | None) -> Callable[[date], bool]:
+    """Whether a day lies before the watermark."""
+    return lambda day: watermark is not None and end_of(day) <= watermark
 
 
 def _groups(letters: list[Letter]) -> Iterator[list[Letter]]:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from shared.rows.row import TraceApi
 from shared.service.asking import Asker
 from shared.service.budget import Budget
 from shared.service.credentials import token_source
 from shared.service.http import HttpClient
 from shared.sources.management_api import ManagementApi
+from shared.sources.message_trace.details import TraceApi
 from shared.sources.message_trace.graph import GraphTrace
 from shared.sources.message_trace.reporting import ReportingTrace
 from shared.sources.message_trace.settings import REPORTING

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from local.tenant import Fault
-from shared.rows.row import SOURCE, digest_of
 from shared.sources.message_trace import details as trace_details
+from shared.sources.message_trace.row import SOURCE, digest_of
 from tests.campaign import free_lease, kill, wait_for
 from tests.tracing import MANY, TraceRig
 
@@ -82,7 +82,7 @@ def test_details_that_never_answer_hold_up_no_row_and_come_once_they_can(mail: M
     assert rig.statuses(row.trace_id)
     assert rig.statuses(late.trace_id)
     assert summary.delivered == 2
-    assert not rig.checkpoint(SOURCE).trace.backfill
+    assert not rig.checkpoint(SOURCE).rows.backfill
     rig.tenant.faults.clear()
     rig.trace(settings=WANTED)
     rig.assert_trace_complete()
