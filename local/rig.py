@@ -29,8 +29,8 @@ from local.azurite import Azurite
 from local.profiles import PROFILES, Profile
 from local.tenant import TenantSpec
 from local.tether import Tether
-from shared.rows.row import digest_of
 from shared.sources import registry
+from shared.sources.message_trace.row import digest_of
 
 ROOT = Path(__file__).resolve().parents[1]
 HUB, TRACE_HUB = registry.AUDIT_HUB, registry.TRACE_HUB

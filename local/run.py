@@ -28,7 +28,7 @@ from local.tenant import TenantSpec
 from shared.app import App
 from shared.config.settings import Settings
 from shared.errors import ConfigError
-from shared.sources.message_trace.settings import SOURCE as MESSAGE_TRACE
+from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.sources.message_trace.settings import message_trace_of
 from shared.sources.registry import BY_NAME, CONTENTS, load
 from shared.state.account import Storage

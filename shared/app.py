@@ -99,14 +99,15 @@ class App:
         """Deliver the dead letters of every feed of a source; see ``shared.contents.replay``."""
         replay = self._sources[source].replay
         return [
-            replay(
+            done
+            for each in self.settings.connections_for(source)
+            for done in replay(
                 self._apis,
                 each,
                 self._feed(each, source),
                 self._parts(each, source),
                 self._tuning,
             )
-            for each in self.settings.connections_for(source)
         ]
 
     def _feed(self, connection: Connection, source: str) -> Feed:

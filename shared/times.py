@@ -99,7 +99,7 @@ def iso(value: datetime) -> str:
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """A range of ``contentCreated``: start inclusive, end exclusive, UTC, whole seconds."""
+    """A range of time, UTC: its start belongs to it, its end does not."""
 
     start: datetime
     end: datetime

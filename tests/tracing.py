@@ -11,7 +11,7 @@ from typing import Any
 from local.certs import Certs
 from local.eventhubs import StoredEvent
 from local.tenant import TraceSpec, Triple
-from shared.rows.row import SOURCE, digest_of
+from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.account import read_blob, write_blob
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import Hour, HourCounts

@@ -38,8 +38,9 @@ from local.bench.tenants import (
     Steady,
     idle_name,
 )
-from shared.rows.row import SOURCE as MESSAGE_TRACE
-from shared.rows.windows import OVERLAP, REREAD, whole_hours
+from shared.rows.windows import whole_hours
+from shared.sources.message_trace.policy import OVERLAP, REREAD
+from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.account import Storage
 from shared.times import Window
 

@@ -9,10 +9,10 @@ from itertools import groupby
 
 from local.bench.contents import Placed
 from shared.rows.row import DIGEST_BYTES
-from shared.rows.row import SOURCE as MESSAGE_TRACE
+from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.account import Storage
 from shared.state.append_blobs import DigestStore, LedgerStore
-from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote, TraceNote
+from shared.state.checkpoint import Checkpoint, CheckpointStore, RowsNote, SubscriptionNote
 from shared.state.digests import DELIVERED, LISTED
 from shared.state.ledger import Line, State, encode
 
@@ -71,7 +71,7 @@ def put_trace_checkpoint(
     store.save(
         Checkpoint(
             watermark=watermark.replace(microsecond=0),
-            trace=TraceNote(since=watermark - timedelta(days=7), width=600),
+            rows=RowsNote(since=watermark - timedelta(days=7), width=600),
             run="0123456789abcdef",
             updated=now - TIMER,
         ),

@@ -13,13 +13,13 @@ import logging
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 
 from shared.contents.content import ContentApi
 from shared.errors import CollectorError, Permanent
-from shared.publish.format import Event, Records
+from shared.publish.format import About, Event, Records
 from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
 from shared.records import ErrorBody, split
@@ -86,17 +86,25 @@ class _Job:
 
 
 def replay_feed(
-    feed: Feed, parts: Parts, api: ContentApi, tuning: Tuning | None = None
+    feed: Feed,
+    parts: Parts,
+    api: ContentApi | None,
+    tuning: Tuning | None = None,
+    *,
+    about: About | None = None,
+    listed: Callable[[date], bool] | None = None,
 ) -> ReplaySummary:
     """Deliver the dead letters of a feed. Never raises for what can go wrong on the way: the summary says it.
 
     Args:
         feed: whose.
         parts: what a run is made of.
-        api: understands listing entries; it is not asked for anything.
+        api: understands listing entries; it is not asked for anything. None where contents are not listed.
         tuning: what it may use; a replay has no deadline.
+        about: what every event has in common; what the feed says where None.
+        listed: whether all of a day's contents are known; by the feed's watermark where None.
     """
-    replay = _Replay(feed, parts, api, tuning or Tuning())
+    replay = _Replay(feed, parts, api, tuning or Tuning(), about or feed.about(), listed)
     summary = replay.summary
     try:
         replay.run()
@@ -117,8 +125,18 @@ def replay_feed(
 
 
 class _Replay:
-    def __init__(self, feed: Feed, parts: Parts, api: ContentApi, tuning: Tuning) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        parts: Parts,
+        api: ContentApi | None,
+        tuning: Tuning,
+        about: About,
+        listed: Callable[[date], bool] | None,
+    ) -> None:
         self._feed = feed
+        self._about = about
+        self._listed = listed
         self._parts = parts
         self._api = api
         self._tuning = tuning
@@ -161,7 +179,7 @@ class _Replay:
         Runs(self._parts.storage, self._feed.tenant_id, self._feed.source).write_days(
             self._ledger.counts(),
             self._clock.now(),
-            lambda day: checkpoint.watermark is not None and end_of(day) <= checkpoint.watermark,
+            self._listed or _before(checkpoint.watermark),
         )
 
     # -- what there is to deliver
@@ -214,6 +232,9 @@ class _Replay:
 
     def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, list[bytes]] | None:
         """A listing entry is delivered once the content that it names is."""
+        if self._api is None:
+            self._keep(job.letters, NOT_UNDERSTOOD)
+            return None
         content = self._api.read_entry(raw, datetime.combine(job.day, time(), UTC))
         if content.malformed:
             self._keep(job.letters, NOT_UNDERSTOOD)
@@ -263,7 +284,7 @@ class _Replay:
         )
         try:
             for job, records in jobs:
-                about = self._feed.about(job.content_id)
+                about = replace(self._about, content_id=job.content_id)
                 parcel = self._parts.format.parcel(Records.of(records), about)
                 publisher.publish(job, parcel)
         finally:
@@ -318,6 +339,11 @@ class _Replay:
                     continue
                 self._letters.remove(letter)
                 self.summary.delivered += 1
+
+
+def _before(watermark: datetime | None) -> Callable[[date], bool]:
+    """Whether a day lies before the watermark."""
+    return lambda day: watermark is not None and end_of(day) <= watermark
 
 
 def _groups(letters: list[Letter]) -> Iterator[list[Letter]]:

@@ -1,4 +1,4 @@
-"""The rows of a message trace's days: counted from the digests, hour by hour, and never counted up.
+"""The table rows of a feed's days: counted from the digests, hour by hour, and never counted up.
 
 A day's row remembers for each hour what was counted and how large its digests were then, so that only hours that have
 grown are read again, and so that the row keeps what it knew when the digests are removed.
@@ -30,7 +30,7 @@ def sizes_by_day(digests: Digests) -> dict[date, int]:
     return sizes
 
 
-def write_trace_days(
+def write_row_days(
     runs: Runs,
     digests: Digests,
     days: Iterable[date],

@@ -1,24 +1,22 @@
-"""The job of a message-trace feed: its state, and the order in which a run does its work."""
+"""The job of a feed of rows: its state, and the order in which a run does its work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import msgspec
 
 from shared.errors import CollectorError
-from shared.rows.days import sizes_by_day, write_trace_days
-from shared.rows.reader import TraceReader
-from shared.rows.row import Row, TraceApi
-from shared.rows.schedule import TraceReading
+from shared.rows.days import sizes_by_day, write_row_days
+from shared.rows.reader import RowReader
+from shared.rows.row import Row
+from shared.rows.schedule import Reading
+from shared.rows.source import Follower, RowApi, RowPolicy
 from shared.rows.windows import HOUR, overlaps
 from shared.run.context import RunContext
-from shared.service.budget import Budget
-from shared.sources.message_trace.details import TraceDetails
 from shared.state.append_blobs import DigestStore, LedgerStore
-from shared.state.checkpoint import TraceNote
+from shared.state.checkpoint import RowsNote
 from shared.state.dead_letters import DeadLetters
 from shared.state.digests import Digests
 from shared.state.feed_ledger import KEEP, FeedLedger
@@ -27,52 +25,34 @@ from shared.state.run_tables import Runs
 from shared.times import Window, beginning_of, end_of, ended_days, iso, utc_now, whole_second
 
 MAX_DROPPED_DAYS = 10
+INSTANT = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TraceOptions:
-    """What a connection's settings say of its message trace.
-
-    Attributes:
-        delay: how far windows trail the service's clock.
-        backfill: how far back a first run reads.
-        details: lower-case statuses of the rows whose details are wanted.
-    """
-
-    delay: timedelta = timedelta(minutes=5)
-    backfill: timedelta = timedelta(days=7)
-    details: frozenset[str] = frozenset()
-
-
-class TraceJob:
-    """The state of one run of a message-trace feed.
+class RowJob:
+    """The state of one run of a feed of rows.
 
     Args:
         run: the run.
         api: what lists.
-        options: see there.
+        policy: how.
         used: the share of the tenant's request budget that is taken, by anybody.
-        details_budget: the share of it that may go to details, where they are wanted.
+        follower: what follows on rows, where the source has that.
         wall: this machine's own clock, UTC.
     """
 
     def __init__(
         self,
         run: RunContext,
-        api: TraceApi,
-        options: TraceOptions,
+        api: RowApi,
+        policy: RowPolicy,
         *,
         used: Callable[[], float],
-        details_budget: Budget | None = None,
+        follower: Follower | None = None,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._run = run
-        self._options = options
-        self._details = (
-            TraceDetails(run, api, statuses=options.details, budget=details_budget)
-            if details_budget is not None
-            else None
-        )
+        self._policy = policy
+        self._follower = follower
         self._wall = wall
         self._clock = run.parts.clock
         self._summary = run.summary
@@ -82,7 +62,7 @@ class TraceJob:
         key, state = run.feed.state_key, run.parts.storage.state
         self._digests = Digests(DigestStore(state, f"digests/{key}"))
         self._ledger = FeedLedger(LedgerStore(state, f"ledger/{key}"))
-        self._reader = TraceReader(
+        self._reader = RowReader(
             api=api,
             digests=self._digests,
             publisher=lambda settled, oversize: run.publisher(settled, oversize, run.stop.set),
@@ -91,14 +71,13 @@ class TraceJob:
             encode=lambda rows: run.parts.format.parcel(rows, run.feed.about()),
             on_acknowledged=self._acknowledged,
         )
-        self._reading = TraceReading(
-            api=api,
+        self._reading = Reading(
+            run,
+            api,
+            policy,
             reader=self._reader,
             digests=self._digests,
             gaps=Gaps(self._ledger, self._clock, run.summary),
-            checkpoint=run.checkpoint,
-            clock=self._clock,
-            stop=run.stop,
             used=used,
         )
 
@@ -106,27 +85,27 @@ class TraceJob:
         """Learn which digests and gap records there are."""
         self._digests.open()
         self._ledger.open(self._checkpoint.value.closed)
-        if self._details is not None:
-            self._details.load(self._note.details_closed)
+        if self._follower is not None:
+            self._follower.load(self._note.follower_closed)
 
     def collect(self) -> None:
-        """What is new, then what may have changed, then what was missed; no row waits for details."""
+        """What is new, then what may have changed, then what was missed, and only then what follows on rows."""
         self._reading.learn_the_time()
-        end = whole_second(self._clock.now() - self._options.delay)
-        start = self._reading.plan(end, self._options.backfill)
+        end = whole_second(self._clock.now() - self._policy.delay)
+        start = self._reading.plan(end)
         self._reading.read_live(start, end)
         self._reading.read_again(end)
         self._reading.read_backfill(end)
-        if self._details is not None:
-            self._details.fetch_due()
+        if self._follower is not None:
+            self._follower.fetch_due()
 
     @property
-    def _note(self) -> TraceNote:
-        return self._checkpoint.value.trace
+    def _note(self) -> RowsNote:
+        return self._checkpoint.value.rows
 
     def _acknowledged(self, rows: list[Row]) -> None:
-        if self._details is not None:
-            self._details.note(rows)
+        if self._follower is not None:
+            self._follower.note(rows)
         self._progress()
 
     def _progress(self) -> None:
@@ -146,8 +125,8 @@ class TraceJob:
         try:
             self._ledger.close(patience=min(30.0, self._run.tuning.close_seconds))
         finally:
-            if self._details is not None:
-                self._details.close()
+            if self._follower is not None:
+                self._follower.close()
 
     def close_checkpoint(self) -> None:
         """Note what has to be read again, whatever ended the run, and the days that need not be read again."""
@@ -156,11 +135,11 @@ class TraceJob:
             self._digests.trim()
         closed = self._ledger.settled_days(self._checkpoint.value.closed)
         note = msgspec.structs.replace(self._note, again=self._reading.again())
-        if self._details is not None:
-            known = self._details.closed(note.details_closed)
-            note = msgspec.structs.replace(note, details_closed=known)
+        if self._follower is not None:
+            known = self._follower.closed(note.follower_closed)
+            note = msgspec.structs.replace(note, follower_closed=known)
         if (closed, note) != (self._checkpoint.value.closed, self._note):
-            self._checkpoint.move(closed=closed, trace=note)
+            self._checkpoint.move(closed=closed, rows=note)
 
     def sum_up(self) -> None:
         """Say in the summary what is left, and what became of the rest."""
@@ -180,8 +159,8 @@ class TraceJob:
         )
         # After what ended the run, which may have been the cause.
         self.problems += self._reading.problems
-        if self._details is not None:
-            self.problems += self._details.problems
+        if self._follower is not None:
+            self.problems += self._follower.problems
 
     def write_days(self, runs: Runs) -> None:
         """Write the rows of the days that were read, have grown, or ended."""
@@ -191,7 +170,7 @@ class TraceJob:
         days.update(day for day, each in self._ledger.counts().items() if each.gap_seconds)
         for each in self._reading.windows:
             days.update(_days(each))
-        counts = write_trace_days(
+        counts = write_row_days(
             runs,
             self._digests,
             days,
@@ -201,14 +180,14 @@ class TraceJob:
         )
         self._summary.days = {day.isoformat(): each for day, each in sorted(counts.items())}
         if sizes != self._note.counted:
-            self._checkpoint.move(trace=msgspec.structs.replace(self._note, counted=sizes))
-        if self._details is not None:
-            self._details.write_days()
+            self._checkpoint.move(rows=msgspec.structs.replace(self._note, counted=sizes))
+        if self._follower is not None:
+            self._follower.write_days()
 
     def _listed(self, day: date) -> bool:
         """Whether a day was read to its end, and from its beginning."""
         known, start, end = self._checkpoint.value, beginning_of(day), end_of(day)
-        since, watermark = known.trace.since, known.watermark
+        since, watermark = known.rows.since, known.watermark
         return (
             watermark is not None
             and end <= watermark
@@ -233,12 +212,12 @@ class TraceJob:
         for day in old[:MAX_DROPPED_DAYS]:
             for hour in [each for each in self._digests.stored if each.date() == day]:
                 self._digests.delete(hour)
-        if self._details is not None:
-            self._details.drop_old(dict(self._note.details_closed))
+        if self._follower is not None:
+            self._follower.drop_old(dict(self._note.follower_closed))
 
 
 def _days(window: Window) -> Iterator[date]:
-    day = window.start.date()
-    while day <= window.end.date():
+    day, last = window.start.date(), (window.end - INSTANT).date()
+    while day <= last:
         yield day
         day += timedelta(days=1)

@@ -1,8 +1,8 @@
-"""Through a window of the trace page by page, whichever service the pages come from.
+"""Through a window of rows page by page, whichever service the pages come from.
 
 A service hands out the rows of a window newest first, a few thousand at a time, each page with a link to the next. Its
 page tokens break (HTTP 400 in mid-chain, a token that comes twice, pages without end that hold nothing new). Then the
-window is begun anew at the oldest row that came so far: the filter is inclusive, so that row has to come again, which
+window is begun anew at the oldest row that came so far. The filter is inclusive, so that row has to come again, which
 proves that nothing lies between. A service that does not list newest first is begun anew at the window's end.
 
 Guarantees: a listing ends without an error only when the service said that there is no next page; a row is handed out
@@ -15,16 +15,17 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from shared import policy
 from shared.errors import CollectorError, Permanent, Throttled, Transient
-from shared.rows.row import PAGING, Row, whole_ms
+from shared.rows.row import PAGING, Asked, Row, whole_ms
 from shared.service.answers import retry_after
 from shared.service.asking import Asker
 from shared.service.http import Response
 from shared.times import Window, format_wire
 
-logger = logging.getLogger("m365.trace")
+logger = logging.getLogger("m365.rows")
 
 MAX_IDLE = 3
 """Beginnings in a row that bring nothing new."""
@@ -45,27 +46,29 @@ class Page:
 
 Ask = Callable[[str, bool], Page]
 """Asks for a page; told whether it is the first of its chain."""
-Read = Callable[[bytes], tuple[Row, datetime | None]]
-"""Reads a row; with its time where it has one inside the window."""
+R = TypeVar("R", bound=Row)
+Read = Callable[[bytes, Asked], tuple[R, datetime | None]]
+"""Reads a row; with its time where it has one inside what was asked for."""
 
 
 def list_window(
-    window: Window, first: Callable[[datetime, datetime], str], ask: Ask, read: Read
-) -> Iterator[list[Row]]:
-    """List a window; see ``TraceApi.pages``.
+    window: Window, first: Callable[[datetime, datetime], str], ask: Ask, read: Read[R]
+) -> Iterator[list[R]]:
+    """List a window; see ``RowApi.pages``.
 
     Args:
-        window: both ends included.
+        window: whose rows are wanted.
         first: the URL that begins a listing from one time to another, both included, whole milliseconds.
         ask: asks for a page.
         read: reads a row.
     """
-    progress = _Progress()
-    end, idle = window.end, 0
+    progress, asked = _Progress(), Asked.of(window)
+    last, idle = asked.last, 0
     while True:
         known = len(progress.seen)
         try:
-            yield from _chain(first(window.start, end), ask, read, progress)
+            url = first(asked.first, last)
+            yield from _chain(url, ask, lambda raw: read(raw, asked), progress)
         except _BrokenChain as broken:
             idle = 0 if len(progress.seen) > known else idle + 1
             if idle >= MAX_IDLE:
@@ -74,7 +77,7 @@ def list_window(
                     PAGING,
                     detail=f"{format_wire(window.start)} to {format_wire(window.end)}: {broken}",
                 ) from broken
-            end = progress.begin_anew(window)
+            last = progress.begin_anew(asked)
             logger.info("a page token broke (%s); the window is begun anew", broken)
         else:
             return
@@ -93,19 +96,19 @@ class _Progress:
         self._last: datetime | None = None
         self._oldest: datetime | None = None
         self._bottom: datetime | None = None
-        self._at_oldest: set[tuple[str, str]] = set()
-        self._due: set[tuple[str, str]] = set()
+        self._at_oldest: set[tuple[str, ...]] = set()
+        self._due: set[tuple[str, ...]] = set()
 
-    def begin_anew(self, window: Window) -> datetime:
+    def begin_anew(self, asked: Asked) -> datetime:
         """Where the next chain ends: at the oldest row so far, which then has to come again."""
         self._last = None
         self._due = set()
         if not self._newest_first or self._bottom is None:
-            return window.end
+            return asked.last
         self._due = self._at_oldest.copy()
-        return min(window.end, max(self._bottom, window.start + _MS))
+        return min(asked.last, max(self._bottom, asked.first + _MS))
 
-    def take(self, page: list[tuple[Row, datetime | None]]) -> list[Row]:
+    def take(self, page: list[tuple[R, datetime | None]]) -> list[R]:
         """Note what a page holds; returns the rows that did not come before."""
         if page:
             self._meet(page)
@@ -122,9 +125,9 @@ class _Progress:
         """The chain ended."""
         self._meet([])
 
-    def _meet(self, page: list[tuple[Row, datetime | None]]) -> None:
+    def _meet(self, page: list[tuple[R, datetime | None]]) -> None:
         """The first rows after a new beginning are those that it began at, or something lies between."""
-        if self._due and self._due.isdisjoint((row.id, row.recipient) for row, _ in page):
+        if self._due and self._due.isdisjoint(row.lasting for row, _ in page):
             raise policy.make(
                 Transient, PAGING, detail="it does not go on where a broken page token left off"
             )
@@ -141,10 +144,15 @@ class _Progress:
             self._oldest, self._bottom, self._at_oldest = at, up, set()
         if at == self._oldest:
             self._bottom = max(self._bottom, up)
-            self._at_oldest.add((row.id, row.recipient))
+            self._at_oldest.add(row.lasting)
 
 
-def _chain(url: str, ask: Ask, read: Read, progress: _Progress) -> Iterator[list[Row]]:
+def _chain(
+    url: str,
+    ask: Ask,
+    read: Callable[[bytes], tuple[R, datetime | None]],
+    progress: _Progress,
+) -> Iterator[list[R]]:
     """Follow one chain of pages to its end."""
     followed = {url}
     first, stale = True, 0

@@ -1,8 +1,8 @@
-"""Read a window of the message trace page by page, and publish what is new in it.
+"""Read a window of rows page by page, and publish what is new in it.
 
-Guarantees, in the order of the code: a row is written down as listed before it is published; it is written down as
-delivered only after all of its page was acknowledged; at most one page is between the two, so a crash repeats at most
-one page. The next page is read meanwhile, and waits.
+A row is written down as listed before it is published. It is written down as delivered only after all of its page was
+acknowledged. At most one page is between the two, so a crash repeats at most one page. The next page is read meanwhile,
+and waits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,14 +18,15 @@ from shared.errors import CollectorError
 from shared.publish.format import Event, Parcel, Records
 from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
-from shared.rows.row import Row, TraceApi
+from shared.rows.row import Row
+from shared.rows.source import RowApi
 from shared.rows.windows import NARROWEST, whole_hours
 from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests
 from shared.stop import RunStopped, Stop
 from shared.times import Window, hour_of
 
-logger = logging.getLogger("m365.trace")
+logger = logging.getLogger("m365.rows")
 
 CROWDED = 8
 """Pages after which a window is given up for a narrower one: the client remembers all of a window's rows, and a window
@@ -54,9 +55,9 @@ class WindowRead:
     """What came of a window.
 
     Attributes:
-        rows: that it had, known ones too, as far as it was read.
+        rows: that came, known ones too.
         pages: in which they came.
-        whole: whether it was read to its end; else it had too many pages.
+        whole: whether it was read to its end; else it had too many pages, and a narrower one has to be read.
     """
 
     rows: int
@@ -64,7 +65,7 @@ class WindowRead:
     whole: bool
 
 
-class TraceReader:
+class RowReader:
     """Reads windows and publishes their rows during one run.
 
     Args:
@@ -88,7 +89,7 @@ class TraceReader:
     def __init__(
         self,
         *,
-        api: TraceApi,
+        api: RowApi,
         digests: Digests,
         publisher: Callable[
             [Callable[[Delivery[Page]], None], Callable[[Delivery[Page], Event], None]],
@@ -118,7 +119,7 @@ class TraceReader:
         have changed their status meanwhile: they are given up for the row that took their place.
 
         Args:
-            window: both ends included.
+            window: what to read.
             unseen: what is pending in hours of which this is a piece, less what is offered in it; whoever reads all of
                 their pieces gives up what is left.
 
@@ -187,7 +188,7 @@ class TraceReader:
             if self._page is not None and self._page.settled.is_set():
                 self._write_delivered(self._page)
 
-    def _take_up(self, rows: list[Row]) -> None:
+    def _take_up(self, rows: Sequence[Row]) -> None:
         """Write down what is new of a page, and hand over what is not delivered."""
         new: list[tuple[datetime, bytes]] = []
         due: list[Row] = []

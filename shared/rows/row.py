@@ -1,25 +1,15 @@
-"""Message trace as the collector sees it: rows of a listing, whichever service they come from.
+"""A row as the engine sees it: bytes, a time, and what it is known by.
 
-A row says what became of one message for one recipient, and changes while the message is on its way. So what makes a
-row one event is (id, recipient, status): seven recipients are seven rows, pending and then delivered are two, the same
-row listed again is none. Contract: Microsoft Graph "List messageTraces" and, for the retired service, "MessageTrace
-report" of the Reporting Web Service.
+What else a row says is its source's. A source makes its rows, and their keys, of what its service sends.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import datetime
 
-from shared.contents.content import Content
 from shared.times import Window
-
-SOURCE = "MessageTrace"
-
-MALFORMED = "malformed:"
 
 WINDOW_TOO_OLD = "window-too-old"
 """Code of the ``Permanent`` for a window whose start the service no longer answers for."""
@@ -32,78 +22,30 @@ DIGEST_BYTES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row of the trace.
+    """One row of a listing; a source adds what it needs besides.
 
     Attributes:
         raw: its own bytes where the service sends JSON, else a JSON object made of its fields.
-        id: the service's id of the message; ``malformed:<digest>`` where the row is no object or has none.
-        recipient: as on the wire, "" where it is missing.
-        status: as on the wire, whatever it is; "" where it is missing.
-        received: UTC, cut to the millisecond, and always inside the window that was asked for, both ends included: the
-            nearest end where it is not, the start where the row has no time.
-        digest: 16 bytes, the key of the row; see ``digest_of``. Of ``raw`` where the row is malformed.
+        id: the service's id of what the row is about.
+        received: UTC, cut to the millisecond, and always inside what was asked for: the nearest end where it is not,
+            the first instant where the row has no time.
+        digest: 16 bytes, the key of the row: another listing of the same row has the same.
     """
 
     raw: bytes
     id: str
-    recipient: str
-    status: str
     received: datetime
     digest: bytes
 
-
-def digest_of(row_id: str, recipient: str | None, status: str | None) -> bytes:
-    """The key of a row: blake2b-128 of (id, recipient, status); letter case does not matter, null is not empty."""
-    to = "\x00" if recipient is None else recipient
-    state = "\x00" if status is None else status
-    text = f"{row_id}\x1f{to}\x1f{state}".lower().encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
+    @property
+    def lasting(self) -> tuple[str, ...]:
+        """What of its key stays the same when the row changes."""
+        return (self.id,)
 
 
 def digest_of_bytes(raw: bytes) -> bytes:
-    """The key of a row that cannot be understood: blake2b-128 of its bytes."""
+    """A key: blake2b-128."""
     return hashlib.blake2b(raw, digest_size=DIGEST_BYTES).digest()
-
-
-def row_of(
-    raw: bytes,
-    window: Window,
-    *,
-    row_id: object,
-    recipient: object,
-    status: object,
-    received: object,
-) -> tuple[Row, datetime | None]:
-    """A row from its fields as they came, and its time where that can be read and lies inside the window.
-
-    Args:
-        raw: its bytes.
-        window: that was asked for.
-        row_id: a text; the row is malformed where it is none.
-        recipient: a text or nothing.
-        status: a text or nothing.
-        received: a datetime, or what is none.
-    """
-    moment = received if isinstance(received, datetime) else None
-    # Services filter by the millisecond, some write more digits: a row of the window's last one still lies in it.
-    at = window.start if moment is None else whole_ms(moment)
-    if not window.start <= at <= window.end:
-        at, moment = min(max(at, window.start), window.end), None
-    to, state = _text(recipient), _text(status)
-    if isinstance(row_id, str) and row_id:
-        name, digest = row_id, digest_of(row_id, to, state)
-    else:
-        digest = digest_of_bytes(raw)
-        name = f"{MALFORMED}{digest.hex()}"
-    row = Row(
-        raw=raw,
-        id=name,
-        recipient=to or "",
-        status=state or "",
-        received=at,
-        digest=digest,
-    )
-    return row, moment
 
 
 def whole_ms(moment: datetime) -> datetime:
@@ -111,59 +53,34 @@ def whole_ms(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
+@dataclass(frozen=True)
+class Asked:
+    """What a service is asked for: a range of which both ends are included, UTC, whole milliseconds.
 
-
-class TraceApi(Protocol):
-    """One tenant's message trace.
-
-    Attributes:
-        max_width: the widest window that may be asked for.
-        horizon: how far back a window may start, measured from the service's now.
-        requests: requests made so far.
-        throttled: how many of them the service throttled.
+    The services know no other filter. ``list_window`` makes one of a window, and nobody else does.
     """
 
-    @property
-    def max_width(self) -> timedelta: ...  # noqa: D102
+    first: datetime
+    last: datetime
 
-    @property
-    def horizon(self) -> timedelta: ...  # noqa: D102
+    @classmethod
+    def of(cls, window: Window) -> Asked:
+        """What has to be asked for so that no row of a window is missing: all of it, and the instant at which it ends.
 
-    @property
-    def requests(self) -> int: ...  # noqa: D102
-
-    @property
-    def throttled(self) -> int: ...  # noqa: D102
-
-    def pages(self, window: Window) -> Iterator[list[Row]]:
-        """List the rows received in a window, both ends included, newest first, page by page.
-
-        A row is handed out at most once in a call. The listing is complete when the iterator ends without an error,
-        and only then; what was handed out before an error is good.
-
-        Raises:
-            Throttled: the quota is used up and the wait would be too long, or the run has to end.
-            ConfigError: a person has to mend the tenant, a permission or a setting; the text says what and how.
-            AuthError: the token is refused.
-            Transient: the service fails, or cannot page through this window now (code ``PAGING``: a narrower one
-                may be listed).
-            Permanent: the window is refused (code ``WINDOW_TOO_OLD``: its start is past the service's memory), or a
-                link leads to a foreign host.
-            RunStopped: the run ended while an answer was read.
+        Up to the millisecond before would be too little. A service that cuts its filter to whole seconds would leave
+        out the last second, one that keeps more digits than its filter takes the last millisecond. So a row of exactly
+        the end may come with this window and with the next. It has the same key and the same hour in both.
         """
-        ...
+        return cls(window.start, window.end)
 
-    def details_uri(self, row: Row) -> str | None:
-        """Where the details of a row are fetched; None where this service has none, or the row is malformed."""
-        ...
-
-    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
-        """Fetch the details behind ``content.uri``: a JSON array, as a content's body is.
+    def place(self, moment: datetime | None) -> tuple[datetime, datetime | None]:
+        """Where a row of this time lies inside what was asked for, and its time where it truly does.
 
         Args:
-            content: with the ``uri`` that ``details_uri`` gave.
-            reserve: told the announced length and whether it is compressed, before the body is read.
+            moment: the row's time; None where it has none that can be read.
         """
-        ...
+        # Services filter by the millisecond, some write more digits: a row of the last one still lies inside.
+        at = self.first if moment is None else whole_ms(moment)
+        if self.first <= at <= self.last:
+            return at, moment
+        return min(max(at, self.first), self.last), None

@@ -1,111 +1,103 @@
-"""What a run of message trace reads, in this order: what is new, what may have changed, what was missed.
+"""What a run reads of a feed of rows, in this order: what is new, what may have changed, what was missed.
 
-Guarantees: the watermark moves over a window only when all of its rows were acknowledged and written down; a range that
-could not be read goes to the backfill in the same write, and becomes a gap record before it is dropped as too old; what
-is new is read first, and everything else yields while most of the request budget is used; what can never be read is cut
-down to a second, and keeps nothing else waiting.
+The watermark moves over a window only when all of its rows were acknowledged and written down. A range that could not
+be read goes to the backfill in the same write. It becomes a gap record before it is dropped as too old. What is new is
+read first, and everything else yields while most of the request budget is used. What can never be read is cut down to
+a second, and keeps nothing else waiting.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.errors import CollectorError, NoToken, Permanent, Transient
-from shared.rows.reader import TraceReader, Unseen, WindowRead
-from shared.rows.row import PAGING, WINDOW_TOO_OLD, TraceApi
+from shared.errors import CollectorError, Permanent
+from shared.rows.attempts import HASTE, Attempts, Outcome
+from shared.rows.reader import RowReader, Unseen
+from shared.rows.source import RowApi, RowPolicy
 from shared.rows.windows import (
-    FIRST_WIDTH,
     HOUR,
     NARROWEST,
-    REREAD,
     Ranges,
     add,
     covers,
     due_hours,
     first_run,
-    next_width,
     plan,
     remove,
     together,
     whole_hours,
 )
-from shared.state.checkpoint import HeldCheckpoint, TraceNote
+from shared.run.context import RunContext
+from shared.state.checkpoint import RowsNote
 from shared.state.digests import Digests
 from shared.state.gaps import Gaps
-from shared.stop import Stop
-from shared.times import ServiceClock, Window, hour_of, iso, whole_second
-
-logger = logging.getLogger("m365.trace")
+from shared.times import Window, hour_of, whole_second
 
 YIELD_ABOVE = 0.6
 """Share of the request budget above which only what is new is read."""
 
-MAX_FAILURES = 3
-"""Windows in a row that could not be read, after which it is the service's trouble and not theirs."""
-
-HASTE = timedelta(minutes=5)
-"""How narrow a window of what is new has to be before it is put off; the backfill looks for the second that fails."""
-
-MUCH = 9
-"""Pages that a window counts for where it could not be read: the next is four times narrower."""
-
 MAX_AGAIN = 200
-FIRST_SECONDS = int(FIRST_WIDTH.total_seconds())
 FORGOTTEN = "left the service's memory unread"
 FOREVER = timedelta(days=36500)
 
 
-class TraceReading:
+class Reading:
     """The reading of one run.
 
     Args:
+        run: the run.
         api: what lists.
+        policy: of the source.
         reader: reads a window.
         digests: what became of each row.
         gaps: records what was never read.
-        checkpoint: watermark, cursor, backfill.
-        clock: the service's time.
-        stop: the end of the run.
         used: the share of the tenant's request budget that is taken, by anybody.
 
     Attributes:
         reached_now: whether everything new was read.
-        windows: what was read.
-        problems: why windows could not be read.
     """
 
     def __init__(
         self,
+        run: RunContext,
+        api: RowApi,
+        policy: RowPolicy,
         *,
-        api: TraceApi,
-        reader: TraceReader,
+        reader: RowReader,
         digests: Digests,
         gaps: Gaps,
-        checkpoint: HeldCheckpoint,
-        clock: ServiceClock,
-        stop: Stop,
         used: Callable[[], float],
     ) -> None:
         self._api = api
+        self._policy = policy
         self._reader = reader
         self._digests = digests
         self._gaps = gaps
-        self._checkpoint = checkpoint
-        self._clock = clock
-        self._stop = stop
         self._used = used
-        self._read_hours_whole: set[datetime] = set()
+        self._checkpoint = run.checkpoint
+        self._clock = run.parts.clock
+        self._stop = run.stop
+        self._attempts = Attempts(
+            reader, target_rows=policy.target_rows, max_width=api.max_width, stop=run.stop
+        )
+        self._looked_at: set[datetime] = set()
         self._unread_hours: set[datetime] = set()
-        self._failures = 0
         self.reached_now = False
-        self.windows: Ranges = ()
-        self.problems: list[CollectorError] = []
+
+    @property
+    def windows(self) -> Ranges:
+        """What was read."""
+        return self._attempts.windows
+
+    @property
+    def problems(self) -> list[CollectorError]:
+        """Why windows could not be read."""
+        return self._attempts.problems
 
     def learn_the_time(self) -> None:
         """Have the service tell its time first, so that nothing is planned by a wrong clock.
@@ -120,20 +112,16 @@ class TraceReading:
             if not self._clock.doubtful:
                 return
 
-    def plan(self, end: datetime, backfill: timedelta) -> datetime:
-        """Where to begin; what lies further back is in the backfill before the watermark passes it.
-
-        Args:
-            end: up to where is read.
-            backfill: how far back a first run reads.
-        """
+    def plan(self, end: datetime) -> datetime:
+        """Where to begin, to read up to ``end``; what lies further back is in the backfill first."""
         known, note, oldest = self._checkpoint.value, self.note, self._oldest()
         if known.watermark is None:
-            live = first_run(end, backfill, oldest)
+            live = first_run(end, self._policy, oldest)
             since = live.backfill[0].start if live.backfill else live.start
-            note = msgspec.structs.replace(note, since=since)
+            width = self._first_width
+            note = msgspec.structs.replace(note, since=since, width=width, backfill_width=width)
         else:
-            live = plan(end, known.watermark, self.backfill, oldest)
+            live = plan(end, known.watermark, self.backfill, oldest, self._policy)
         if live.gap is not None:
             self._gaps.record(live.gap, FORGOTTEN)
         if (live.mark, live.backfill) != (known.watermark, self.backfill):
@@ -144,29 +132,27 @@ class TraceReading:
         """Read what is new; a window that cannot be read goes to the backfill once a newer one could be."""
         unread: Ranges = ()
         while start < end:
-            note = self.note
-            window = Window(start, min(start + self._width(note.width), end))
-            read = self._try(window, HASTE)
-            if read is None:
-                unread = add(unread, window)
-                if self._failures >= MAX_FAILURES:
-                    return
-                start = window.end
-                continue
-            note = msgspec.structs.replace(note, width=self._next_width(note.width, window, read))
-            if not read.whole:
+            seconds = self.note.width
+            window = Window(start, min(start + self._attempts.width(seconds), end))
+            attempt = self._attempts.read(window, seconds, narrow=HASTE)
+            note = msgspec.structs.replace(self.note, width=attempt.seconds)
+            if attempt.outcome is Outcome.NARROWER:
                 self._move(note, self.backfill)
                 continue
-            backfill = self.backfill
-            for each in unread:
-                backfill = add(backfill, each)
-            unread = ()
-            mark = self._checkpoint.value.watermark
-            if mark is None or not window.end <= mark <= end:
-                mark = window.end
-            self._move(note, backfill, watermark=mark)
             start = window.end
+            if attempt.outcome is Outcome.NOT_READ:
+                unread = add(unread, window)
+                if self._attempts.hopeless:
+                    return
+                continue
+            self._move(note, add(self.backfill, *unread), watermark=self._mark(window.end, end))
+            unread = ()
         self.reached_now = not unread
+
+    def _mark(self, read_to: datetime, end: datetime) -> datetime:
+        """The watermark after a window: it never moves back, unless it lay in the future."""
+        mark = self._checkpoint.value.watermark
+        return mark if mark is not None and read_to <= mark <= end else read_to
 
     def read_again(self, end: datetime) -> None:
         """Read whole hours again, in which rows may have come late or changed their status.
@@ -184,10 +170,11 @@ class TraceReading:
 
     def _read_in_turn(self, end: datetime, again: tuple[datetime, ...]) -> None:
         now, found = self._clock.now(), self._checkpoint.found
-        due, following = due_hours(end, self._checkpoint.value.cursor, now - (found.updated or now))
+        since = now - (found.updated or now)
+        due, following = due_hours(end, self._checkpoint.value.cursor, since, self._policy)
         # What will be read whole by the backfill can wait for that.
         turn = [hour for hour in due if hour not in again and not covers(self.backfill, hour)]
-        for window in together(turn, self._width(self.note.width)):
+        for window in together(turn, self._attempts.width(self.note.width)):
             if not self._read_hours(window):
                 return
             after = due.index(window.end - HOUR) + 1
@@ -201,11 +188,18 @@ class TraceReading:
         """Read whole hours again; False where reading has to yield."""
         hours = set(whole_hours(window))
         unseen = self._reader.pending(window)
-        if window.start < self._oldest():
-            self._reader.give_up(unseen)
-            self._read_hours_whole |= hours
-            return True
-        start, width = window.start, self._width(self.note.width)
+        if window.start >= self._oldest():
+            if not self._read_pieces(window, hours, unseen):
+                return False
+            if hours & self._unread_hours:
+                return True
+        self._reader.give_up(unseen)
+        self._looked_at |= hours
+        return True
+
+    def _read_pieces(self, window: Window, hours: set[datetime], unseen: Unseen) -> bool:
+        """Read hours piece by piece where they hold much; False where reading has to yield."""
+        start, width = window.start, self._attempts.width(self.note.width)
         if width > HOUR / 2:
             width = window.end - window.start
         wide = width
@@ -213,21 +207,18 @@ class TraceReading:
             if self._yields():
                 return False
             piece = Window(start, min(start + width, window.end))
-            read = self._try(piece, HASTE, unseen)
-            if read is None:
+            seconds = int(width.total_seconds())
+            attempt = self._attempts.read(piece, seconds, narrow=HASTE, unseen=unseen)
+            if attempt.outcome is Outcome.NARROWER:
+                width = timedelta(seconds=attempt.seconds)
+                continue
+            start = piece.end
+            if attempt.outcome is Outcome.NOT_READ:
                 # Each by itself the next time: the others may be in order.
                 self._unread_hours |= hours
-                if self._failures >= MAX_FAILURES:
+                if self._attempts.hopeless:
                     return False
-                start, width = piece.end, wide
-            elif read.whole:
-                start = piece.end
-            else:
-                seconds = int(width.total_seconds())
-                width = timedelta(seconds=self._next_width(seconds, piece, read))
-        if not hours & self._unread_hours:
-            self._reader.give_up(unseen)
-            self._read_hours_whole |= hours
+                width = wide
         return True
 
     def read_backfill(self, end: datetime) -> None:
@@ -236,28 +227,25 @@ class TraceReading:
         After one that cannot, the newest comes first: it may be but the first of many that can never be read.
         """
         todo, newest = remove(self.backfill, Window(end, end + FOREVER)), False
-        self._try_once_more()
-        while todo and self._failures < MAX_FAILURES and not self._yields():
+        self._attempts.once_more()
+        while todo and not self._attempts.hopeless and not self._yields():
             todo = self._forget(todo)
             if not todo:
                 return
-            note = self.note
-            width = self._width(note.backfill_width)
+            seconds = self.note.backfill_width
+            width = self._attempts.width(seconds)
             window = _end_of(todo[-1], width) if newest else _beginning_of(todo[0], width)
-            read = self._try(window, NARROWEST)
-            if read is None:
-                todo, newest = remove(todo, window), True
-                self._move(
-                    msgspec.structs.replace(note, backfill_width=FIRST_SECONDS), self.backfill
-                )
-                continue
-            seconds = self._next_width(note.backfill_width, window, read)
-            note = msgspec.structs.replace(note, backfill_width=seconds)
-            if read.whole:
-                todo = remove(todo, window)
+            attempt = self._attempts.read(window, seconds, narrow=NARROWEST)
+            unread = attempt.outcome is Outcome.NOT_READ
+            wanted = self._first_width if unread else attempt.seconds
+            note = msgspec.structs.replace(self.note, backfill_width=wanted)
+            if attempt.outcome is Outcome.WHOLE:
                 self._move(note, remove(self.backfill, window))
             else:
                 self._move(note, self.backfill)
+            if attempt.outcome is not Outcome.NARROWER:
+                todo = remove(todo, window)
+            newest = newest or unread
 
     def _forget(self, todo: Ranges) -> Ranges:
         """What is left of ranges without what the service no longer answers for, which becomes a gap record."""
@@ -269,55 +257,6 @@ class TraceReading:
             todo = remove(todo, gone)
         return todo
 
-    def _try_once_more(self) -> None:
-        """Where all failed so far, this is worth one attempt: other hours may be in order."""
-        self._failures = min(self._failures, MAX_FAILURES - 1)
-
-    def _try(
-        self, window: Window, narrow: timedelta, unseen: Unseen | None = None
-    ) -> WindowRead | None:
-        """Read a window; None where it could not be, which is tried again by the next run.
-
-        Args:
-            window: both ends included.
-            narrow: a wider one that could not be read is to be tried narrower.
-            unseen: see ``TraceReader.read``.
-        """
-        try:
-            read = self._reader.read(window, unseen)
-        except (Transient, Permanent) as error:
-            if self._stop():
-                raise
-            narrow = NARROWEST if error.code == PAGING else narrow
-            if window.end - window.start > narrow and not _of_any_width(error):
-                logger.info(
-                    "%s to %s is tried narrower: %s", iso(window.start), iso(window.end), error
-                )
-                return WindowRead(rows=0, pages=MUCH, whole=False)
-            self._failures += 1
-            self.problems.append(error)
-            logger.warning("%s to %s is not read: %s", iso(window.start), iso(window.end), error)
-            return None
-        self._failures = 0
-        if read.whole:
-            self.windows = add(self.windows, window)
-            self._read_hours_whole |= set(whole_hours(window))
-        return read
-
-    def _next_width(self, width: int, window: Window, read: WindowRead) -> int:
-        wanted = next_width(
-            self._width(width),
-            window.end - window.start,
-            read.rows,
-            read.pages,
-            self._api.max_width,
-        )
-        return int(wanted.total_seconds())
-
-    def _width(self, seconds: int) -> timedelta:
-        """A stored width, whatever is stored: another API may have been set since."""
-        return min(max(timedelta(seconds=seconds), NARROWEST), self._api.max_width)
-
     def _yields(self) -> bool:
         """Whether what can wait has to wait."""
         self._stop.raise_if_set()
@@ -326,34 +265,39 @@ class TraceReading:
     def _oldest(self) -> datetime:
         return self._clock.now() - self._api.horizon
 
+    @property
+    def _first_width(self) -> int:
+        return int(self._policy.first_width.total_seconds())
+
     # -- the checkpoint
 
     @property
-    def note(self) -> TraceNote:
+    def note(self) -> RowsNote:
         """What the checkpoint holds of it."""
-        return self._checkpoint.value.trace
+        return self._checkpoint.value.rows
 
     @property
     def backfill(self) -> Ranges:
         """What is still to be read."""
         return tuple(Window(start, end) for start, end in self.note.backfill if start < end)
 
-    def _move(self, note: TraceNote, backfill: Ranges, **changes: datetime) -> None:
+    def _move(self, note: RowsNote, backfill: Ranges, **changes: datetime) -> None:
         """Write the checkpoint."""
         note = msgspec.structs.replace(
             note,
             backfill=tuple((each.start, each.end) for each in backfill),
             again=self.again(),
         )
-        self._checkpoint.move(trace=note, **changes)
+        self._checkpoint.move(rows=note, **changes)
 
     def again(self) -> tuple[datetime, ...]:
         """The hours to read again before their turn."""
         counts = self._digests.counts()
         pending = {hour for hour, each in counts.items() if each.pending}
-        unread = set(self.note.again) - self._read_hours_whole | self._unread_hours
+        looked_at = self._looked_at | self._attempts.hours
+        unread = set(self.note.again) - looked_at | self._unread_hours
         # Late rows are promised for so long, and pending ones of an hour that was not looked at without an end.
-        since = self._clock.now() - REREAD - 2 * HOUR
+        since = self._clock.now() - self._policy.reread - 2 * HOUR
         unread = {hour for hour in unread if hour > since or hour not in counts}
         return tuple(sorted(pending | unread)[:MAX_AGAIN])
 
@@ -370,8 +314,3 @@ def _end_of(todo: Window, width: timedelta) -> Window:
     start = max(todo.end - width, todo.start)
     whole = hour_of(start + HOUR - NARROWEST)
     return Window(whole if start < whole < todo.end else start, todo.end)
-
-
-def _of_any_width(error: CollectorError) -> bool:
-    """Whether a narrower window would be answered alike."""
-    return isinstance(error, NoToken) or error.code == WINDOW_TOO_OLD

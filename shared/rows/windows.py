@@ -1,13 +1,12 @@
-"""Which ranges of ``receivedDateTime`` a run of message trace reads. Pure functions.
+"""Which ranges a run reads of what a source lists by time. Pure functions.
 
-Rows appear minutes late, some hours or days late, and change their status for hours; the services name no bound. So
-every run reads the last hour again, and whole hours in turn so that all of the last 48 h are read again every six
-hours. What is older and was never read (a first run, an outage) is a list of ranges that are worked off oldest first,
-so that it never delays what is new. Guarantees, each a property test:
+Rows appear late, and change. So every run reads what is newest again (``RowPolicy.overlap``), and whole hours in turn
+(``reread``, ``cycle``). What is older and was never read (a first run, an outage) is a list of ranges that are worked
+off oldest first, so that it never delays what is new. Guarantees, each a property test:
 
 - every instant since the feed began is before the watermark and read, or in the backfill, or a gap, or after the
   watermark;
-- every hour of the last 48 is read again within six hours of runs, for any schedule up to six hours;
+- every hour of ``reread`` is read again within a cycle of runs, for any schedule up to a cycle;
 - a width is never less than a second or more than the service takes.
 """
 
@@ -18,23 +17,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
+from shared.rows.source import RowPolicy
 from shared.times import Window, hour_of, whole_second
 
 HOUR = timedelta(hours=1)
-OVERLAP = HOUR
-"""Read again by every run."""
-
-LONGEST_LIVE = timedelta(hours=3)
-"""What lies further back goes to the backfill instead of keeping the newest rows waiting."""
-
-REREAD = timedelta(hours=48)
-CYCLE = timedelta(hours=6)
 NARROWEST = timedelta(seconds=1)
-FIRST_WIDTH = HOUR
-TARGET_ROWS = 9_000
-"""Rows that a window should have: one to two pages of 5,000."""
-
 TARGET_PAGES = 2
+"""That a window should have, beside ``RowPolicy.target_rows``: a service may have smaller pages than were asked for."""
+
 GROWTH = 2
 """Times that the next window may be as wide as the last, whatever its rows say."""
 
@@ -58,22 +48,24 @@ class Live:
     gap: Window | None = None
 
 
-def first_run(end: datetime, backfill: timedelta, oldest: datetime) -> Live:
-    """Plan a run that knows nothing: the last hour first, then whole days back.
+def first_run(end: datetime, policy: RowPolicy, oldest: datetime) -> Live:
+    """Plan a run that knows nothing: the overlap first, then whole days back.
 
     Args:
         end: up to where is read.
-        backfill: how far back.
+        policy: of the source.
         oldest: the oldest start that the service takes.
     """
-    start = end - OVERLAP
-    since = datetime.combine((end - backfill).date(), time(), UTC) if backfill else start
+    start, back = end - policy.overlap, policy.backfill
+    since = datetime.combine((end - back).date(), time(), UTC) if back else start
     since = max(since, _up(oldest))
     ranges = (Window(since, start),) if since < start else ()
     return Live(start=start, mark=start, backfill=ranges)
 
 
-def plan(end: datetime, watermark: datetime, backfill: Ranges, oldest: datetime) -> Live:
+def plan(
+    end: datetime, watermark: datetime, backfill: Ranges, oldest: datetime, policy: RowPolicy
+) -> Live:
     """Plan a run.
 
     Args:
@@ -81,11 +73,12 @@ def plan(end: datetime, watermark: datetime, backfill: Ranges, oldest: datetime)
         watermark: everything before it was read, or is in the backfill.
         backfill: see there.
         oldest: the oldest start that the service takes.
+        policy: of the source.
     """
-    start = min(watermark, end - OVERLAP)
-    if end - start <= LONGEST_LIVE:
+    start = min(watermark, end - policy.overlap)
+    if end - start <= policy.longest_live:
         return Live(start=start, mark=min(watermark, end), backfill=backfill)
-    start = end - OVERLAP
+    start = end - policy.overlap
     gap = None
     if watermark < oldest:
         gap = Window(watermark, min(_up(oldest), start))
@@ -101,10 +94,10 @@ def _up(moment: datetime) -> datetime:
     return cut if cut == moment else cut + timedelta(seconds=1)
 
 
-def add(ranges: Ranges, more: Window) -> Ranges:
-    """Put a range to others; what touches becomes one."""
+def add(ranges: Ranges, *more: Window) -> Ranges:
+    """Put ranges to others; what touches becomes one."""
     merged: list[Window] = []
-    for each in sorted((*ranges, more)):
+    for each in sorted((*ranges, *more)):
         if merged and each.start <= merged[-1].end:
             merged[-1] = Window(merged[-1].start, max(merged[-1].end, each.end))
         else:
@@ -124,7 +117,7 @@ def remove(ranges: Ranges, done: Window) -> Ranges:
 
 
 def overlaps(ranges: Iterable[Window], start: datetime, end: datetime) -> bool:
-    """Whether any of these ranges has an instant in common with [start, end)."""
+    """Whether any of these ranges has an instant in common with the one from ``start`` to ``end``."""
     return any(each.start < end and start < each.end for each in ranges)
 
 
@@ -146,7 +139,7 @@ def together(hours: Iterable[datetime], width: timedelta) -> Ranges:
 
 
 def next_width(
-    width: timedelta, read: timedelta, rows: int, pages: int, most: timedelta
+    width: timedelta, read: timedelta, rows: int, pages: int, *, target: int, most: timedelta
 ) -> timedelta:
     """How wide the next window should be.
 
@@ -154,11 +147,12 @@ def next_width(
         width: what was meant for the last one.
         read: how wide that was.
         rows: that it had.
-        pages: in which they came; a service may have smaller ones than it was asked for.
+        pages: in which they came.
+        target: rows that it should have.
         most: the widest that the service takes.
     """
     wanted = width * GROWTH
-    if load := max(rows / TARGET_ROWS, (pages - 1) / TARGET_PAGES):
+    if load := max(rows / target, (pages - 1) / TARGET_PAGES):
         wanted = min(wanted, read / load)
     seconds = min(max(math.floor(wanted.total_seconds()), 1), int(most.total_seconds()))
     return timedelta(seconds=seconds)
@@ -175,7 +169,7 @@ def whole_hours(window: Window) -> Iterator[datetime]:
 
 
 def due_hours(
-    end: datetime, cursor: datetime | None, since_last: timedelta
+    end: datetime, cursor: datetime | None, since_last: timedelta, policy: RowPolicy
 ) -> tuple[tuple[datetime, ...], datetime]:
     """The whole hours to read again, and where the next run goes on.
 
@@ -183,9 +177,10 @@ def due_hours(
         end: up to where is read.
         cursor: where to go on; None or out of range: at the oldest.
         since_last: since the last run.
+        policy: of the source.
     """
-    hours = list(whole_hours(Window(end - REREAD, end)))
-    every = CYCLE / (REREAD / HOUR)
+    hours = list(whole_hours(Window(end - policy.reread, end)))
+    every = policy.cycle / (policy.reread / HOUR)
     number = min(max(1, math.ceil(since_last / every)), len(hours))
     first = hours.index(cursor) if cursor in hours else 0
     due = tuple(hours[(first + n) % len(hours)] for n in range(number))

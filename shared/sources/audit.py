@@ -75,7 +75,7 @@ def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
 
 def replay_audit(
     apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
-) -> ReplaySummary:
+) -> list[ReplaySummary]:
     """Deliver the dead letters of an audit feed."""
     api = apis.client(management, connection).build(Stop(float("inf")))
-    return replay_feed(feed, parts, AuditContents(api, feed.source), tuning)
+    return [replay_feed(feed, parts, AuditContents(api, feed.source), tuning)]

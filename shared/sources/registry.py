@@ -18,12 +18,12 @@ from shared.contents.replay import ReplaySummary
 from shared.run.context import Feed, JobMaker, Parts, Tuning
 from shared.sources.audit import audit_jobs, replay_audit
 from shared.sources.clients import Apis
-from shared.sources.message_trace.feed import keep_rows, message_trace_jobs
+from shared.sources.message_trace.feed import message_trace_jobs, replay_message_trace
+from shared.sources.message_trace.row import SOURCE
 from shared.sources.message_trace.settings import (
     DELAY,
     KEYS,
     REQUESTS,
-    SOURCE,
     read_message_trace,
 )
 
@@ -35,7 +35,7 @@ class Replay(Protocol):
 
     def __call__(  # noqa: D102
         self, apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
-    ) -> ReplaySummary: ...
+    ) -> list[ReplaySummary]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ SOURCES: tuple[Source, ...] = (
         read=read_message_trace,
         engine=ROWS,
         jobs=message_trace_jobs,
-        replay=keep_rows,
+        replay=replay_message_trace,
     ),
 )
 """Every source: the content types by the names that Microsoft gives them, and the message trace."""

@@ -43,8 +43,8 @@ class SubscriptionNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=
     disabled: datetime | None = None
 
 
-class TraceNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
-    """What a message-trace feed remembers.
+class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
+    """What a feed of rows remembers.
 
     Attributes:
         since: everything received before it was never asked for.
@@ -54,7 +54,7 @@ class TraceNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
         again: hours to read again before their turn: rows of theirs were written down and not delivered, or they could
             not be read.
         counted: days to the bytes of their digests when their row was written.
-        details_closed: what ``Checkpoint.closed`` is, of the ledger of details.
+        follower_closed: what ``Checkpoint.closed`` is, of the ledger of what follows on rows.
     """
 
     since: datetime | None = None
@@ -63,20 +63,20 @@ class TraceNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     backfill_width: int = 3600
     again: tuple[datetime, ...] = ()
     counted: dict[date, int] = msgspec.field(default_factory=dict)
-    details_closed: dict[date, int] = msgspec.field(default_factory=dict)
+    follower_closed: dict[date, int] = msgspec.field(default_factory=dict, name="details_closed")
 
 
 class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     """A feed's checkpoint.
 
     Attributes:
-        watermark: everything created before it has been listed once; of a message trace, or is in the backfill.
+        watermark: everything created before it has been listed once; of rows, or is in the backfill.
         cursor: where the rolling re-list goes on.
         tail: everything created before it was listed again shortly before it left the horizon.
         closed: ledger days of which every content is terminal, with the size in bytes at which that was seen; a day
             that has grown since is read again, so a wrong value here can only cost time.
         subscription: what was last known of the subscription.
-        trace: what only a message trace needs.
+        rows: what only a feed of rows needs; stored under the name of the first that there was.
         hub: where the events of the last run went.
         run: the run that wrote this.
         updated: when.
@@ -89,7 +89,7 @@ class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     tail: datetime | None = None
     closed: dict[date, int] = msgspec.field(default_factory=dict)
     subscription: SubscriptionNote = SubscriptionNote()
-    trace: TraceNote = TraceNote()
+    rows: RowsNote = msgspec.field(default=RowsNote(), name="trace")
     hub: str = ""
     run: str = ""
     updated: datetime | None = None
@@ -128,11 +128,11 @@ def decode(data: bytes, name: str) -> Checkpoint:
             attempt=_utc(found.subscription.attempt),
             disabled=_utc(found.subscription.disabled),
         ),
-        trace=msgspec.structs.replace(
-            found.trace,
-            since=_utc(found.trace.since),
-            backfill=tuple((_zoned(start), _zoned(end)) for start, end in found.trace.backfill),
-            again=tuple(map(_zoned, found.trace.again)),
+        rows=msgspec.structs.replace(
+            found.rows,
+            since=_utc(found.rows.since),
+            backfill=tuple((_zoned(start), _zoned(end)) for start, end in found.rows.backfill),
+            again=tuple(map(_zoned, found.rows.again)),
         ),
     )
 
@@ -236,7 +236,7 @@ class HeldCheckpoint:
         """
         self.value = self.found = self._store.load()
 
-    def move(self, **changes: datetime | SubscriptionNote | TraceNote | dict[date, int]) -> None:
+    def move(self, **changes: datetime | SubscriptionNote | RowsNote | dict[date, int]) -> None:
         """Change fields of the checkpoint and write it.
 
         Raises:

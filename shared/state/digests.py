@@ -1,4 +1,4 @@
-"""What became of each row of the message trace: 17 bytes a row and step, in append blobs by the hour of the row's time.
+"""What became of each row of a listing: 17 bytes a row and step, in append blobs by the hour of the row's time.
 
 A line is a letter and the row's digest. Like the ledger this is a merge, not a log: ``delivered`` beats
 ``dead-lettered``, which beats ``no longer offered``, which beats ``listed``; repeats and order do not matter, so

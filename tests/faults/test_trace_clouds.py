@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.rows.row import SOURCE
+from shared.sources.message_trace.row import SOURCE
 from tests.harness import Rig
 
 MakeRig = Callable[..., Rig]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from local.__main__ import main
 from local.tenant import Fault
-from shared.rows.row import SOURCE, digest_of
+from shared.contents.replay import NOT_SPLIT, TOO_LARGE, ReplaySummary
+from shared.errors import Permanent
 from shared.sources.message_trace import details as trace_details
+from shared.sources.message_trace.feed import ROW
+from shared.sources.message_trace.row import SOURCE, digest_of
+from shared.state.ledger import State
 from tests.campaign import free_lease, kill, wait_for
+from tests.harness import FAST
 from tests.tracing import MANY, TraceRig
 
 Mail = Callable[..., TraceRig]
@@ -82,7 +91,7 @@ def test_details_that_never_answer_hold_up_no_row_and_come_once_they_can(mail: M
     assert rig.statuses(row.trace_id)
     assert rig.statuses(late.trace_id)
     assert summary.delivered == 2
-    assert not rig.checkpoint(SOURCE).trace.backfill
+    assert not rig.checkpoint(SOURCE).rows.backfill
     rig.tenant.faults.clear()
     rig.trace(settings=WANTED)
     rig.assert_trace_complete()
@@ -121,3 +130,114 @@ def test_of_more_details_than_can_ever_be_fetched_no_more_are_asked_for_and_the_
     assert len(detailed(rig)) == len(rig.ledger(DETAILS)) == 3
     assert "the details of 5 rows are not asked for" in caplog.text
     rig.assert_trace_complete()
+
+
+# -- dead letters
+
+
+def replay(rig: TraceRig) -> list[ReplaySummary]:
+    """Replay the dead letters of the rig's feed, in a process of its own as it were."""
+    app = rig.app(FAST, **MANY)
+    try:
+        return app.replay(SOURCE)
+    finally:
+        app.close()
+
+
+def refuse(body: bytes) -> list[bytes]:
+    """A splitter with a defect: it refuses every body of details."""
+    del body
+    raise Permanent("not understood", code="not-records")
+
+
+def dead_letter(rig: TraceRig, number: int) -> None:
+    """Details of rows that are given up, since their bodies could not be split."""
+    rig.tenant.trace.offer(count=number, received=rig.ago(minutes=20))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shared.contents.pipeline.split", refuse)
+        rig.trace(settings=WANTED)
+        rig.pass_time(minutes=11)
+        rig.trace(settings=WANTED)
+    assert len(rig.dead_letters(DETAILS)) == number
+    assert not rig.details()
+
+
+def forget_everything(rig: TraceRig) -> None:
+    """Remove the state of every feed, so that a run delivers all of it once more."""
+    for prefix in ("checkpoints/", "digests/", "ledger/"):
+        for blob in rig.storage.state.list_blobs(name_starts_with=prefix):
+            rig.storage.state.delete_blob(blob.name)
+
+
+def test_details_that_could_not_be_split_are_delivered_by_a_replay_as_a_run_delivers_them(
+    mail: Mail,
+) -> None:
+    rig = mail()
+    dead_letter(rig, 3)
+    kept = rig.dead_letters(DETAILS)
+
+    # Without a fix nothing changes.
+    with pytest.MonkeyPatch.context() as same:
+        same.setattr("shared.contents.replay.split", refuse)
+        rows, details = replay(rig)
+    assert (rows.source, rows.letters) == (SOURCE, 0)
+    assert (details.letters, details.delivered, details.kept) == (3, 0, {NOT_SPLIT: 3})
+    assert rig.dead_letters(DETAILS) == kept
+
+    _, details = replay(rig)
+
+    assert (details.source, details.letters, details.delivered) == (DETAILS, 3, 3)
+    assert (details.kept, details.error) == ({}, "")
+    assert rig.dead_letters(DETAILS) == {}
+    assert len(detailed(rig)) == 3
+    ledger = rig.ledger(DETAILS).values()
+    assert {entry.state for entry in ledger} == {State.DELIVERED}
+    arrived = Counter((each.body, tuple(sorted(each.properties.items()))) for each in rig.details())
+    assert details.records == arrived.total() == sum(entry.records for entry in ledger)
+    (day,) = rig.day_rows(DETAILS)
+    assert (day["listed"], day["delivered"], day["lost"]) == (3, 3, 0)
+    assert len(replay(rig)) == 1
+    rig.trace(settings=WANTED)
+    assert len(rig.details()) == arrived.total()
+
+    # What a run delivers is the same to the last property.
+    forget_everything(rig)
+    rig.trace_until_caught_up(settings=WANTED)
+    again = Counter((each.body, tuple(sorted(each.properties.items()))) for each in rig.details())
+    assert again == arrived + arrived
+
+
+def test_the_command_names_every_dead_letter_of_rows_and_of_details(
+    mail: Mail, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig = mail()
+    rig.tenant.trace.offer(received=rig.ago(minutes=30), status="failed", subject="x" * 1_100_000)
+    rig.tenant.trace.offer(received=rig.ago(minutes=30))
+    large, small = {"event": "Deliver", "data": "y" * 1_100_000}, {"event": "Receive"}
+    body = json.dumps({"value": [large, small]})
+    rig.tenant.faults.add(Fault(on="details", action="status", status=200, body=body))
+    rig.trace(settings=WANTED)
+    file = tmp_path / "settings.json"
+    values = rig.values(**MANY, **WANTED)
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+    command = ["replay", "--settings", str(file), "--source", SOURCE]
+
+    status = main(command)
+
+    said = capsys.readouterr().out
+    assert status == 1, said
+    assert f"default/{SOURCE}: 0 of 1 dead letters delivered, 0 records" in said
+    assert f"1 kept: {ROW}" in said
+    assert f"default/{DETAILS}: 0 of 1 dead letters delivered, 0 records" in said
+    assert f"1 kept: {TOO_LARGE}" in said
+
+    rig.hubs.take_up_to(4 << 20)
+    main(command)
+
+    said = capsys.readouterr().out
+    assert f"default/{DETAILS}: 1 of 1 dead letters delivered, 1 records" in said
+    assert not rig.dead_letters(DETAILS)
+    assert len(rig.dead_letters(SOURCE)) == 1
+    (entry,) = rig.ledger(DETAILS).values()
+    assert (entry.state, entry.records, entry.dead) == (State.DELIVERED, 2, 0)
+    assert {json.loads(each.body)["event"] for each in rig.details()} == {"Deliver", "Receive"}

@@ -14,11 +14,13 @@ from local.tenant.trace.reporting import status_name
 from shared.config.connections import Connection
 from shared.contents.content import Content
 from shared.errors import CollectorError, ConfigError, Permanent, Throttled, Transient
-from shared.rows.row import WINDOW_TOO_OLD, Row, TraceApi
+from shared.rows.row import WINDOW_TOO_OLD
 from shared.sources.audit import management
 from shared.sources.clients import Apis
 from shared.sources.message_trace import reporting as reporting_trace
+from shared.sources.message_trace.details import TraceApi
 from shared.sources.message_trace.feed import message_trace
+from shared.sources.message_trace.row import TraceRow
 from shared.sources.registry import load
 from shared.state.account import read_blob
 from shared.stop import Stop
@@ -53,11 +55,11 @@ def past(rig: Rig, back: timedelta = DAY) -> Window:
     return Window(end - back, end)
 
 
-def listed(api: TraceApi, window: Window) -> list[Row]:
+def listed(api: TraceApi, window: Window) -> list[TraceRow]:
     return [row for page in api.pages(window) for row in page]
 
 
-def assert_complete(rig: Rig, found: list[Row], window: Window) -> None:
+def assert_complete(rig: Rig, found: list[TraceRow], window: Window) -> None:
     """Each row that stands in the trace came once, as the bytes that were sent."""
     standing = rig.tenant.trace.books.standing(window.start, window.end)
     bodies = rig.tenant.trace.books.bodies(window.start, window.end)
@@ -158,7 +160,7 @@ def test_a_link_to_another_host_is_refused_and_no_token_leaves(make_rig: MakeRig
     rig = make_rig(roles=ROLES, trace=ODD)
     rig.tenant.faults.add(Fault(on="trace", action="foreign_next_page", host="evil.example"))
 
-    found: list[list[Row]] = []
+    found: list[list[TraceRow]] = []
     with pytest.raises(Permanent) as caught:
         found.extend(trace_of(rig).pages(past(rig)))
 
@@ -295,7 +297,7 @@ def test_details_that_are_not_there_are_told_from_empty_ones(
     assert caught.value.code == "no-details"
 
 
-def _content(api: TraceApi, row: Row) -> Content:
+def _content(api: TraceApi, row: TraceRow) -> Content:
     uri = api.details_uri(row)
     assert uri is not None
     return Content(id=row.id, uri=uri, created="", expires="", day=date(2026, 1, 1))
@@ -306,7 +308,7 @@ def _content(api: TraceApi, row: Row) -> Content:
 REPORTING = {"M365_MESSAGE_TRACE_API": "reporting"}
 
 
-def _triples(found: list[Row]) -> set[Triple]:
+def _triples(found: list[TraceRow]) -> set[Triple]:
     return {Triple(row.id, row.recipient or None, row.status) for row in found}
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from local.tenant import TraceSpec
 from local.tenant.trace.reporting import status_name
-from shared.rows.row import SOURCE
 from shared.sources.message_trace import reporting as reporting_trace
+from shared.sources.message_trace.row import SOURCE
 from tests.harness import TRACE_HUB, Rig
 
 MakeRig = Callable[..., Rig]

@@ -10,7 +10,7 @@ import pytest
 
 from local.tenant import Fault
 from local.tenant.trace.reporting import status_name
-from shared.rows.row import SOURCE
+from shared.sources.message_trace.row import SOURCE
 from tests.harness import FAST
 from tests.tracing import DAY, MANY, TraceRig
 
@@ -176,7 +176,7 @@ def test_a_first_run_reads_what_is_new_before_the_past_and_within_its_budget(mai
     assert rig.statuses(new.trace_id)
     # The past yields before the budget is used up, and waits for the next runs.
     assert not summary.caught_up
-    assert rig.checkpoint(SOURCE).trace.backfill
+    assert rig.checkpoint(SOURCE).rows.backfill
     assert rig.tenant.trace.books.max_requests_in_5_minutes <= 40
     for _ in range(12):
         rig.pass_time(minutes=6)

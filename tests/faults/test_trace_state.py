@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from local.tenant import Fault
-from shared.rows.row import SOURCE, digest_of
 from shared.sources.message_trace.feed import ROW
+from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.account import DAYS_TABLE
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import LISTED

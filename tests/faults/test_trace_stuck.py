@@ -11,7 +11,7 @@ import pytest
 
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.rows import Row, millis
-from shared.rows.row import SOURCE, digest_of
+from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import LISTED
 from shared.times import hour_of
@@ -57,7 +57,7 @@ def test_a_row_that_can_never_be_had_keeps_no_other_of_the_past_waiting(
 
     assert all(rig.statuses(row.trace_id) for row in others)
     assert all(each.status == "failed" for each in summaries)
-    left = rig.checkpoint(SOURCE).trace.backfill
+    left = rig.checkpoint(SOURCE).rows.backfill
     assert sum((end - start for start, end in left), timedelta()) <= 60 * SECOND
     for each in bad:
         assert any(start <= each <= end for start, end in left)
@@ -112,13 +112,13 @@ def test_an_hour_that_could_not_be_read_again_waits_for_a_run_that_can(mail: Mai
     rig.storage.state.upload_blob(name, f'{{"grants":{grants}}}', overwrite=True)
     rig.trace(settings={"M365_MESSAGE_TRACE_REQUESTS": "100"})
     assert not rig.statuses(late.trace_id)
-    assert rig.checkpoint(SOURCE).trace.again == (hour,)
+    assert rig.checkpoint(SOURCE).rows.again == (hour,)
 
     rig.free_budget()
     rig.trace()
 
     assert rig.statuses(late.trace_id)
-    assert not rig.checkpoint(SOURCE).trace.again
+    assert not rig.checkpoint(SOURCE).rows.again
 
 
 def test_a_row_that_changed_before_it_was_delivered_is_accounted_for_in_a_busy_hour_too(
@@ -136,7 +136,7 @@ def test_a_row_that_changed_before_it_was_delivered_is_accounted_for_in_a_busy_h
 
     summary = rig.trace()
 
-    assert rig.checkpoint(SOURCE).trace.width < HOUR.total_seconds() / 2
+    assert rig.checkpoint(SOURCE).rows.width < HOUR.total_seconds() / 2
 
     counts = rig.digests_by_hour()[hour_of(received)]
     assert (counts.listed, counts.delivered, counts.gone, counts.pending) == (2, 1, 1, 0)

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Throttled, Transient
-from shared.rows.row import PAGING, WINDOW_TOO_OLD, Row, TraceApi
+from shared.rows.row import PAGING, WINDOW_TOO_OLD
 from shared.service.http import Response
+from shared.sources.message_trace.details import TraceApi
 from shared.sources.message_trace.graph import GraphTrace
+from shared.sources.message_trace.row import TraceRow
 from shared.times import Window
 from tests.scripted import NOON, Service, Waits, asker
 
@@ -71,7 +73,7 @@ def api(service: Service, waits: Waits) -> GraphTrace:
     return GraphTrace(root=ROOT, asker=asker(service, waits))
 
 
-def listed(api: TraceApi, window: Window = WINDOW) -> list[Row]:
+def listed(api: TraceApi, window: Window = WINDOW) -> list[TraceRow]:
     return [each for rows in api.pages(window) for each in rows]
 
 
@@ -236,7 +238,7 @@ def test_a_next_page_elsewhere_is_refused_after_what_came(
 ) -> None:
     service.say(page(row(), link=link))
 
-    found: list[list[Row]] = []
+    found: list[list[TraceRow]] = []
     with pytest.raises(Permanent) as caught:
         found.extend(api.pages(WINDOW))
 

@@ -11,9 +11,10 @@ import pytest
 
 from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Transient
-from shared.rows.row import WINDOW_TOO_OLD, Row, digest_of
+from shared.rows.row import WINDOW_TOO_OLD
 from shared.sources.message_trace.reporting import ReportingTrace
 from shared.sources.message_trace.reporting_xml import PAGE_ROWS, read_page, read_time
+from shared.sources.message_trace.row import TraceRow, digest_of
 from shared.times import Window
 from tests.scripted import NOON, Service, Waits, asker
 
@@ -104,7 +105,7 @@ def api(service: Service, waits: Waits) -> ReportingTrace:
     return ReportingTrace(root=HOST, asker=asker(service, waits))
 
 
-def listed(api: ReportingTrace, window: Window = WINDOW) -> list[Row]:
+def listed(api: ReportingTrace, window: Window = WINDOW) -> list[TraceRow]:
     return [each for rows in api.pages(window) for each in rows]
 
 
@@ -261,7 +262,7 @@ def test_a_link_elsewhere_is_refused_after_what_came(
 ) -> None:
     service.say(odata(row(), link=link))
 
-    found: list[list[Row]] = []
+    found: list[list[TraceRow]] = []
     with pytest.raises(Permanent) as caught:
         found.extend(api.pages(WINDOW))
 

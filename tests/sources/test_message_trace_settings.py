@@ -12,7 +12,6 @@ from shared.config.clouds import CLOUDS
 from shared.config.declarations import keys_of
 from shared.config.keys import Values
 from shared.config.reader import Reader
-from shared.rows.job import TraceOptions
 from shared.sources.message_trace.settings import (
     DELAY,
     REQUESTS,
@@ -49,9 +48,9 @@ def test_message_trace_comes_from_graph_a_week_back_without_details() -> None:
         scope="https://graph.microsoft.com/.default",
         offered=True,
         requests=90,
-        options=TraceOptions(
-            delay=timedelta(seconds=300), backfill=timedelta(days=7), details=frozenset()
-        ),
+        delay=timedelta(seconds=300),
+        backfill=timedelta(days=7),
+        details=frozenset(),
     )
     assert found.hubs["MessageTrace"] == "m365-message-trace"
 
@@ -124,7 +123,7 @@ def test_where_no_reporting_service_is_known_its_endpoint_and_scope_are_asked_fo
 def test_details_are_asked_for_by_final_status_in_any_letter_case() -> None:
     found = trace(M365_MESSAGE_TRACE_DETAILS="failed, filteredasspam,,Quarantined")
 
-    assert found.options.details == {"failed", "filteredasspam", "quarantined"}
+    assert found.details == {"failed", "filteredasspam", "quarantined"}
 
 
 @pytest.mark.parametrize(
@@ -182,11 +181,9 @@ def test_each_of_many_connections_has_a_trace_of_its_own() -> None:
         scope="https://graph.microsoft.com/.default",
         offered=True,
         requests=90,
-        options=TraceOptions(
-            delay=timedelta(seconds=300),
-            backfill=timedelta(days=30),
-            details=frozenset({"failed"}),
-        ),
+        delay=timedelta(seconds=300),
+        backfill=timedelta(days=30),
+        details=frozenset({"failed"}),
     )
     assert message_trace_of(two).api == "reporting"
 

@@ -10,8 +10,15 @@ import pytest
 
 from local.azurite import Azurite
 from shared.errors import StateError
-from shared.state.account import Conflict, Storage
-from shared.state.checkpoint import SCHEMA, Checkpoint, CheckpointStore, SubscriptionNote, decode
+from shared.state.account import Conflict, Storage, read_blob
+from shared.state.checkpoint import (
+    SCHEMA,
+    Checkpoint,
+    CheckpointStore,
+    RowsNote,
+    SubscriptionNote,
+    decode,
+)
 
 NAME = "checkpoints/t/Audit.Exchange.json"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -63,6 +70,37 @@ def test_fields_that_this_version_does_not_know_are_passed_over() -> None:
     found = decode(stored(watermark="2026-03-01T12:00:00Z", shard=7), NAME)
 
     assert found == Checkpoint(watermark=NOON)
+
+
+def test_a_feed_of_rows_is_stored_under_the_names_that_it_always_had(
+    azurite: Azurite, store: CheckpointStore
+) -> None:
+    day = NOON.date()
+    note = RowsNote(
+        since=NOON,
+        backfill=((NOON, NOON),),
+        width=600,
+        again=(NOON,),
+        counted={day: 3},
+        follower_closed={day: 7},
+    )
+    time = "2026-03-01T12:00:00Z"
+    expected = {
+        "since": time,
+        "backfill": [[time, time]],
+        "width": 600,
+        "again": [time],
+        "counted": {"2026-03-01": 3},
+        "details_closed": {"2026-03-01": 7},
+    }
+
+    store.save(Checkpoint(watermark=NOON, rows=note), lease=None)
+
+    container = Storage.from_connection_string(azurite.connection_string).state
+    blob = read_blob(container, store.name)
+    assert blob is not None
+    assert json.loads(blob.data) == {"schema": SCHEMA, "watermark": time, "trace": expected}
+    assert decode(stored(trace=expected), NAME).rows == note
 
 
 def test_times_without_a_zone_are_utc() -> None:

@@ -8,23 +8,28 @@ are retried by its rules and expire after seven days, and count in no identity o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from datetime import date, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Protocol
 
 from shared.contents.content import Content
 from shared.contents.pipeline import Pipeline, Work
+from shared.contents.replay import ReplaySummary, replay_feed
 from shared.errors import CollectorError
 from shared.publish.format import DETAIL
-from shared.rows.row import Row, TraceApi
-from shared.run.context import RunContext
+from shared.rows.row import Row
+from shared.rows.source import RowApi
+from shared.run.context import Feed, Parts, RunContext, Tuning
 from shared.service.budget import Budget
+from shared.sources.message_trace.row import TraceRow
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import Entry, Line, State
 from shared.state.run_tables import Runs
 from shared.stop import RunStopped, Stop
-from shared.times import iso
+from shared.times import Window, iso
 
 logger = logging.getLogger("m365.trace")
 
@@ -36,8 +41,33 @@ or their ledger would grow without an end and hold up the rows."""
 SUFFIX = ".Details"
 
 
+class DetailsApi(Protocol):
+    """Where details of rows are fetched."""
+
+    def details_uri(self, row: TraceRow) -> str | None:
+        """Where the details of a row are fetched; None where this service has none, or the row is malformed."""
+        ...
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch the details behind ``content.uri``: a JSON array, as a content's body is.
+
+        Args:
+            content: with the ``uri`` that ``details_uri`` gave.
+            reserve: told the announced length and whether it is compressed, before the body is read.
+        """
+        ...
+
+
+class TraceApi(RowApi, DetailsApi, Protocol):
+    """One tenant's message trace, and the details of its rows."""
+
+    def pages(self, window: Window) -> Iterator[list[TraceRow]]:
+        """List the rows received in a window; see ``RowApi``."""
+        ...
+
+
 class TraceDetails:
-    """The details of one run.
+    """The details of one run; a ``Follower`` of its rows.
 
     Args:
         run: the run.
@@ -46,7 +76,6 @@ class TraceDetails:
         budget: of details alone, a part of the tenant's.
 
     Attributes:
-        fetched: details that were fetched and acknowledged.
         skipped: rows whose details are not asked for, since too many wait.
         problems: what ended the fetching early.
     """
@@ -54,7 +83,7 @@ class TraceDetails:
     def __init__(
         self,
         run: RunContext,
-        api: TraceApi,
+        api: DetailsApi,
         *,
         statuses: frozenset[str],
         budget: Budget,
@@ -64,7 +93,7 @@ class TraceDetails:
         self._statuses = statuses
         self._budget = budget
         self._clock = run.parts.clock
-        self._key = run.feed.state_key + SUFFIX
+        self._key = details_feed(run.feed).state_key
         self._stop = Stop(run.tuning.run_seconds)
         self._stop.watch(run.stop)
         self._pipeline: Pipeline | None = None
@@ -76,7 +105,6 @@ class TraceDetails:
         )
         self._waiting = 0
         self.skipped = 0
-        self.fetched = 0
         self.problems: list[CollectorError] = []
 
     def load(self, closed: dict[date, int]) -> None:
@@ -84,7 +112,7 @@ class TraceDetails:
         self._ledger.open(closed)
         self._waiting = len(self._ledger.pending())
 
-    def note(self, rows: Iterable[Row]) -> None:
+    def note(self, rows: Sequence[Row]) -> None:
         """Write down whose details are wanted.
 
         Raises:
@@ -93,25 +121,30 @@ class TraceDetails:
         now = self._clock.now()
         lines: list[Line] = []
         for row in rows:
-            uri = self._api.details_uri(row) if row.status.lower() in self._statuses else None
+            uri = self._uri(row)
             if uri is None or self._ledger.find(now.date(), row.digest.hex()):
                 continue
             if self._waiting + len(lines) >= MOST_WAITING:
                 self.skipped += 1
                 continue
-            lines.append(
-                Line(
-                    id=row.digest.hex(),
-                    state=State.LISTED.value,
-                    created=iso(now),
-                    expires=iso(now + LIFE),
-                    uri=uri,
-                    run=self._run.summary.run,
-                    time=int(now.timestamp()),
-                )
+            line = Line(
+                id=row.digest.hex(),
+                state=State.LISTED.value,
+                created=iso(now),
+                expires=iso(now + LIFE),
+                uri=uri,
+                run=self._run.summary.run,
+                time=int(now.timestamp()),
             )
+            lines.append(line)
         self._ledger.write((now.date(), line) for line in lines)
         self._waiting += len(lines)
+
+    def _uri(self, row: Row) -> str | None:
+        """Where a row's details are; None where they are not wanted, or there are none."""
+        if not isinstance(row, TraceRow) or row.status.lower() not in self._statuses:
+            return None
+        return self._api.details_uri(row)
 
     def fetch_due(self) -> None:
         """Fetch what is due, in its turn, as far as the share of the budget goes without waiting for it."""
@@ -138,7 +171,6 @@ class TraceDetails:
             self.problems.append(error)
         for work, line in pipeline.attempts():
             self._ledger.settle(work.content.day, line)
-        self.fetched = pipeline.delivered
         if self._stop.error is not None and not isinstance(self._stop.error, RunStopped):
             self.problems.append(self._stop.error)
 
@@ -165,9 +197,9 @@ class TraceDetails:
 
     def write_days(self) -> None:
         """Write the rows of the days of details, which are complete when everything noted is delivered."""
-        feed, today = self._run.feed, self._clock.now().date()
-        runs = Runs(self._run.parts.storage, feed.tenant_id, feed.source + SUFFIX)
-        runs.write_days(self._ledger.counts(), self._clock.now(), lambda day: day < today)
+        feed, now = details_feed(self._run.feed), self._clock.now()
+        runs = Runs(self._run.parts.storage, feed.tenant_id, feed.source)
+        runs.write_days(self._ledger.counts(), now, _ended_by(now))
 
     def drop_old(self, closed: dict[date, int]) -> None:
         """Remove days that are settled and old."""
@@ -177,7 +209,7 @@ class TraceDetails:
 class _Paid:
     """Fetches details, each paid for from their share of the budget before the tenant's own."""
 
-    def __init__(self, api: TraceApi, budget: Budget, stop: Stop) -> None:
+    def __init__(self, api: DetailsApi, budget: Budget, stop: Stop) -> None:
         self._api = api
         self._budget = budget
         self._stop = stop
@@ -186,6 +218,38 @@ class _Paid:
         """Fetch a detail."""
         self._budget.take(self._stop)
         return self._api.fetch(content, reserve)
+
+
+def details_feed(feed: Feed) -> Feed:
+    """The feed of a feed's details, which have a ledger, dead letters and day rows of their own."""
+    return replace(feed, source=feed.source + SUFFIX)
+
+
+def replay_details(feed: Feed, parts: Parts, tuning: Tuning) -> list[ReplaySummary]:
+    """Deliver the dead letters of a feed's details; see ``replay_feed``.
+
+    Args:
+        feed: of the rows.
+        parts: what a run of it is made of.
+        tuning: what it may use.
+
+    Returns:
+        What was done, where there was something to do.
+    """
+    summary = replay_feed(
+        details_feed(feed),
+        parts,
+        None,
+        tuning,
+        about=feed.about(kind=DETAIL),
+        listed=_ended_by(parts.clock.now()),
+    )
+    return [summary] if summary.letters or summary.error else []
+
+
+def _ended_by(now: datetime) -> Callable[[date], bool]:
+    """Whether a day is over, and so all of its details are known."""
+    return lambda day: day < now.date()
 
 
 def _content(day: date, entry: Entry) -> Content:

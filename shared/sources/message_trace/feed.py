@@ -6,12 +6,13 @@ import uuid
 from typing import TYPE_CHECKING
 
 from shared.contents.replay import ReplaySummary
-from shared.rows.job import TraceJob
-from shared.rows.row import TraceApi
+from shared.rows.job import RowJob
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
 from shared.service.budget import Budget
 from shared.sources.clients import Apis, Factory
+from shared.sources.message_trace.details import TraceApi, TraceDetails, replay_details
 from shared.sources.message_trace.graph import GraphTrace
+from shared.sources.message_trace.policy import trace_policy
 from shared.sources.message_trace.reporting import ReportingTrace
 from shared.sources.message_trace.settings import REPORTING, message_trace_of
 from shared.state.dead_letters import DeadLetters
@@ -48,19 +49,16 @@ def message_trace(apis: Apis, connection: Connection) -> Factory[TraceApi]:
 def message_trace_jobs(apis: Apis, connection: Connection) -> JobMaker:
     """What makes the jobs of a connection's message-trace feed."""
     made, trace = apis.client(message_trace, connection), message_trace_of(connection)
-    details = None
-    if trace.options.details:
-        share = max(1, int(trace.requests * DETAILS_SHARE))
-        details = _budget(apis, connection, "trace-details", share, made.clock)
+    policy = trace_policy(delay=trace.delay, backfill=trace.backfill)
+    share = max(1, int(trace.requests * DETAILS_SHARE))
+    budget = _budget(apis, connection, "trace-details", share, made.clock)
 
-    def make(run: RunContext) -> TraceJob:
-        return TraceJob(
-            run,
-            made.build(run.stop),
-            trace.options,
-            used=made.budget.used,
-            details_budget=details,
-        )
+    def make(run: RunContext) -> RowJob:
+        api = made.build(run.stop)
+        details = None
+        if trace.details:
+            details = TraceDetails(run, api, statuses=trace.details, budget=budget)
+        return RowJob(run, api, policy, used=made.budget.used, follower=details)
 
     return JobMaker(make=make, clock=made.clock)
 
@@ -80,20 +78,21 @@ def _budget(
     )
 
 
-def keep_rows(
+def replay_message_trace(
     apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
-) -> ReplaySummary:
-    """Leave the dead letters of a message trace where they are, and say so.
+) -> list[ReplaySummary]:
+    """Leave the dead letters of rows where they are, and say so; deliver those of details.
 
     Raises:
         CollectorError: they cannot be counted.
     """
-    del apis, connection, tuning
+    del apis, connection
     found = DeadLetters(parts.storage.dead_letters, feed.state_key).all()
-    return ReplaySummary(
+    rows = ReplaySummary(
         connection=feed.connection,
         source=feed.source,
         run=f"replay-{uuid.uuid4().hex[:16]}",
         letters=len(found),
         kept={ROW: len(found)} if found else {},
     )
+    return [rows, *replay_details(feed, parts, tuning)]

@@ -19,10 +19,11 @@ from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError, Transient
 from shared.records import fields, members, split
 from shared.rows.paging import REFUSED, Page, ask_page, list_window, paused
-from shared.rows.row import MALFORMED, Row, row_of
+from shared.rows.row import Asked
 from shared.service.answers import error_code, error_for, error_named, error_text
 from shared.service.asking import AskedApi, Asker
 from shared.service.http import Response
+from shared.sources.message_trace.row import MALFORMED, TraceRow, row_of
 from shared.times import Window, iso, parse_wire
 
 TRACE_APP = "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
@@ -58,13 +59,13 @@ class GraphTrace(AskedApi):
         self._offered = offered
         self._page_rows = page_rows
 
-    def pages(self, window: Window) -> Iterator[list[Row]]:
-        """List a window; see ``TraceApi``."""
+    def pages(self, window: Window) -> Iterator[list[TraceRow]]:
+        """List a window; see ``RowApi``."""
         if not self._offered:
             raise error_named("trace-not-in-cloud", 0, b"")
-        return list_window(window, self._first, self._page, lambda raw: _row(raw, window))
+        return list_window(window, self._first, self._page, _row)
 
-    def details_uri(self, row: Row) -> str | None:
+    def details_uri(self, row: TraceRow) -> str | None:
         """Where the details of a row are; None for one that is malformed or has no recipient."""
         if row.id.startswith(MALFORMED) or not row.recipient:
             return None
@@ -161,7 +162,7 @@ def _read_page(answer: Response) -> Page:
     return Page(rows=rows, link=link or None)
 
 
-def _row(raw: bytes, window: Window) -> tuple[Row, datetime | None]:
+def _row(raw: bytes, asked: Asked) -> tuple[TraceRow, datetime | None]:
     row_id, recipient, status, received = fields(raw, READ)
     moment: datetime | None = None
     if isinstance(received, str):
@@ -169,4 +170,4 @@ def _row(raw: bytes, window: Window) -> tuple[Row, datetime | None]:
             moment = parse_wire(received)
         except ValueError:
             moment = None
-    return row_of(raw, window, row_id=row_id, recipient=recipient, status=status, received=moment)
+    return row_of(raw, asked, row_id=row_id, recipient=recipient, status=status, received=moment)

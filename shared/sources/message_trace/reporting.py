@@ -16,11 +16,12 @@ from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError
 from shared.records import fields
 from shared.rows.paging import REFUSED, Page, ask_page, list_window, paused
-from shared.rows.row import Row, row_of
+from shared.rows.row import Asked
 from shared.service.answers import error_for, error_named, error_text
 from shared.service.asking import AskedApi, Asker
 from shared.service.http import Response
 from shared.sources.message_trace.reporting_xml import read_page, read_time
+from shared.sources.message_trace.row import TraceRow, row_of
 from shared.times import Window, iso
 
 SERVICE = "/ecp/reportingwebservice/reporting.svc"
@@ -43,11 +44,11 @@ class ReportingTrace(AskedApi):
         super().__init__(asker)
         self._report = f"{root}{SERVICE}/MessageTrace"
 
-    def pages(self, window: Window) -> Iterator[list[Row]]:
-        """List a window; see ``TraceApi``."""
-        return list_window(window, self._first, self._page, lambda raw: _row(raw, window))
+    def pages(self, window: Window) -> Iterator[list[TraceRow]]:
+        """List a window; see ``RowApi``."""
+        return list_window(window, self._first, self._page, _row)
 
-    def details_uri(self, row: Row) -> str | None:
+    def details_uri(self, row: TraceRow) -> str | None:
         """None: details are fetched from Graph only."""
         del row
         return None
@@ -95,11 +96,11 @@ class ReportingTrace(AskedApi):
         )
 
 
-def _row(raw: bytes, window: Window) -> tuple[Row, datetime | None]:
+def _row(raw: bytes, asked: Asked) -> tuple[TraceRow, datetime | None]:
     row_id, recipient, status, received = fields(raw, READ)
     return row_of(
         raw,
-        window,
+        asked,
         row_id=row_id,
         recipient=recipient,
         status=status,

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 from shared.config.clouds import AZURE_CLOUDS, GRAPH_WITHOUT_TRACE, Cloud
 from shared.config.keys import NUMBER, Key, Setting, Values
 from shared.config.reader import shown
-from shared.rows.job import TraceOptions
+from shared.sources.message_trace.row import SOURCE
 
 if TYPE_CHECKING:
     from shared.config.connections import Connection
-
-SOURCE = "MessageTrace"
 
 GRAPH, REPORTING = "graph", "reporting"
 APIS = (GRAPH, REPORTING)
@@ -76,7 +74,9 @@ class MessageTrace:
         scope: token scope.
         offered: whether this cloud has it, as far as is known.
         requests: of the tenant in five minutes.
-        options: what a run reads of it.
+        delay: how far windows trail the service's clock.
+        backfill: how far back a first run reads.
+        details: lower-case statuses of the rows whose details are wanted.
     """
 
     api: str
@@ -84,7 +84,9 @@ class MessageTrace:
     scope: str
     offered: bool
     requests: int
-    options: TraceOptions
+    delay: timedelta
+    backfill: timedelta
+    details: frozenset[str]
 
 
 def message_trace_of(connection: Connection) -> MessageTrace:
@@ -121,11 +123,9 @@ def read_message_trace(values: Values, cloud: Cloud, login: str, wanted: bool) -
         scope=scopes[api],
         offered=api == REPORTING or offered,
         requests=int(values.numbers[REQUESTS.name]),
-        options=TraceOptions(
-            delay=timedelta(seconds=values.numbers[DELAY.name]),
-            backfill=timedelta(days=_days(values, MAX_BACKFILL_DAYS[api])),
-            details=_details(values, api),
-        ),
+        delay=timedelta(seconds=values.numbers[DELAY.name]),
+        backfill=timedelta(days=_days(values, MAX_BACKFILL_DAYS[api])),
+        details=_details(values, api),
     )
 
 
