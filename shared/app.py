@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from shared.config.connections import Connection
 from shared.config.settings import Settings, load
 from shared.contents.job import AuditJob
-from shared.contents.replay import ReplaySummary, keep_rows, replay_feed
+from shared.contents.replay import ReplaySummary, replay_feed
 from shared.errors import CollectorError
 from shared.publish.event_hubs import EventHubSink
 from shared.publish.pace import Abandoned, Pace
@@ -30,8 +30,9 @@ from shared.run.context import Feed, Job, Parts, RunContext, Tuning
 from shared.run.lifecycle import run_feed
 from shared.service.http import Limits
 from shared.sources.clients import Apis
-from shared.sources.message_trace.details import TraceDetails, replay_details
+from shared.sources.message_trace.details import TraceDetails
 from shared.sources.message_trace.policy import trace_policy
+from shared.sources.message_trace.replay import replay_trace
 from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.account import Storage, transport_options
 from shared.state.run_tables import RunSummary
@@ -101,13 +102,11 @@ class App:
         """Deliver the dead letters of every feed of a source; see ``shared.contents.replay``."""
         connections = self.settings.connections_for(source)
         if source == MESSAGE_TRACE:
-            feeds = [(self._feed(each, source), self._parts(each, source)) for each in connections]
             return [
                 done
-                for feed, parts in feeds
-                for done in (
-                    keep_rows(feed, parts),
-                    *replay_details(feed, parts, self._tuning),
+                for each in connections
+                for done in replay_trace(
+                    self._feed(each, source), self._parts(each, source), self._tuning
                 )
             ]
         return [

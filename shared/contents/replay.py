@@ -1,10 +1,10 @@
 """Bring dead letters back: deliver what they hold, once a newer version or a larger hub can.
 
-A person starts it, after a fix (``python -m local replay``). Guarantees: what is delivered carries the same properties
-as if a run had delivered it, event ids included; the ledger says so only after Event Hubs acknowledged all of it, and a
-dead letter is removed only after the ledger says so. Killed anywhere it is simply started again: what was acknowledged
-and not written down is sent again, what was written down is not. Whatever still cannot be delivered stays as it is, and
-is named with the reason. It needs no lease: the ledger is a merge, so a run at the same time costs repeats at worst.
+A person starts it, after a fix (``python -m local replay``). What is delivered carries the same properties as if a run
+had delivered it, event ids included. The ledger says so only after Event Hubs acknowledged all of it, and a dead letter
+is removed only after the ledger says so. Killed anywhere it is simply started again: what was acknowledged and not
+written down is sent again, what was written down is not. Whatever still cannot be delivered stays as it is, and is
+named with the reason. It needs no lease: the ledger is a merge, so a run at the same time costs repeats at worst.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ TOO_LARGE = "is still over the hub's limit"
 NOT_UNDERSTOOD = "still cannot be understood"
 NOT_SETTLED = "waits until the rest of its content is delivered by a run"
 LISTED = "is understood: the next run fetches its content, and the next replay removes it"
-ROW = "is a row of message trace, which is not brought back: its bytes are in the dead letter"
 NOT_DONE = "is not done; start the replay again"
 
 
@@ -124,22 +123,6 @@ def replay_feed(
         summary.error or summary.kept or "none is left",
     )
     return summary
-
-
-def keep_rows(feed: Feed, parts: Parts) -> ReplaySummary:
-    """Leave the dead letters of a message trace where they are, and say so.
-
-    Raises:
-        CollectorError: they cannot be counted.
-    """
-    found = DeadLetters(parts.storage.dead_letters, feed.state_key).all()
-    return ReplaySummary(
-        connection=feed.connection,
-        source=feed.source,
-        run=f"replay-{uuid.uuid4().hex[:16]}",
-        letters=len(found),
-        kept={ROW: len(found)} if found else {},
-    )
 
 
 class _Replay:
