@@ -1,10 +1,10 @@
 """Bring dead letters back: deliver what they hold, once a newer version or a larger hub can.
 
-A person starts it, after a fix (``python -m local replay``). Guarantees: what is delivered carries the same properties
-as if a run had delivered it, event ids included; the ledger says so only after Event Hubs acknowledged all of it, and a
-dead letter is removed only after the ledger says so. Killed anywhere it is simply started again: what was acknowledged
-and not written down is sent again, what was written down is not. Whatever still cannot be delivered stays as it is, and
-is named with the reason. It needs no lease: the ledger is a merge, so a run at the same time costs repeats at worst.
+A person starts it, after a fix (``python -m local replay``). What is delivered carries the same properties as if a run
+had delivered it, event ids included. The ledger says so only after Event Hubs acknowledged all of it, and a dead letter
+is removed only after the ledger says so. Killed anywhere it is simply started again: what was acknowledged and not
+written down is sent again, what was written down is not. Whatever still cannot be delivered stays as it is, and is
+named with the reason. It needs no lease: the ledger is a merge, so a run at the same time costs repeats at worst.
 """
 
 from __future__ import annotations

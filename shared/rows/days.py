@@ -1,7 +1,7 @@
 """The table rows of a feed's days: counted from the digests, hour by hour, and never counted up.
 
-A day's row remembers for each hour what was counted and how large its digests were then, so that only hours that have
-grown are read again, and so that the row keeps what it knew when the digests are removed.
+A day's row remembers for each hour what was counted and how large its digests were then. So only hours that have grown
+are read again, and the row keeps what it knew when the digests are removed.
 """
 
 from __future__ import annotations

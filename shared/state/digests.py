@@ -1,11 +1,12 @@
 """What became of each row of a listing: 17 bytes a row and step, in append blobs by the hour of the row's time.
 
 A line is a letter and the row's digest. Like the ledger this is a merge, not a log: ``delivered`` beats
-``dead-lettered``, which beats ``no longer offered``, which beats ``listed``; repeats and order do not matter, so
-appends need no fencing and may be repeated whenever their answer was lost. Guarantees: a row is written down as listed
-before it is published; it counts as delivered only by a line written after Event Hubs acknowledged it; lines that
-cannot be read are skipped, which can repeat a row but never lose one. So for each hour: listed = delivered + lost +
-pending.
+``dead-lettered``, which beats ``no longer offered``, which beats ``listed``. Repeats and order do not matter, so
+appends need no fencing and may be repeated whenever their answer was lost.
+
+A row is written down as listed before it is published. It counts as delivered only by a line written after Event Hubs
+acknowledged it. Lines that cannot be read are skipped, which can repeat a row but never lose one. So for each hour:
+listed = delivered + lost + pending.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from local.tenant import Fault
 from shared.contents.replay import NOT_SPLIT, TOO_LARGE, ReplaySummary
 from shared.errors import Permanent
 from shared.sources.message_trace import details as trace_details
-from shared.sources.message_trace.feed import ROW
+from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.ledger import State
 from tests.campaign import free_lease, kill, wait_for

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from local.tenant import Fault
-from shared.sources.message_trace.feed import ROW
+from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.account import DAYS_TABLE
 from shared.state.append_blobs import DigestStore

@@ -1,8 +1,8 @@
 """The details of rows, for those who want them: a content of its own for each row that has reached its final status.
 
-Each detail costs a request of the same small quota as 5,000 rows, so only the statuses that are named are asked for,
-at most a quarter of the budget goes to them, and no row ever waits for its details. They have a ledger of their own,
-are retried by its rules and expire after seven days, and count in no identity of the rows.
+Each detail costs a request of the same small quota as 5,000 rows. So only the statuses that are named are asked for, at
+most a quarter of the budget goes to them, and no row ever waits for its details. They have a ledger of their own, are
+retried by its rules and expire after seven days, and count in no identity of the rows.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import Protocol
 
 from shared.contents.content import Content
 from shared.contents.pipeline import Pipeline, Work
-from shared.contents.replay import ReplaySummary, replay_feed
 from shared.errors import CollectorError
 from shared.publish.format import DETAIL
 from shared.rows.row import Row
 from shared.rows.source import RowApi
-from shared.run.context import Feed, Parts, RunContext, Tuning
+from shared.run.context import Feed, RunContext
 from shared.service.budget import Budget
 from shared.sources.message_trace.row import TraceRow
 from shared.state.append_blobs import LedgerStore
@@ -199,7 +198,7 @@ class TraceDetails:
         """Write the rows of the days of details, which are complete when everything noted is delivered."""
         feed, now = details_feed(self._run.feed), self._clock.now()
         runs = Runs(self._run.parts.storage, feed.tenant_id, feed.source)
-        runs.write_days(self._ledger.counts(), now, _ended_by(now))
+        runs.write_days(self._ledger.counts(), now, ended_by(now))
 
     def drop_old(self, closed: dict[date, int]) -> None:
         """Remove days that are settled and old."""
@@ -225,29 +224,7 @@ def details_feed(feed: Feed) -> Feed:
     return replace(feed, source=feed.source + SUFFIX)
 
 
-def replay_details(feed: Feed, parts: Parts, tuning: Tuning) -> list[ReplaySummary]:
-    """Deliver the dead letters of a feed's details; see ``replay_feed``.
-
-    Args:
-        feed: of the rows.
-        parts: what a run of it is made of.
-        tuning: what it may use.
-
-    Returns:
-        What was done, where there was something to do.
-    """
-    summary = replay_feed(
-        details_feed(feed),
-        parts,
-        None,
-        tuning,
-        about=feed.about(kind=DETAIL),
-        listed=_ended_by(parts.clock.now()),
-    )
-    return [summary] if summary.letters or summary.error else []
-
-
-def _ended_by(now: datetime) -> Callable[[date], bool]:
+def ended_by(now: datetime) -> Callable[[date], bool]:
     """Whether a day is over, and so all of its details are known."""
     return lambda day: day < now.date()
 

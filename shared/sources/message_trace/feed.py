@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 from shared.contents.replay import ReplaySummary
@@ -10,12 +9,12 @@ from shared.rows.job import RowJob
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
 from shared.service.budget import Budget
 from shared.sources.clients import Apis, Factory
-from shared.sources.message_trace.details import TraceApi, TraceDetails, replay_details
+from shared.sources.message_trace.details import TraceApi, TraceDetails
 from shared.sources.message_trace.graph import GraphTrace
 from shared.sources.message_trace.policy import trace_policy
+from shared.sources.message_trace.replay import replay_trace
 from shared.sources.message_trace.reporting import ReportingTrace
 from shared.sources.message_trace.settings import REPORTING, message_trace_of
-from shared.state.dead_letters import DeadLetters
 from shared.stop import Stop
 from shared.times import ServiceClock
 
@@ -27,8 +26,6 @@ BUDGET_WINDOW = 300.0
 
 DETAILS_SHARE = 0.25
 """Of these requests that may go to details."""
-
-ROW = "is a row of message trace, which is not brought back: its bytes are in the dead letter"
 
 
 def message_trace(apis: Apis, connection: Connection) -> Factory[TraceApi]:
@@ -81,18 +78,6 @@ def _budget(
 def replay_message_trace(
     apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
 ) -> list[ReplaySummary]:
-    """Leave the dead letters of rows where they are, and say so; deliver those of details.
-
-    Raises:
-        CollectorError: they cannot be counted.
-    """
+    """Deliver the dead letters of a connection's message trace, or say why they stay; it asks no API."""
     del apis, connection
-    found = DeadLetters(parts.storage.dead_letters, feed.state_key).all()
-    rows = ReplaySummary(
-        connection=feed.connection,
-        source=feed.source,
-        run=f"replay-{uuid.uuid4().hex[:16]}",
-        letters=len(found),
-        kept={ROW: len(found)} if found else {},
-    )
-    return [rows, *replay_details(feed, parts, tuning)]
+    return replay_trace(feed, parts, tuning)
