@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from shared import policy
-from shared.errors import CollectorError, Permanent
+from shared.errors import CollectorError
 
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = " \t\r\n"
@@ -64,8 +64,8 @@ def split(body: bytes) -> list[bytes]:
         return _split_slowly(body)
 
 
-def _not_records(detail: str) -> Permanent:
-    return policy.make(Permanent, "not-records", detail=detail)
+def _not_records(detail: str) -> CollectorError:
+    return policy.error("not-records", detail=detail)
 
 
 def _split_slowly(body: bytes) -> list[bytes]:

@@ -11,11 +11,11 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from shared import policy
 from shared.config.clouds import AZURE_CLOUDS, CLOUDS, AzureCloud
 from shared.config.connections import SOURCES, Connection, read_connections
 from shared.config.declarations import DEFAULT_HUB, SETTING_NAMES, SETTINGS, Setting
 from shared.config.reader import Reader, setting, shown
-from shared.errors import ConfigError
 from shared.network import TRANSPORTS, Network
 
 __all__ = [
@@ -103,10 +103,10 @@ def load(values: Mapping[str, str]) -> Settings:
     )
     if read.problems:
         count = len(read.problems)
-        raise ConfigError(
-            f"the configuration has {count} problem{'s' if count > 1 else ''}:\n"
+        raise policy.error(
+            "configuration",
+            text=f"the configuration has {count} problem{'s' if count > 1 else ''}:\n"
             + "\n".join(f"  - {problem}" for problem in read.problems),
-            code="configuration",
         )
     return settings
 

@@ -13,7 +13,7 @@ from shared.contents.content import Content
 from shared.contents.listing import Listing
 from shared.contents.memory import Gate
 from shared.contents.pipeline import Pipeline, Work
-from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transient
+from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.publish.publisher import Publisher
 from shared.run.context import RunContext
 from shared.sources.audit_subscription import SubscriptionKeeper
@@ -44,7 +44,7 @@ class AuditJob:
         self._stop = run.stop
         self._clock = parts.clock
         self._checkpoint = run.checkpoint
-        self.api = api
+        self.api, self.asker = api, api.asker
         self.problems: list[CollectorError] = []
         self._pipeline: Pipeline | None = None
         self._publisher: Publisher[Work] | None = None
@@ -88,8 +88,6 @@ class AuditJob:
         """Everything from the subscription to the last window."""
         try:
             problem = self._subscription.ensure()
-        except NoToken:
-            raise
         except (Transient, Throttled, Permanent) as error:
             # Not knowing the subscription is no reason not to fetch and not to list; listing will tell.
             self.problems.append(error)

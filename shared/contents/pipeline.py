@@ -256,7 +256,7 @@ class Pipeline:
             self._publisher.put(delivery, events)
         except CollectorError as error:
             self._stop.set(error)
-            raise RunStopped("nothing can be published", code="stopped") from error
+            raise policy.error("stopped", detail="nothing can be published") from error
         self._publisher.end(delivery)
 
     def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
@@ -300,7 +300,7 @@ class Pipeline:
         except CollectorError as error:
             # Storage's trouble, not the content's: it must not count as an answer about it.
             self._stop.set(error)
-            raise RunStopped("a dead letter could not be stored", code="stopped") from error
+            raise policy.error("stopped", detail="a dead letter could not be stored") from error
         logger.warning("a content is dead-lettered (%s): %s", reason, name)
         if work.reservation is not None:
             work.reservation.release()

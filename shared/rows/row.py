@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from shared.contents.content import Content
+from shared.service.asking import Asker
 from shared.times import Window
 
 SOURCE = "MessageTrace"
@@ -121,8 +122,7 @@ class TraceApi(Protocol):
     Attributes:
         max_width: the widest window that may be asked for.
         horizon: how far back a window may start, measured from the service's now.
-        requests: requests made so far.
-        throttled: how many of them the service throttled.
+        asker: asks it, and counts.
     """
 
     @property
@@ -132,10 +132,7 @@ class TraceApi(Protocol):
     def horizon(self) -> timedelta: ...  # noqa: D102
 
     @property
-    def requests(self) -> int: ...  # noqa: D102
-
-    @property
-    def throttled(self) -> int: ...  # noqa: D102
+    def asker(self) -> Asker: ...  # noqa: D102
 
     def pages(self, window: Window) -> Iterator[list[Row]]:
         """List the rows received in a window, both ends included, newest first, page by page.

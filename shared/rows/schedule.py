@@ -285,7 +285,7 @@ class TraceReading:
         """
         try:
             read = self._reader.read(window, unseen)
-        except (Transient, Permanent) as error:
+        except (NoToken, Transient, Permanent) as error:
             if self._stop():
                 raise
             narrow = NARROWEST if error.code == PAGING else narrow

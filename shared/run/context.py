@@ -12,6 +12,7 @@ from shared.publish.outbox import Delivery
 from shared.publish.pace import Abandoned, Pace, Patience
 from shared.publish.publisher import Publisher
 from shared.publish.sink import Event, Sink
+from shared.service.asking import Asker
 from shared.service.http import Limits
 from shared.state.account import SILENCE, Storage
 from shared.state.checkpoint import HeldCheckpoint
@@ -144,20 +145,6 @@ class RunContext:
         )
 
 
-class Counted(Protocol):
-    """An API client, as far as the run's row is concerned."""
-
-    @property
-    def requests(self) -> int:
-        """Requests made so far."""
-        ...
-
-    @property
-    def throttled(self) -> int:
-        """How many of them the service throttled."""
-        ...
-
-
 class Job(Protocol):
     """What a run does while it holds the lease; each kind of feed has its own.
 
@@ -165,15 +152,14 @@ class Job(Protocol):
     may move state past what was acknowledged.
 
     Attributes:
-        api: counts the requests.
         problems: what went wrong without ending the run.
     """
 
     problems: list[CollectorError]
 
     @property
-    def api(self) -> Counted:
-        """The API client."""
+    def asker(self) -> Asker:
+        """What asks the feed's API, and counts the requests."""
         ...
 
     def load(self) -> None:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from shared import policy
-from shared.errors import CollectorError, Throttled
+from shared.errors import CollectorError
 from shared.policy import Action
 
 MAX_PAUSE = 3600.0
@@ -87,27 +87,15 @@ def error_for(
         now: the service's time, for a ``Retry-After`` that is a date.
         at: the host.
     """
-    said_code, said = error_code(body), error_text(body)
-    code = _meaning(status, said_code, body)
-    words = [f"HTTP {status}", *([said_code] if said_code else [])]
-    detail = ", ".join(words) + (f": {said}" if said else "")
-    if policy.rule_of(code, policy.Area.API).action is Action.WAIT:
-        after = retry_after(headers, now)
-        return policy.make(Throttled, code, at=at, detail=detail, status=status, retry_after=after)
-    return policy.error(code, area=policy.Area.API, at=at, detail=detail, status=status)
-
-
-def _meaning(status: int, code: str, body: bytes) -> str:
-    """The code under which an answer stands in the policy."""
-    if policy.is_known(code):
-        throttled = status == 429 and policy.rule_of(code).action is not Action.WAIT
-        return "throttled" if throttled else code
-    if status == 429:
-        return "throttled"
-    if b"does not exist" in body and b"Tenant" in body:
-        return "auditing-off"
-    # A token that is refused is dropped, whatever the answer calls that; else the code says more than the status.
-    return f"http-{status}" if status == 401 or not code else code
+    said = error_code(body)
+    return policy.error(
+        _meaning(status, said, body),
+        area=policy.Area.API,
+        at=at,
+        detail=_detail(status, said, body),
+        status=status,
+        retry_after=retry_after(headers, now),
+    )
 
 
 def error_named(name: str, status: int, body: bytes) -> CollectorError:
@@ -115,13 +103,27 @@ def error_named(name: str, status: int, body: bytes) -> CollectorError:
 
     Args:
         name: ``trace-app-missing`` and the like.
-        status: of the answer, 0 where there was none.
+        status: of the answer.
         body: of the answer.
     """
-    return policy.error(name, detail=_detail(status, body) if status else "", status=status)
+    return policy.error(name, detail=_detail(status, error_code(body), body), status=status)
 
 
-def _detail(status: int, body: bytes) -> str:
-    said_code, said = error_code(body), error_text(body)
-    words = [f"HTTP {status}", *([said_code] if said_code else [])]
+def _meaning(status: int, code: str, body: bytes) -> str:
+    """The code under which an answer stands in the policy."""
+    known = policy.is_known(code, policy.Area.API)
+    if status == 429 and not (known and policy.rule_of(code).action is Action.WAIT):
+        return "throttled"
+    if known:
+        return code
+    if b"does not exist" in body and b"Tenant" in body:
+        return "auditing-off"
+    # A token that is refused is dropped, whatever the answer calls that. Else the code says more than the status, but
+    # not where the policy has the same word for what another service says, or we do.
+    return f"http-{status}" if status == 401 or not code or policy.is_known(code) else code
+
+
+def _detail(status: int, code: str, body: bytes) -> str:
+    said = error_text(body)
+    words = [f"HTTP {status}", *([code] if code else [])]
     return ", ".join(words) + (f": {said}" if said else "")

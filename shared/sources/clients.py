@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from shared.rows.row import TraceApi
-from shared.service.asking import Asker
-from shared.service.budget import Budget
+from shared.service.asking import Asker, Retries
+from shared.service.budget import Allowance, Budget
 from shared.service.credentials import token_source
 from shared.service.http import HttpClient
 from shared.sources.management_api import ManagementApi
@@ -92,7 +92,7 @@ class Apis:
         root = connection.management
         budget = self._budget(
             f"budgets/{connection.tenant_id}/management.json",
-            limit=self._settings.requests_per_minute,
+            Allowance(limit=self._settings.requests_per_minute),
         )
         clock = ServiceClock()
         ask = self._asker(connection, root, connection.scope, budget, clock)
@@ -127,17 +127,15 @@ class Apis:
     ) -> Budget:
         return self._budget(
             f"budgets/{connection.tenant_id}/{name}.json",
-            limit=limit,
-            window=TRACE_WINDOW,
             # A page takes seconds, so most of a block would be forfeited.
-            max_block=1,
+            Allowance(limit=limit, window=TRACE_WINDOW, max_block=1),
             # Five minutes are long enough for instances whose own clocks differ to count each other wrong.
             now=lambda: clock.now().timestamp(),
         )
 
-    def _budget(self, name: str, **limits: Any) -> Budget:
+    def _budget(self, name: str, allowance: Allowance, **clock: Any) -> Budget:
         if name not in self._budgets:
-            self._budgets[name] = Budget(self._storage, name, **limits)
+            self._budgets[name] = Budget(self._storage, name, allowance, **clock)
         return self._budgets[name]
 
     def _asker(
@@ -148,6 +146,12 @@ class Apis:
         tokens = token_source(connection, scope, network=network)
         http = HttpClient(root, verify=network.verify, limits=tuning.limits)
 
+        retries = Retries(
+            tries=tuning.tries,
+            backoff=tuning.backoff,
+            throttle_backoff=tuning.throttle_backoff,
+        )
+
         def ask(stop: Stop) -> Asker:
             return Asker(
                 http=http,
@@ -155,9 +159,7 @@ class Apis:
                 budget=budget,
                 clock=clock,
                 stopping=stop,
-                tries=tuning.tries,
-                backoff=tuning.backoff,
-                throttle_backoff=tuning.throttle_backoff,
+                retries=retries,
                 sleep=stop.wait,
             )
 

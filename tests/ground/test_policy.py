@@ -21,6 +21,7 @@ from shared.errors import (
     AuthError,
     CollectorError,
     ConfigError,
+    NoToken,
     Permanent,
     SinkError,
     Throttled,
@@ -142,7 +143,7 @@ def test_what_a_person_must_mend_names_a_setting_or_a_place(rule: Rule) -> None:
     [
         pytest.param("AF99999", None, Transient, id="api"),
         pytest.param("http-418", None, Transient, id="status"),
-        pytest.param("AADSTS123456", None, Transient, id="entra"),
+        pytest.param("AADSTS123456", None, NoToken, id="entra"),
         pytest.param("SomethingNew", Area.STORAGE, Transient, id="storage"),
         pytest.param("something-new", Area.HUB, SinkError, id="hub"),
         pytest.param("something-new", None, Transient, id="anything"),
