@@ -1,9 +1,12 @@
 """One HTTP client for every API we collect from: pinned to its host, bounded in time, honest about bodies.
 
-Guarantees: a request goes to the configured origin (scheme, host and port) or nowhere, and no redirect is followed,
-so a token cannot leave; every request has a connect and a read limit, every answer a total limit from its first header
-to its last byte, and every body a minimum rate, so a server that hangs or drips cannot hold a run; a body that is cut
-short, or whose gzip checksum is wrong, is an error and never a short answer.
+Guarantees:
+
+- A request goes to the configured origin (scheme, host and port) or nowhere, and no redirect is followed, so a token
+  cannot leave. This is the one place that checks an address.
+- A server that hangs or drips cannot hold a run: every request has a connect and a read limit, every answer a total
+  limit from its first header to its last byte, and every body a minimum rate.
+- A body that is cut short, or whose gzip checksum is wrong, is an error and never a short answer.
 """
 
 from __future__ import annotations

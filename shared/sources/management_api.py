@@ -1,9 +1,12 @@
 """The Office 365 Management Activity API: subscriptions, listing, content.
 
 Contract: Microsoft's "Office 365 Management Activity API reference" and what clients meet in the field. Guarantees:
-a listing ends only when the service says that there is no next page (an empty page does not end it; a repeated page
-token, or page after page with nothing new, is an error); links are followed only to the configured host;
-``PublisherIdentifier`` is on every call; every request is paid for from the tenant's shared budget.
+
+- A listing ends only when the service says that there is no next page. An empty page does not end it. A repeated page
+  token is an error, and so is page after page with nothing new.
+- ``PublisherIdentifier`` is on every call.
+
+That links are followed only to the configured host, and that every request is paid for, is kept by the ``Asker``.
 """
 
 from __future__ import annotations

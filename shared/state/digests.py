@@ -2,10 +2,11 @@
 
 A line is a letter and the row's digest. Like the ledger this is a merge, not a log: ``delivered`` beats
 ``dead-lettered``, which beats ``no longer offered``, which beats ``listed``; repeats and order do not matter, so
-appends need no fencing and may be repeated whenever their answer was lost. Guarantees: a row is written down as listed
-before it is published; it counts as delivered only by a line written after Event Hubs acknowledged it; lines that
-cannot be read are skipped, which can repeat a row but never lose one. So for each hour: listed = delivered + lost +
-pending.
+appends need no fencing and may be repeated whenever their answer was lost.
+
+Guarantees: a row is written down as listed before it is published. It counts as delivered only by a line written after
+Event Hubs acknowledged it. Lines that cannot be read are skipped, which can repeat a row but never lose one. So for
+each hour: listed = delivered + lost + pending.
 """
 
 from __future__ import annotations

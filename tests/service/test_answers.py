@@ -155,6 +155,14 @@ def test_a_tenant_without_auditing_is_told_how_to_turn_it_on() -> None:
     assert "Purview" in str(error)
 
 
+@pytest.mark.parametrize("word", ["stopped", "closed", "BlobAlreadyExists", "sink-throttled"])
+def test_a_word_that_means_something_of_others_means_nothing_in_an_answer(word: str) -> None:
+    error = meaning(500, body(word))
+
+    assert (type(error), error.code) == (Transient, "http-500")
+    assert word in str(error)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
