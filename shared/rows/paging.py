@@ -176,8 +176,10 @@ def _ask(url: str, ask: Ask, *, first: bool) -> Page:
 
 def paused(answer: Response, asker: Asker) -> CollectorError | None:
     """A 503 that names a time is a pause for everybody who shares the budget, as a 429 is."""
-    seconds = retry_after(answer.headers, asker.clock.now())
-    if answer.status != 503 or seconds is None:
+    if answer.status != 503:
+        return None
+    seconds = retry_after(answer.headers, asker.clock.now)
+    if seconds is None:
         return None
     detail = f"for {seconds:.0f} s, HTTP 503"
     return policy.error("throttled", detail=detail, status=503, retry_after=seconds)

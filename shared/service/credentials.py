@@ -148,7 +148,7 @@ def _end_long_waits(response: PipelineResponse[Any, Any]) -> None:
     answer = response.http_response
     if answer.status_code < 400:
         return
-    seconds = retry_after(CaseInsensitiveDict(answer.headers), utc_now())
+    seconds = retry_after(CaseInsensitiveDict(answer.headers), utc_now)
     if seconds is not None and seconds > LONGEST_WAIT:
         raise _AskedToWait(seconds)
 

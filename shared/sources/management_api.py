@@ -192,8 +192,7 @@ class ManagementApi:
             body = answer.body
             # A 200 can carry an error object where an array was promised.
             if answer.status != 200 or (_NO_ARRAY.match(body) and error_code(body)):
-                now = self._clock.now()
-                raise error_for(answer.status, answer.headers, body, now, at=self._host)
+                raise error_for(answer, self._clock.now, at=self._host)
             return read(answer)
 
         return self.asker.ask(

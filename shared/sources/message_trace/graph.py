@@ -112,7 +112,7 @@ class GraphTrace:
             if answer.status == 200:
                 return _read_page(answer)
             if answer.status in REFUSED:
-                raise error_named(why(answer), answer.status, answer.body)
+                raise error_named(why(answer), answer)
             raise self._refusal(answer)
 
         return self.asker.ask("GET", url, read=read, headers=HEADERS, reserve=reserve)
@@ -125,14 +125,13 @@ class GraphTrace:
         """
         status, body = answer.status, answer.body
         if status == 401 and (TRACE_APP.encode() in body or b"rincipal-less" in body):
-            return error_named("trace-app-missing", status, body)
+            return error_named("trace-app-missing", answer)
         if status == 401 and error_code(body) == "Unauthorized":
             # The same without saying so, unless it is the token.
-            raise TokenInDoubt(error_named("trace-app-missing", status, body))
+            raise TokenInDoubt(error_named("trace-app-missing", answer))
         if status == 403 and error_code(body):
-            return error_named("trace-role-missing", status, body)
-        now = self.asker.clock.now()
-        return paused(answer, self.asker) or error_for(status, answer.headers, body, now)
+            return error_named("trace-role-missing", answer)
+        return paused(answer, self.asker) or error_for(answer, self.asker.clock.now)
 
 
 def _why_not_begun(answer: Response) -> str:

@@ -68,7 +68,7 @@ class ReportingTrace:
                 return read_page(answer.body, url)
             name = _why_not_begun(answer) if first else _why_not_on(answer)
             if name:
-                raise error_named(name, answer.status, answer.body)
+                raise error_named(name, answer)
             raise self._refusal(answer)
 
         return self.asker.ask("GET", url, read=read, headers=HEADERS)
@@ -79,11 +79,9 @@ class ReportingTrace:
         Raises:
             TokenInDoubt: it may be the token; where a new one is refused too, it is the service.
         """
-        status, body = answer.status, answer.body
-        if status == 401:
-            raise TokenInDoubt(error_named("reporting-retired", status, body))
-        now = self.asker.clock.now()
-        return paused(answer, self.asker) or error_for(status, answer.headers, body, now)
+        if answer.status == 401:
+            raise TokenInDoubt(error_named("reporting-retired", answer))
+        return paused(answer, self.asker) or error_for(answer, self.asker.clock.now)
 
 
 def _why_not_begun(answer: Response) -> str:
