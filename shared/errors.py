@@ -6,15 +6,17 @@
     ├── AuthError        Entra or the API refuses the credential
     ├── Throttled        the quota is used up: wait, nothing is wrong
     ├── Transient        try again, now or in the next run
-    │   └── NoToken          the token service does not answer: nothing of this connection can be asked for now
+    ├── NoToken          the token service does not answer: nothing of this connection can be asked for now
     ├── Permanent        asking again for this one thing will not help
-    └── SinkError        Event Hubs does not take events; nothing was marked delivered
-        ├── SinkBusy       it asks us to slow down
-        ├── EventTooLarge  it refuses a batch for its size
-        └── SinkRefused    it refuses our credential, or does not know the hub
+    ├── SinkError        Event Hubs does not take events; nothing was marked delivered
+    │   ├── SinkBusy       it asks us to slow down
+    │   ├── EventTooLarge  it refuses a batch for its size
+    │   └── SinkRefused    it refuses our credential, or does not know the hub
+    └── RunStopped       the run takes no new work
 
-What leads to which of them, and with what message, is ``shared.policy``. Guarantee: the text of these errors is made by
-this project or taken from a service's error field; it never holds a token, a secret or a record.
+What leads to which of them, and with what message, is ``shared.policy``, which makes them all. Guarantee: the text of
+these errors is made by this project or taken from a service's error field; it never holds a token, a secret or a
+record.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ class Transient(CollectorError):
     """A failure that time is expected to heal."""
 
 
-class NoToken(Transient):
+class NoToken(CollectorError):
     """The token service does not answer: nothing of this connection can be asked for now."""
 
 
@@ -94,6 +96,10 @@ class EventTooLarge(SinkError):
 
 class SinkRefused(SinkError):
     """The sink refuses our credential, or does not know the hub."""
+
+
+class RunStopped(CollectorError):
+    """The run ends; the work in hand is left for the next one and counts as nothing."""
 
 
 def textless(error: BaseException, depth: int = 4) -> BaseException:

@@ -168,3 +168,24 @@ def origin(url: str) -> tuple[str, str, int]:
         parts.hostname.lower(),
         parts.port or (443 if parts.scheme == "https" else 80),
     )
+
+
+def refuse_foreign(url: str, home: tuple[str, str, int]) -> None:
+    """Refuse a URL of another origin, or one of which nobody can be sure.
+
+    Args:
+        url: that is to be asked.
+        home: the only origin that may be, as ``origin`` gives it.
+
+    Raises:
+        Permanent: with code ``foreign-url``.
+    """
+    try:
+        asked: tuple[str, str, int] | None = origin(url)
+    except ValueError:
+        asked = None
+    if asked != home:
+        where = "{}://{}:{}".format(*asked) if asked else "what is not a plain URL"
+        raise policy.error(
+            "foreign-url", detail=f"to {where}, while {home[0]}://{home[1]}:{home[2]} is configured"
+        )

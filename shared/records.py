@@ -17,22 +17,17 @@ from typing import Any
 import msgspec
 
 from shared import policy
-from shared.errors import CollectorError, Permanent
+from shared.errors import CollectorError
 
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = " \t\r\n"
 
 
 class ErrorBody(CollectorError):
-    """A body that is an error object where records were expected; the caller decides by its code.
+    """A body that is an error object where records were expected; the caller decides what that means."""
 
-    Attributes:
-        body: the body.
-    """
-
-    def __init__(self, body: bytes) -> None:
+    def __init__(self) -> None:
         super().__init__("an error object came in place of records")
-        self.body = body
 
 
 class _Identified(msgspec.Struct):
@@ -58,14 +53,14 @@ def split(body: bytes) -> list[bytes]:
         return [bytes(raw) for raw in _raws.decode(body)]
     except msgspec.ValidationError:
         if body.lstrip()[:1] == b"{":
-            raise ErrorBody(body) from None
+            raise ErrorBody from None
         raise _not_records("the body is JSON, but not an array of records") from None
     except (msgspec.DecodeError, RecursionError):
         return _split_slowly(body)
 
 
-def _not_records(detail: str) -> Permanent:
-    return policy.make(Permanent, "not-records", detail=detail)
+def _not_records(detail: str) -> CollectorError:
+    return policy.error("not-records", detail=detail)
 
 
 def _split_slowly(body: bytes) -> list[bytes]:
@@ -73,7 +68,7 @@ def _split_slowly(body: bytes) -> list[bytes]:
     text = body.decode("utf-8", "surrogateescape")
     position = _skip(text, 0)
     if text[position : position + 1] == "{":
-        raise ErrorBody(body)
+        raise ErrorBody
     if text[position : position + 1] != "[":
         raise _not_records("the body is not a JSON array of records")
     records: list[bytes] = []

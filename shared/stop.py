@@ -6,11 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from shared.errors import CollectorError
+from shared import policy
+from shared.errors import CollectorError, RunStopped
 
-
-class RunStopped(CollectorError):
-    """The run ends; the work in hand is left for the next one and counts as nothing."""
+__all__ = ["RunStopped", "Stop"]
 
 
 class Stop:
@@ -54,7 +53,7 @@ class Stop:
     def raise_if_set(self) -> None:
         """Raise ``RunStopped`` where the run takes no new work."""
         if self():
-            raise RunStopped("the run takes no new work", code="stopped")
+            raise policy.error("stopped")
 
     def wait(self, seconds: float) -> None:
         """Sleep, but no longer than the run lasts."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
+from shared.network import origin, refuse_foreign
 from shared.service.asking import Asker
-from shared.service.budget import Budget
+from shared.service.budget import Allowance, Budget
 from shared.service.http import HttpClient, Response
 from shared.times import ServiceClock
 
@@ -26,7 +27,7 @@ class Service:
     headers: list[dict[str, str]] = field(default_factory=list)
 
     def check(self, url: str) -> None:
-        HttpClient(self.root).check(url)
+        refuse_foreign(url, origin(self.root))
 
     def request(
         self,
@@ -83,7 +84,7 @@ def asker(service: Service, waits: Waits, *, tokens: Tokens | None = None) -> As
     return Asker(
         http=cast(HttpClient, service),
         tokens=tokens or Tokens(),
-        budget=Budget(None, "budget", limit=10_000, now=waits, sleep=waits.sleep),
+        budget=Budget(None, "budget", Allowance(limit=10_000), now=waits, sleep=waits.sleep),
         clock=ServiceClock(lambda: NOON),
         sleep=waits.sleep,
     )

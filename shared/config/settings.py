@@ -12,11 +12,11 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shared import policy
 from shared.config.clouds import AZURE_CLOUDS, CLOUDS, AzureCloud
 from shared.config.connections import Connection, ConnectionReader
 from shared.config.declarations import Declared, numbers_of, settings_of
 from shared.config.reader import Reader, setting, shown
-from shared.errors import ConfigError
 from shared.network import TRANSPORTS, Network
 
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
@@ -93,10 +93,10 @@ def load(values: Mapping[str, str], sources: Sequence[Declared]) -> Settings:
     )
     if read.problems:
         count = len(read.problems)
-        raise ConfigError(
-            f"the configuration has {count} problem{'s' if count > 1 else ''}:\n"
+        raise policy.error(
+            "configuration",
+            text=f"the configuration has {count} problem{'s' if count > 1 else ''}:\n"
             + "\n".join(f"  - {problem}" for problem in read.problems),
-            code="configuration",
         )
     return settings
 

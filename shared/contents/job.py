@@ -13,7 +13,7 @@ from datetime import datetime
 from shared.contents.content import Content, ContentApi
 from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline, Work
-from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transient
+from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.run.context import Counted, RunContext
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
@@ -32,7 +32,7 @@ class ContentJob:
         api: what lists and fetches.
         ready: makes sure, before anything is listed, that the service lists; records what it never listed, and returns
             why listing makes no sense yet.
-        counted: counts the requests.
+        asker: counts the requests.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ContentJob:
         api: ContentApi,
         *,
         ready: Callable[[Gaps], CollectorError | None],
-        counted: Counted,
+        asker: Counted,
     ) -> None:
         feed, parts, tuning = run.feed, run.parts, run.tuning
         self._run = run
@@ -53,7 +53,7 @@ class ContentJob:
         self._checkpoint = run.checkpoint
         self._contents = api
         self._ready = ready
-        self.api = counted
+        self.asker = asker
         self.problems: list[CollectorError] = []
         self._pipeline: Pipeline | None = None
         self._in_work: set[str] = set()
@@ -85,8 +85,6 @@ class ContentJob:
         """Everything from the first question, whether the service lists at all, to the last window."""
         try:
             problem = self._ready(self._gaps)
-        except NoToken:
-            raise
         except (Transient, Throttled, Permanent) as error:
             # Not knowing it is no reason not to fetch and not to list; listing will tell.
             self.problems.append(error)

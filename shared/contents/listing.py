@@ -14,7 +14,7 @@ from dataclasses import replace
 from shared import policy
 from shared.contents.content import Content, ContentApi
 from shared.contents.windows import plan
-from shared.errors import CollectorError, NoToken, Permanent, Transient
+from shared.errors import CollectorError, Permanent, Transient
 from shared.policy import Action
 from shared.run.context import RunContext
 from shared.state.dead_letters import ENTRY, DeadLetters
@@ -107,8 +107,6 @@ class Listing:
         """List a window; False where it could not be, which is tried again by the next run."""
         try:
             self._list_window(window)
-        except NoToken:
-            raise
         except (Transient, Permanent) as error:
             self._unlisted += 1
             self.problems.append(error)

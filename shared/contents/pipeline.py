@@ -228,7 +228,7 @@ class Pipeline:
             self.publisher.publish(work, parcel)
         except CollectorError as error:
             self._stop.set(error)
-            raise RunStopped("nothing can be published", code="stopped") from error
+            raise policy.error("stopped", detail="nothing can be published") from error
 
     def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
         """The records of a content; None where its bytes went to the dead letters.
@@ -271,7 +271,7 @@ class Pipeline:
         except CollectorError as error:
             # Storage's trouble, not the content's: it must not count as an answer about it.
             self._stop.set(error)
-            raise RunStopped("a dead letter could not be stored", code="stopped") from error
+            raise policy.error("stopped", detail="a dead letter could not be stored") from error
         logger.warning("a content is dead-lettered (%s): %s", reason, name)
         if work.reservation is not None:
             work.reservation.release()

@@ -2,19 +2,19 @@
 
 This is the one place where codes stand. A code is the service's own (``AF20022``, ``AADSTS7000215``, an AMQP condition,
 a storage error code), ``http-<status>`` where an answer has none, or a word of ours; it is what ``error_code`` of a run
-row holds. Code that has to decide asks for the rule of an error, code that fails has its error made here. A code that
-is not in the table is taken for a passing failure, and the message says so. docs/errors.md is written from this table.
+row holds. Code that has to decide asks for the rule of an error, code that fails has its error made here: its row alone
+says of which class it is. A code that is not in the table is taken for a passing failure, and the message says so.
+docs/errors.md is written from this table.
 """
 
 from __future__ import annotations
-
-from typing import Any, TypeVar
 
 from shared.errors import (
     AuthError,
     CollectorError,
     ConfigError,
     EventTooLarge,
+    NoToken,
     Permanent,
     SinkBusy,
     SinkError,
@@ -40,7 +40,7 @@ __all__ = [
     "area_of",
     "error",
     "is_known",
-    "make",
+    "kind_of",
     "rule_of",
 ]
 
@@ -75,7 +75,7 @@ _KINDS: dict[Action, type[CollectorError]] = {
     Action.STOP_FEED: ConfigError,
 }
 _KINDS_OF: dict[Area, dict[Action, type[CollectorError]]] = {
-    Area.ENTRA: {Action.STOP_FEED: AuthError},
+    Area.ENTRA: {Action.RETRY: NoToken, Action.STOP_FEED: AuthError},
     Area.HUB: {
         Action.RETRY: SinkError,
         Action.WAIT: SinkBusy,
@@ -84,12 +84,10 @@ _KINDS_OF: dict[Area, dict[Action, type[CollectorError]]] = {
     },
 }
 
-E = TypeVar("E", bound=CollectorError)
 
-
-def is_known(code: str) -> bool:
-    """Whether a code has a row of its own."""
-    return code in RULES
+def is_known(code: str, area: Area | None = None) -> bool:
+    """Whether a code has a row of its own; where an area is given, among those of that area."""
+    return code in RULES and (area is None or _AREAS[code] is area)
 
 
 def area_of(code: str) -> Area:
@@ -105,49 +103,40 @@ def rule_of(failure: str | CollectorError, area: Area | None = None) -> Rule:
     return RULES.get(code) or UNKNOWN[area or area_of(code)]
 
 
+def kind_of(rule: Rule, area: Area) -> type[CollectorError]:
+    """The class of a row's error: its own, or the one for its action in its area."""
+    return (
+        rule.kind or _KINDS_OF.get(area, {}).get(rule.action) or _KINDS.get(rule.action, Permanent)
+    )
+
+
 def error(
     code: str,
     *,
     area: Area | None = None,
     at: str = "",
     detail: str = "",
+    text: str = "",
     status: int = 0,
     retry_after: float | None = None,
 ) -> CollectorError:
-    """The error of a code, of the kind that its action wants.
+    """The error of a code, of the class that its row says.
 
     Args:
         code: what went wrong.
-        area: who says so; needed where the code may have no row.
+        area: who says so; needed where the code may have no row, or is ours and concerns a service of them.
         at: where it went wrong: a host, a connection, a hub, a blob.
         detail: what is known of this one case. Never a token, a secret or a record.
+        text: what is said in place of all that, where it says more.
         status: the HTTP status, 0 where there was no answer.
-        retry_after: seconds that a service asked for.
+        retry_after: seconds that a service asked for; only a ``Throttled`` keeps them.
     """
     area = area or area_of(code)
-    action = rule_of(code, area).action
-    kind = _KINDS_OF.get(area, {}).get(action) or _KINDS.get(action, Permanent)
-    more = {"retry_after": retry_after} if issubclass(kind, Throttled) else {}
-    return make(kind, code, area=area, at=at, detail=detail, status=status, **more)
-
-
-def make(
-    kind: type[E],
-    code: str,
-    *,
-    area: Area | None = None,
-    at: str = "",
-    detail: str = "",
-    status: int = 0,
-    **more: Any,
-) -> E:
-    """The error of a code, of a kind that the caller chooses; else as ``error``."""
     rule = rule_of(code, area)
     where, why = f"{at}: " if at else "", f" ({detail})" if detail else ""
-    return kind(
-        f"{where}{rule.message}{why}",
-        code=code,
-        status=status,
-        log=f"{where}{rule.log}{why}",
-        **more,
-    )
+    message = text or f"{where}{rule.message}{why}"
+    log = text or f"{where}{rule.log}{why}"
+    kind = kind_of(rule, area)
+    if issubclass(kind, Throttled):
+        return kind(message, code=code, status=status, log=log, retry_after=retry_after)
+    return kind(message, code=code, status=status, log=log)

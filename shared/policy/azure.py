@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared.errors import Throttled, Transient
 from shared.policy.rule import Action, Rule
 
 _SENDER = (
@@ -23,7 +24,13 @@ _THROUGHPUT = (
 HUB_RULES = (
     Rule("server-busy", Action.WAIT, "over its throughput", _THROUGHPUT),
     Rule("resource-limit-exceeded", Action.WAIT, "over one of its limits", _THROUGHPUT),
-    Rule("sink-throttled", Action.WAIT, "over its throughput all the time", _THROUGHPUT),
+    Rule(
+        "sink-throttled",
+        Action.WAIT,
+        "over its throughput all the time",
+        _THROUGHPUT,
+        kind=Throttled,
+    ),
     Rule(
         "message-size-exceeded",
         Action.DEAD_LETTER,
@@ -135,6 +142,11 @@ def _missing(code: str) -> Rule:
     return Rule(code, Action.RETRY, "not found", _MISSING)
 
 
+def _there(code: str) -> Rule:
+    # Where nobody competes for it, what is there already is in the way: a failure as any other.
+    return Rule(code, Action.CARRY_ON, "it is there", "Nothing to do: it is there", kind=Transient)
+
+
 STORAGE_RULES = (
     Rule(
         "AuthorizationPermissionMismatch",
@@ -226,8 +238,8 @@ STORAGE_RULES = (
     _missing("BlobNotFound"),
     _missing("TableNotFound"),
     _missing("ResourceNotFound"),
-    Rule("ContainerAlreadyExists", Action.CARRY_ON, "it is there", "Nothing to do: it is there"),
-    Rule("BlobAlreadyExists", Action.CARRY_ON, "it is there", "Nothing to do: it is there"),
+    _there("ContainerAlreadyExists"),
+    _there("BlobAlreadyExists"),
 )
 
 UNKNOWN_STORAGE = Rule(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from shared.errors import RunStopped, SinkError, StateError
 from shared.policy.rule import Action, Rule
 
 _STATE = (
@@ -57,12 +58,14 @@ OWN_RULES = (
         Action.STOP_FEED,
         "the checkpoint cannot be read",
         f"It cannot be read. {_STATE}",
+        kind=StateError,
     ),
     Rule(
         "checkpoint-newer",
         Action.STOP_FEED,
         "the checkpoint is of a newer version",
         f"It was written by a newer version of the collector: deploy that version again. {_STATE}",
+        kind=StateError,
     ),
     Rule(
         "lease-stuck",
@@ -78,20 +81,28 @@ OWN_RULES = (
         "the lease was lost",
         "The lease was lost; another worker, or the next run, goes on. Should it last, look at storage",
     ),
-    Rule("superseded", Action.CARRY_ON, "another worker goes on with this feed", _NEXT),
-    Rule("stopped", Action.CARRY_ON, "the run takes no new work", _NEXT),
-    Rule("closed", Action.CARRY_ON, "the run has ended", _NEXT),
+    Rule(
+        "superseded",
+        Action.CARRY_ON,
+        "another worker goes on with this feed",
+        _NEXT,
+        kind=RunStopped,
+    ),
+    Rule("stopped", Action.CARRY_ON, "the run takes no new work", _NEXT, kind=RunStopped),
+    Rule("closed", Action.CARRY_ON, "the run has ended", _NEXT, kind=SinkError),
     Rule(
         "deadline",
         Action.CARRY_ON,
         "the run had to end with events in flight",
         "The run had to end before everything was acknowledged. Nothing to do: the next run goes on",
+        kind=SinkError,
     ),
     Rule(
         "output-file",
         Action.RETRY,
         "the output file cannot be written",
         "The file given with --sink cannot be written: look at its disk and its permissions",
+        kind=SinkError,
     ),
     Rule(
         "internal",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.errors import CollectorError
 
 
 class Action(StrEnum):
@@ -55,6 +59,7 @@ class Rule:
             credential, the pace or the way there: only such a word can be the last about a content that has expired.
         loss: the reason under which a content is given up once this answer has stood for a day, "" for none.
         one_content: whether it is never an outage, however many contents there are of which it is said.
+        kind: the class of its error, where that is not that of its action.
     """
 
     code: str
@@ -64,3 +69,4 @@ class Rule:
     answers: bool = False
     loss: str = ""
     one_content: bool = False
+    kind: type[CollectorError] | None = None

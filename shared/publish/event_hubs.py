@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from shared import policy
-from shared.errors import CollectorError, SinkError
+from shared.errors import CollectorError
 from shared.network import chain, reason_of
 from shared.publish.format import Parcel
 from shared.publish.sink import Batch, Sender
@@ -77,7 +77,11 @@ class EventHubSink:
                 self._connection_string, eventhub_name=self.name, **self._options
             )
         if self._credential is None:
-            raise SinkError("an Event Hubs namespace needs a credential", code="internal")
+            raise policy.error(
+                "internal",
+                area=policy.Area.HUB,
+                detail="an Event Hubs namespace needs a credential",
+            )
         return EventHubProducerClient(
             fully_qualified_namespace=self._namespace,
             eventhub_name=self.name,

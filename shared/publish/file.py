@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared import policy
-from shared.errors import SinkError
 from shared.publish.format import Parcel
 from shared.publish.sink import Batch, Sender
 
@@ -83,7 +82,7 @@ class _FileSender:
                 self._file.flush()
                 os.fsync(self._file.fileno())
         except OSError as error:
-            raise policy.make(SinkError, "output-file", detail=error.strerror or "") from error
+            raise policy.error("output-file", detail=error.strerror or "") from error
 
     def cut(self) -> None:
         pass

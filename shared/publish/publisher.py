@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Generic
 
 from shared import policy
-from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, Throttled, textless
+from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, textless
 from shared.publish.filling import fill
 from shared.publish.format import Event, Parcel
 from shared.publish.outbox import Delivery, K, Outbox, count
@@ -94,7 +94,7 @@ class Publisher(Generic[K]):
             if self.error is not None:
                 raise self.error
             if self._stopped:
-                raise policy.make(SinkError, "closed", detail="nothing more is published")
+                raise policy.error("closed", detail="nothing more is published")
             self._start()
             done = self._outbox.put(work, parcel)
         if done is not None:
@@ -130,7 +130,7 @@ class Publisher(Generic[K]):
             raise self.error
         if left:
             detail = f"{left} events were not yet acknowledged"
-            raise policy.make(SinkError, "deadline", detail=detail)
+            raise policy.error("deadline", detail=detail)
 
     # -- the sending threads
 
@@ -164,7 +164,7 @@ class Publisher(Generic[K]):
                 if slot.abandoned:
                     return
         except Exception as error:  # noqa: BLE001 - a dead sender must end the run, not hang it
-            self._fail(policy.make(SinkError, "internal", detail=type(error).__name__))
+            self._fail(policy.error("internal", area=policy.Area.HUB, detail=type(error).__name__))
             logger.exception("a sending thread failed", exc_info=textless(error))
             # Nobody knows what state its connection is in.
             self._discard(slot)
@@ -343,7 +343,7 @@ class Publisher(Generic[K]):
         seconds = self._patience.no_acknowledgement
         last = self._last_error
         if isinstance(last, SinkBusy):
-            self._fail(policy.make(Throttled, "sink-throttled", detail=f"for {seconds:.0f} s"))
+            self._fail(policy.error("sink-throttled", detail=f"for {seconds:.0f} s"))
             return
         silence = policy.error("no-acknowledgement", detail=f"for {seconds:.0f} s")
         # What was wrong with the last send says more than the silence that came of it.

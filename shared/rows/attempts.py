@@ -107,7 +107,7 @@ class Attempts:
         """
         try:
             read = self._reader.read(window, unseen)
-        except (Transient, Permanent) as error:
+        except (NoToken, Transient, Permanent) as error:
             if self._stop():
                 raise
             return self._not_read(window, seconds, narrow, error)

@@ -57,7 +57,7 @@ class RowJob:
         self._clock = run.parts.clock
         self._summary = run.summary
         self._checkpoint = run.checkpoint
-        self.api = api
+        self.asker = api.asker
         self.problems: list[CollectorError] = []
         key, state = run.feed.state_key, run.parts.storage.state
         self._digests = Digests(DigestStore(state, f"digests/{key}"))

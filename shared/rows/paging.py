@@ -12,13 +12,13 @@ once; a link is followed only where ``ask`` lets it; every chain of pages is fin
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from shared import policy
-from shared.errors import CollectorError, Permanent, Throttled, Transient
+from shared.errors import CollectorError, Permanent, Transient
 from shared.rows.row import PAGING, Asked, Row, whole_ms
 from shared.service.answers import retry_after
 from shared.service.asking import Asker
@@ -72,8 +72,7 @@ def list_window(
         except _BrokenChain as broken:
             idle = 0 if len(progress.seen) > known else idle + 1
             if idle >= MAX_IDLE:
-                raise policy.make(
-                    Transient,
+                raise policy.error(
                     PAGING,
                     detail=f"{format_wire(window.start)} to {format_wire(window.end)}: {broken}",
                 ) from broken
@@ -128,8 +127,8 @@ class _Progress:
     def _meet(self, page: list[tuple[R, datetime | None]]) -> None:
         """The first rows after a new beginning are those that it began at, or something lies between."""
         if self._due and self._due.isdisjoint(row.lasting for row, _ in page):
-            raise policy.make(
-                Transient, PAGING, detail="it does not go on where a broken page token left off"
+            raise policy.error(
+                PAGING, detail="it does not go on where a broken page token left off"
             )
         self._due = set()
 
@@ -183,49 +182,12 @@ def _ask(url: str, ask: Ask, *, first: bool) -> Page:
         raise _BrokenChain(f"HTTP {error.status}") from error
 
 
-def ask_page(
-    asker: Asker,
-    url: str,
-    *,
-    judge: Callable[[Response], CollectorError],
-    read: Callable[[Response], Page],
-    headers: Mapping[str, str],
-    reserve: Callable[[int, bool], None] | None = None,
-) -> Page:
-    """Ask for a page.
-
-    Args:
-        asker: asks.
-        url: of the page.
-        judge: what an answer means that is not a success.
-        read: reads a success; where it raises ``Transient``, the page is asked for again.
-        headers: of the request.
-        reserve: as for ``Asker.ask``.
-    """
-    pages: list[Page] = []
-
-    def look(answer: Response) -> CollectorError | None:
-        if answer.status != 200:
-            return judge(answer)
-        try:
-            pages.append(read(answer))
-        except Transient as error:
-            return error
-        return None
-
-    asker.ask("GET", url, judge=look, headers=headers, reserve=reserve)
-    return pages[-1]
-
-
-def paused(answer: Response, asker: Asker) -> Throttled | None:
+def paused(answer: Response, asker: Asker) -> CollectorError | None:
     """A 503 that names a time is a pause for everybody who shares the budget, as a 429 is."""
-    seconds = retry_after(answer.headers, asker.clock.now())
-    if answer.status != 503 or seconds is None:
+    if answer.status != 503:
         return None
-    return policy.make(
-        Throttled,
-        "throttled",
-        detail=f"for {seconds:.0f} s, HTTP 503",
-        status=503,
-        retry_after=seconds,
-    )
+    seconds = retry_after(answer.headers, asker.clock.now)
+    if seconds is None:
+        return None
+    detail = f"for {seconds:.0f} s, HTTP 503"
+    return policy.error("throttled", detail=detail, status=503, retry_after=seconds)

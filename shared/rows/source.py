@@ -9,6 +9,7 @@ from typing import Protocol
 
 from shared.errors import CollectorError
 from shared.rows.row import Row
+from shared.run.context import Counted
 from shared.times import Window
 
 
@@ -43,8 +44,7 @@ class RowApi(Protocol):
     Attributes:
         max_width: the widest window that may be asked for.
         horizon: how far back a window may start, measured from the service's now.
-        requests: requests made so far.
-        throttled: how many of them the service throttled.
+        asker: counts the requests.
     """
 
     @property
@@ -54,10 +54,7 @@ class RowApi(Protocol):
     def horizon(self) -> timedelta: ...  # noqa: D102
 
     @property
-    def requests(self) -> int: ...  # noqa: D102
-
-    @property
-    def throttled(self) -> int: ...  # noqa: D102
+    def asker(self) -> Counted: ...  # noqa: D102
 
     def pages(self, window: Window) -> Iterator[Sequence[Row]]:
         """List the rows received in a window, newest first, page by page.

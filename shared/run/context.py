@@ -169,7 +169,7 @@ class RunContext:
 
 
 class Counted(Protocol):
-    """An API client, as far as the run's row is concerned."""
+    """What asks a feed's API, as far as the run's row is concerned."""
 
     @property
     def requests(self) -> int:
@@ -189,15 +189,14 @@ class Job(Protocol):
     may move state past what was acknowledged.
 
     Attributes:
-        api: counts the requests.
         problems: what went wrong without ending the run.
     """
 
     problems: list[CollectorError]
 
     @property
-    def api(self) -> Counted:
-        """The API client."""
+    def asker(self) -> Counted:
+        """What asks the feed's API, and counts the requests."""
         ...
 
     def load(self) -> None:

@@ -145,7 +145,7 @@ class FeedRun:
         except Conflict as error:
             # Somebody else wrote the checkpoint: it is theirs now, and so is the rest of the work.
             logger.info("another worker has written this feed's state: %s", error)
-            stop.set(RunStopped("another worker goes on with this feed", code="superseded"))
+            stop.set(policy.error("superseded", text="another worker goes on with this feed"))
         except CollectorError as error:
             self._note(error)
             stop.set(error)
@@ -212,7 +212,7 @@ class _Held:
             job.sum_up()
             stored = stored and self._step(lambda: self._write_days(runs))
             stored = stored and self._step(job.drop_old)
-        summary.requests, summary.throttled = job.api.requests, job.api.throttled
+        summary.requests, summary.throttled = job.asker.requests, job.asker.throttled
         return job.problems
 
     def _write_days(self, runs: Runs) -> None:

@@ -6,15 +6,16 @@ The codes and what they lead to stand in ``shared.policy``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import msgspec
 
 from shared import policy
-from shared.errors import CollectorError, Throttled
+from shared.errors import CollectorError
 from shared.policy import Action
+from shared.service.http import Response
 
 MAX_PAUSE = 3600.0
 
@@ -56,7 +57,7 @@ def _said(body: bytes) -> str:
     return text if isinstance(text, str) else ""
 
 
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+def retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
     """Seconds from a ``Retry-After`` header, in either form; None where there is none that can be read.
 
     At most ``MAX_PAUSE``: a wrong value would silence a tenant's feeds for good, and asking once an hour hurts nobody.
@@ -72,56 +73,54 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return min(max(0.0, (at - now).total_seconds()), MAX_PAUSE)
+    return min(max(0.0, (at - now()).total_seconds()), MAX_PAUSE)
 
 
-def error_for(
-    status: int, headers: Mapping[str, str], body: bytes, now: datetime, *, at: str = ""
-) -> CollectorError:
+def error_for(answer: Response, now: Callable[[], datetime], *, at: str = "") -> CollectorError:
     """Translate an answer that is not a success (a 200 may hold an error object too).
 
     Args:
-        status: the HTTP status.
-        headers: of the answer.
-        body: of the answer, inflated.
+        answer: the answer.
         now: the service's time, for a ``Retry-After`` that is a date.
         at: the host.
     """
-    said_code, said = error_code(body), error_text(body)
-    code = _meaning(status, said_code, body)
-    words = [f"HTTP {status}", *([said_code] if said_code else [])]
-    detail = ", ".join(words) + (f": {said}" if said else "")
-    if policy.rule_of(code, policy.Area.API).action is Action.WAIT:
-        after = retry_after(headers, now)
-        return policy.make(Throttled, code, at=at, detail=detail, status=status, retry_after=after)
-    return policy.error(code, area=policy.Area.API, at=at, detail=detail, status=status)
+    detail, seconds = _detail(answer), retry_after(answer.headers, now)
+    return policy.error(
+        _meaning(answer, error_code(answer.body)),
+        area=policy.Area.API,
+        at=at,
+        detail=detail,
+        status=answer.status,
+        retry_after=seconds,
+    )
 
 
-def _meaning(status: int, code: str, body: bytes) -> str:
-    """The code under which an answer stands in the policy."""
-    if policy.is_known(code):
-        throttled = status == 429 and policy.rule_of(code).action is not Action.WAIT
-        return "throttled" if throttled else code
-    if status == 429:
-        return "throttled"
-    if b"does not exist" in body and b"Tenant" in body:
-        return "auditing-off"
-    # A token that is refused is dropped, whatever the answer calls that; else the code says more than the status.
-    return f"http-{status}" if status == 401 or not code else code
-
-
-def error_named(name: str, status: int, body: bytes) -> CollectorError:
+def error_named(name: str, answer: Response) -> CollectorError:
     """The error of a code of ours, for an answer whose own code does not tell what it means.
 
     Args:
         name: ``trace-app-missing`` and the like.
-        status: of the answer, 0 where there was none.
-        body: of the answer.
+        answer: the answer.
     """
-    return policy.error(name, detail=_detail(status, body) if status else "", status=status)
+    return policy.error(name, detail=_detail(answer), status=answer.status)
 
 
-def _detail(status: int, body: bytes) -> str:
-    said_code, said = error_code(body), error_text(body)
-    words = [f"HTTP {status}", *([said_code] if said_code else [])]
+def _meaning(answer: Response, code: str) -> str:
+    """The code under which an answer stands in the policy."""
+    status, body = answer.status, answer.body
+    known = policy.is_known(code, policy.Area.API)
+    if status == 429 and not (known and policy.rule_of(code).action is Action.WAIT):
+        return "throttled"
+    if known:
+        return code
+    if b"does not exist" in body and b"Tenant" in body:
+        return "auditing-off"
+    # A token that is refused is dropped, whatever the answer calls that. Else the code says more than the status, but
+    # not where the policy has the same word for what another service says, or we do.
+    return f"http-{status}" if status == 401 or not code or policy.is_known(code) else code
+
+
+def _detail(answer: Response) -> str:
+    code, said = error_code(answer.body), error_text(answer.body)
+    words = [f"HTTP {answer.status}", *([code] if code else [])]
     return ", ".join(words) + (f": {said}" if said else "")

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -78,18 +79,43 @@ def grant(
     return granted, 0.0
 
 
-class Budget:
-    """The budget as one process uses it; thread-safe.
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """How much a budget allows, and how it is shared out.
 
-    Args:
-        storage: the state account; None: no sharing, an equal share of the budget.
-        name: ``budgets/<tenant id>/<api>.json``.
+    Attributes:
         limit: requests allowed in any ``window``.
         window: seconds.
         hold: seconds within which a block of requests is used or forfeited.
         max_block: most requests taken at a time. Where a request takes seconds, most of a block would be forfeited.
         patience: longest pause in seconds that the service may ask for; beyond it the run had better end and leave
             the rest to the next one.
+    """
+
+    limit: int = 1600
+    window: float = 60.0
+    hold: float = HOLD
+    max_block: int = MAX_BLOCK
+    patience: float = 60.0
+
+    @property
+    def span(self) -> float:
+        """For how long a grant counts: it may be used as late as it is held."""
+        return self.window + self.hold
+
+    @property
+    def share(self) -> int:
+        """Requests in any window for one who cannot share."""
+        return max(1, self.limit // SHARERS)
+
+
+class Budget:
+    """The budget as one process uses it; thread-safe.
+
+    Args:
+        storage: the state account; None: no sharing, an equal share of the budget.
+        name: ``budgets/<tenant id>/<api>.json``.
+        allowance: how much it allows.
         now: seconds since 1970.
         sleep: waits, cut short by the caller where a run ends.
     """
@@ -98,33 +124,29 @@ class Budget:
         self,
         storage: Storage | None,
         name: str,
+        allowance: Allowance | None = None,
         *,
-        limit: int = 1600,
-        window: float = 60.0,
-        hold: float = HOLD,
-        max_block: int = MAX_BLOCK,
-        patience: float = 60.0,
         now: Callable[[], float] = lambda: utc_now().timestamp(),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._storage = storage
         self._name = name
-        self.limit = limit
-        self._window = window
-        self._hold = hold
-        self._max_block = max_block
-        self._patience = patience
+        self._allowance = allowance or Allowance()
         self._now = now
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._block = min(4, max_block)
+        self._block = min(4, self._allowance.max_block)
         self._left = 0
         self._until = 0.0
         self._paused_until = 0.0
         self._alone: deque[float] = deque()
         self._used = 0.0
         self._looked = -math.inf
-        self.waited = 0.0
+
+    @property
+    def limit(self) -> int:
+        """Requests allowed in any window."""
+        return self._allowance.limit
 
     def take(self, deadline: Callable[[], bool] = lambda: False) -> None:
         """Wait for leave to make one request.
@@ -142,15 +164,13 @@ class Budget:
                 return
             if deadline():
                 raise policy.error("budget", detail="the run had to end meanwhile")
-            if self._paused_until - self._now() > self._patience:
+            if self._paused_until - self._now() > self._allowance.patience:
                 raise policy.error(
                     "budget",
                     detail=f"the service asked for a pause of which {wait:.0f} s are left",
                     retry_after=wait,
                 )
-            pause = min(wait, 1.0) * random.uniform(0.8, 1.2)  # noqa: S311
-            self.waited += pause
-            self._sleep(pause)
+            self._sleep(min(wait, 1.0) * random.uniform(0.8, 1.2))  # noqa: S311
 
     def used(self) -> float:
         """The share of the window's requests that is taken, by anybody: 0 to 1, and 1 during a pause.
@@ -175,10 +195,10 @@ class Budget:
         state = _decode(stored.data) if stored else BudgetState()
         if now < state.paused_until <= now + MAX_PAUSE:
             return 1.0
-        span = self._window + self._hold
+        span = self._allowance.span
         taken = sum(count for second, count in state.grants if now - span - 1 < second < now + span)
-        alone = sum(1 for moment in self._alone if moment > now - self._window)
-        return min(1.0, max(taken / self.limit, alone / max(1, self.limit // SHARERS)))
+        alone = sum(1 for moment in self._alone if moment > now - self._allowance.window)
+        return min(1.0, max(taken / self.limit, alone / self._allowance.share))
 
     def _try(self) -> float:
         """One attempt; 0 where leave is given, else seconds to wait."""
@@ -192,7 +212,7 @@ class Budget:
             # The block was too large for our pace: what is left is forfeited, so ask for less.
             self._block = max(1, self._block // 2)
         elif now < self._until:
-            self._block = min(self._max_block, self._block * 2)
+            self._block = min(self._allowance.max_block, self._block * 2)
         self._left = 0
         try:
             granted, wait = self._take_block(now)
@@ -202,7 +222,7 @@ class Budget:
             return self._take_alone(now)
         if granted == 0:
             return wait
-        self._until = now + self._hold
+        self._until = now + self._allowance.hold
         self._used = min(1.0, self._used + granted / self.limit)
         if self._now() >= self._until:
             # Storage took so long that the block is no longer ours to use.
@@ -220,7 +240,7 @@ class Budget:
             now,
             min(self._block, max(1, self.limit // (4 * SHARERS))),
             limit=self.limit,
-            window=self._window + self._hold,
+            window=self._allowance.span,
         )
         if granted:
             etag = stored.etag if stored else None
@@ -230,11 +250,11 @@ class Budget:
         return granted, wait
 
     def _take_alone(self, now: float) -> float:
-        share = max(1, self.limit // SHARERS)
-        while self._alone and self._alone[0] <= now - self._window:
+        window = self._allowance.window
+        while self._alone and self._alone[0] <= now - window:
             self._alone.popleft()
-        if len(self._alone) >= share:
-            return self._alone[0] + self._window - now
+        if len(self._alone) >= self._allowance.share:
+            return self._alone[0] + window - now
         self._alone.append(now)
         return 0.0
 
@@ -243,7 +263,7 @@ class Budget:
         now = self._now()
         until = now + min(seconds, MAX_PAUSE)
         with self._lock:
-            if seconds >= self._hold:
+            if seconds >= self._allowance.hold:
                 self._left = 0
             if until <= self._paused_until:
                 return

@@ -17,7 +17,7 @@ from requests.structures import CaseInsensitiveDict
 
 from shared import policy
 from shared.config.credentials import CERTIFICATE, MANAGED_IDENTITY, SECRET
-from shared.errors import CollectorError, Throttled
+from shared.errors import CollectorError
 from shared.network import Network, chain, reason_of
 from shared.service.answers import retry_after
 from shared.service.timed_http import Deadline, TimedAdapter
@@ -48,7 +48,7 @@ class TokenSource(Protocol):
         Raises:
             AuthError: the credential is refused.
             Throttled: the token service asked to wait longer than a run should.
-            Transient: the token service does not answer.
+            NoToken: the token service does not answer.
         """
         ...
 
@@ -104,9 +104,8 @@ class AzureTokenSource:
                 raise self._throttled(wait.seconds) from error
             raise translate(error, self._name) from error
 
-    def _throttled(self, seconds: float) -> Throttled:
-        return policy.make(
-            Throttled,
+    def _throttled(self, seconds: float) -> CollectorError:
+        return policy.error(
             "token-throttled",
             at=f"connection '{self._name}'",
             detail=f"{seconds:.0f} s are left",
@@ -149,7 +148,7 @@ def _end_long_waits(response: PipelineResponse[Any, Any]) -> None:
     answer = response.http_response
     if answer.status_code < 400:
         return
-    seconds = retry_after(CaseInsensitiveDict(answer.headers), utc_now())
+    seconds = retry_after(CaseInsensitiveDict(answer.headers), utc_now)
     if seconds is not None and seconds > LONGEST_WAIT:
         raise _AskedToWait(seconds)
 

@@ -1,9 +1,12 @@
 """One HTTP client for every API we collect from: pinned to its host, bounded in time, honest about bodies.
 
-Guarantees: a request goes to the configured origin (scheme, host and port) or nowhere, and no redirect is followed,
-so a token cannot leave; every request has a connect and a read limit, every answer a total limit from its first header
-to its last byte, and every body a minimum rate, so a server that hangs or drips cannot hold a run; a body that is cut
-short, or whose gzip checksum is wrong, is an error and never a short answer.
+Guarantees:
+
+- A request goes to the configured origin (scheme, host and port) or nowhere, and no redirect is followed, so a token
+  cannot leave. This is the one place that checks an address.
+- A server that hangs or drips cannot hold a run: every request has a connect and a read limit, every answer a total
+  limit from its first header to its last byte, and every body a minimum rate.
+- A body that is cut short, or whose gzip checksum is wrong, is an error and never a short answer.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import urllib3
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.network import origin, proxies_for, reason_of
+from shared.network import origin, proxies_for, reason_of, refuse_foreign
 from shared.service.timed_http import Deadline, TimedAdapter
 
 _inflater: Any
@@ -88,23 +91,6 @@ class HttpClient:
         self._proxies = proxies_for(endpoint)
         self._local = threading.local()
 
-    def check(self, url: str) -> None:
-        """Refuse a URL that is not of our origin.
-
-        Raises:
-            Permanent: with code ``foreign-url``.
-        """
-        try:
-            asked: tuple[str, str, int] | None = origin(url)
-        except ValueError:
-            asked = None
-        if asked != self.origin:
-            where = "{}://{}:{}".format(*asked) if asked else "what is not a plain URL"
-            raise policy.error(
-                "foreign-url",
-                detail=f"to {where}, while {self.origin[0]}://{self.origin[1]}:{self.origin[2]} is configured",
-            )
-
     def request(
         self,
         method: str,
@@ -124,14 +110,36 @@ class HttpClient:
             on_chunk: called after each piece of the body; may raise to end the reading.
 
         Raises:
-            Permanent: a foreign URL or a redirect.
+            Permanent: a URL of another origin (code ``foreign-url``), or a redirect.
             Transient: no answer, or not a whole one, in time.
         """
-        self.check(url)
+        refuse_foreign(url, self.origin)
         deadline = Deadline(self._limits.total, self._clock)
         deadline.hold()
+        answer = self._send(method, url, headers)
         try:
-            answer = self._session().request(
+            status = answer.status_code
+            if 300 <= status < 400:
+                raise policy.error(
+                    "redirect", at=self.origin[1], detail=f"HTTP {status}", status=status
+                )
+            encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+            if on_length is not None:
+                on_length(_length(answer.headers.get("Content-Length")), bool(encoding))
+                # Waiting for memory is our time, not the server's.
+                deadline.restart()
+            body = self._inflate(self._read(answer, deadline, on_chunk), encoding, status)
+            return Response(status=status, headers=answer.headers, body=body)
+        except BaseException:
+            # What is left of the answer must not be taken for the next one.
+            answer.raw.close()
+            raise
+        finally:
+            answer.close()
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+        try:
+            return self._session().request(
                 method,
                 url,
                 headers={**headers, "Accept-Encoding": "gzip"},
@@ -143,32 +151,14 @@ class HttpClient:
             raise policy.error(
                 "no-answer", at=self.origin[1], detail=reason_of(error) or _names(error)
             ) from error
-        try:
-            if 300 <= answer.status_code < 400:
-                status = answer.status_code
-                raise policy.error(
-                    "redirect", at=self.origin[1], detail=f"HTTP {status}", status=status
-                )
-            encoding = answer.headers.get("Content-Encoding", "").strip().lower()
-            if on_length is not None:
-                on_length(_length(answer.headers.get("Content-Length")), bool(encoding))
-                # Waiting for memory is our time, not the server's.
-                deadline.restart()
-            body = self._read(answer, deadline, on_chunk)
-            if not body and answer.status_code != 200:
-                # Some servers label the missing body of a refusal; its status is what counts.
-                pass
-            elif encoding in ("gzip", "x-gzip"):
-                body = gunzip(body)
-            elif encoding not in ("", "identity"):
-                raise policy.error("bad-encoding", at=self.origin[1], detail=encoding[:40])
-            return Response(status=answer.status_code, headers=answer.headers, body=body)
-        except BaseException:
-            # What is left of the answer must not be taken for the next one.
-            answer.raw.close()
-            raise
-        finally:
-            answer.close()
+
+    def _inflate(self, body: bytes, encoding: str, status: int) -> bytes:
+        if encoding in ("", "identity") or (not body and status != 200):
+            # Some servers label the missing body of a refusal; its status is what counts.
+            return body
+        if encoding not in ("gzip", "x-gzip"):
+            raise policy.error("bad-encoding", at=self.origin[1], detail=encoding[:40])
+        return gunzip(body)
 
     def _read(
         self, answer: requests.Response, deadline: Deadline, on_chunk: Callable[[], None]

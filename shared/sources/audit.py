@@ -9,6 +9,7 @@ from shared.contents.content import Content
 from shared.contents.job import ContentJob
 from shared.contents.replay import ReplaySummary, replay_feed
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.service.budget import Allowance
 from shared.sources.audit_subscription import SubscriptionKeeper
 from shared.sources.clients import Apis, Factory
 from shared.sources.management_api import ManagementApi
@@ -42,7 +43,8 @@ class AuditContents:
 
 def management(apis: Apis, connection: Connection) -> Factory[ManagementApi]:
     """The Management Activity API of a connection."""
-    budget = apis.budget(connection, "management", limit=apis.settings.requests_per_minute)
+    allowance = Allowance(limit=apis.settings.requests_per_minute)
+    budget = apis.budget(connection, "management", allowance)
     clock = ServiceClock()
     ask = apis.asker(connection, connection.management, connection.scope, budget, clock)
 
@@ -67,7 +69,7 @@ def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
             run.feed.source, api=api, checkpoint=run.checkpoint, clock=made.clock
         )
         return ContentJob(
-            run, AuditContents(api, run.feed.source), ready=keeper.ensure, counted=api
+            run, AuditContents(api, run.feed.source), ready=keeper.ensure, asker=api.asker
         )
 
     return JobMaker(make=make, clock=made.clock)

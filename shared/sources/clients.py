@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from shared.service.asking import Asker
-from shared.service.budget import Budget
+from shared.service.asking import Asker, Retries
+from shared.service.budget import Allowance, Budget
 from shared.service.credentials import token_source
 from shared.service.http import HttpClient
 from shared.times import ServiceClock
@@ -65,12 +65,14 @@ class Apis:
             found: Factory[Api] = self._made[make, connection.name]
             return found
 
-    def budget(self, connection: Connection, api: str, **limits: Any) -> Budget:
-        """The tenant's budget of an API, shared by all who use it; for the limits see ``Budget``."""
+    def budget(
+        self, connection: Connection, api: str, allowance: Allowance, **clock: Any
+    ) -> Budget:
+        """The tenant's budget of an API, shared by all who use it; for the clock see ``Budget``."""
         name = f"budgets/{connection.tenant_id}/{api}.json"
         with self._lock:
             if name not in self._budgets:
-                self._budgets[name] = Budget(self._storage, name, **limits)
+                self._budgets[name] = Budget(self._storage, name, allowance, **clock)
             return self._budgets[name]
 
     def asker(
@@ -81,6 +83,12 @@ class Apis:
         tokens = token_source(connection, scope, network=network)
         http = HttpClient(root, verify=network.verify, limits=tuning.limits)
 
+        retries = Retries(
+            tries=tuning.tries,
+            backoff=tuning.backoff,
+            throttle_backoff=tuning.throttle_backoff,
+        )
+
         def ask(stop: Stop) -> Asker:
             return Asker(
                 http=http,
@@ -88,9 +96,7 @@ class Apis:
                 budget=budget,
                 clock=clock,
                 stopping=stop,
-                tries=tuning.tries,
-                backoff=tuning.backoff,
-                throttle_backoff=tuning.throttle_backoff,
+                retries=retries,
                 sleep=stop.wait,
             )
 

@@ -1,18 +1,22 @@
 """The Office 365 Management Activity API: subscriptions, listing, content.
 
 Contract: Microsoft's "Office 365 Management Activity API reference" and what clients meet in the field. Guarantees:
-a listing ends only when the service says that there is no next page (an empty page does not end it; a repeated page
-token, or page after page with nothing new, is an error); links are followed only to the configured host;
-``PublisherIdentifier`` is on every call; every request is paid for from the tenant's shared budget.
+
+- A listing ends only when the service says that there is no next page. An empty page does not end it. A repeated page
+  token is an error, and so is page after page with nothing new.
+- ``PublisherIdentifier`` is on every call.
+
+That links are followed only to the configured host, and that every request is paid for, is kept by the ``Asker``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -20,11 +24,11 @@ import msgspec
 from shared import policy
 from shared.contents.content import Content
 from shared.contents.windows import horizon
-from shared.errors import CollectorError, Permanent, Transient
+from shared.errors import Permanent
 from shared.policy import Action
 from shared.records import ErrorBody, split
 from shared.service.answers import error_code, error_for
-from shared.service.asking import AskedApi, Asker
+from shared.service.asking import Asker
 from shared.service.http import Response
 from shared.times import Window, format_wire, iso, parse_wire
 
@@ -32,16 +36,19 @@ MAX_BARREN = 50
 """Pages in a row without a content that was not on the window's earlier ones; some are empty, this many is a loop."""
 OLDEST, NEWEST = timedelta(days=8), timedelta(days=1)
 
+T = TypeVar("T")
+
+_NO_ARRAY = re.compile(rb"\s*[{']")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
     """A subscription as the API lists it; ``status`` is "" where the entry has none."""
 
     status: str
-    webhook: bool
 
 
-class ManagementApi(AskedApi):
+class ManagementApi:
     """One tenant's Management Activity API.
 
     Args:
@@ -52,7 +59,7 @@ class ManagementApi(AskedApi):
     """
 
     def __init__(self, *, tenant_id: str, publisher_id: str, root: str, asker: Asker) -> None:
-        super().__init__(asker)
+        self.asker = asker
         self.feed_root = f"{root}/api/v1.0/{tenant_id}/activity/feed"
         self._publisher = publisher_id
         self._host = urlsplit(root).hostname or ""
@@ -61,18 +68,15 @@ class ManagementApi(AskedApi):
     def subscriptions(self) -> dict[str, Subscription]:
         """The tenant's subscriptions by content type."""
         url = f"{self.feed_root}/subscriptions/list"
-        answer = self._call("GET", url, check=_records)
+        entries = self._call("GET", url, _records)
         if self._clock.doubtful:
             # The first answer of a run told another time than ours; what is listed depends on which is right.
-            answer = self._call("GET", url, check=_records)
+            entries = self._call("GET", url, _records)
         found: dict[str, Subscription] = {}
-        for entry in (_object(raw) for raw in _records(answer)):
+        for entry in map(_object, entries):
             if isinstance(name := entry.get("contentType"), str):
                 status = entry.get("status")
-                found[name] = Subscription(
-                    status=status.lower() if isinstance(status, str) else "",
-                    webhook=bool(entry.get("webhook")),
-                )
+                found[name] = Subscription(status=status.lower() if isinstance(status, str) else "")
         return found
 
     def start(self, content_type: str) -> None:
@@ -81,9 +85,8 @@ class ManagementApi(AskedApi):
         An empty body removes somebody's webhook, so this is never called for what is enabled.
         """
         try:
-            self._call(
-                "POST", f"{self.feed_root}/subscriptions/start?contentType={quote(content_type)}"
-            )
+            url = f"{self.feed_root}/subscriptions/start?contentType={quote(content_type)}"
+            self._call("POST", url, _body)
         except Permanent as error:
             if policy.rule_of(error).action is not Action.CARRY_ON:
                 raise
@@ -105,16 +108,14 @@ class ManagementApi(AskedApi):
         barren = 0
         while url is not None:
             seen.add(url)
-            answer = self._call("GET", url, check=_records)
-            # What a page holds is good, whatever becomes of its link.
-            page = [self.read_entry(raw, window.start) for raw in _records(answer)]
+            entries, link = self._call("GET", url, _page)
+            # What a page holds is good, whatever becomes of its link, which is refused where it is asked for.
+            page = [self.read_entry(raw, window.start) for raw in entries]
             yield page
             before = len(known)
             known.update(content.id for content in page)
             barren = 0 if len(known) > before else barren + 1
-            url = _next_page(answer.headers)
-            if url is not None:
-                self._asker.check(url)
+            url = link
             if url in seen:
                 raise policy.error("page-loop", detail="a page token came twice")
             if url is not None and barren >= MAX_BARREN:
@@ -128,7 +129,7 @@ class ManagementApi(AskedApi):
             content: as listed.
             reserve: told the announced length and whether it is compressed, before the body is read.
         """
-        return self._call("GET", content.uri, reserve=reserve).body
+        return self._call("GET", content.uri, _body, reserve=reserve)
 
     def content_uri(self, content_id: str) -> str:
         """Where a content is fetched unless its listing said otherwise."""
@@ -181,46 +182,42 @@ class ManagementApi(AskedApi):
         self,
         method: str,
         url: str,
+        read: Callable[[Response], T],
         *,
         reserve: Callable[[int, bool], None] | None = None,
-        check: Callable[[Response], object] | None = None,
-    ) -> Response:
-        """Ask; ``check`` may refuse a successful answer with ``Transient``, which is then asked for again."""
-        self._asker.check(url)
-        return self._asker.ask(
-            method,
-            with_publisher(url, self._publisher),
-            judge=lambda answer: self._judge(answer, check),
-            reserve=reserve,
-        )
+    ) -> T:
+        """Ask; what ``read`` refuses with ``Transient`` is asked for again."""
 
-    def _judge(
-        self, answer: Response, check: Callable[[Response], object] | None
-    ) -> CollectorError | None:
-        # A 200 can carry an error object where an array was promised.
-        stray = answer.body.lstrip()[:1] in (b"{", b"'") and error_code(answer.body)
-        if answer.status != 200 or stray:
-            now = self._clock.now()
-            return error_for(answer.status, answer.headers, answer.body, now, at=self._host)
-        try:
-            if check is not None:
-                check(answer)
-        except Transient as error:
-            return error
-        return None
+        def understood(answer: Response) -> T:
+            body = answer.body
+            # A 200 can carry an error object where an array was promised.
+            if answer.status != 200 or (_NO_ARRAY.match(body) and error_code(body)):
+                raise error_for(answer, self._clock.now, at=self._host)
+            return read(answer)
+
+        return self.asker.ask(
+            method, with_publisher(url, self._publisher), read=understood, reserve=reserve
+        )
 
 
 def with_publisher(url: str, publisher: str) -> str:
     """Add ``PublisherIdentifier`` where it is missing; nothing else of the URL is touched or encoded anew."""
-    query = urlsplit(url).query
+    # A link is whatever the service says, and no URL before it has been checked.
+    query = url.partition("#")[0].partition("?")[2]
     if any(part.partition("=")[0].lower() == "publisheridentifier" for part in query.split("&")):
         return url
     return f"{url}{'&' if query else '?'}PublisherIdentifier={publisher}"
 
 
-def _next_page(headers: Mapping[str, str]) -> str | None:
+def _body(answer: Response) -> bytes:
+    return answer.body
+
+
+def _page(answer: Response) -> tuple[list[bytes], str | None]:
+    """The entries of a page of a listing, and where the next one is."""
     # The reference says NextPageUri, the troubleshooting page NextPageUrl; header names have no letter case.
-    return headers.get("NextPageUri") or headers.get("NextPageUrl") or None
+    link = answer.headers.get("NextPageUri") or answer.headers.get("NextPageUrl") or None
+    return _records(answer), link
 
 
 def _records(answer: Response) -> list[bytes]:

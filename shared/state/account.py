@@ -34,7 +34,7 @@ from azure.data.tables import EdmType, EntityProperty, TableServiceClient, Updat
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared import policy
-from shared.errors import CollectorError, Transient
+from shared.errors import CollectorError
 from shared.network import Network, chain, reason_of
 from shared.policy import Action
 
@@ -73,9 +73,7 @@ def storage_errors(what: str) -> Iterator[None]:
         raise _answered(f"storage: {what}", error) from error
     except AzureError as error:
         why = reason_of(error) or type(error).__name__
-        raise policy.make(
-            Transient, "storage-unreachable", at=f"storage: {what}", detail=why
-        ) from error
+        raise policy.error("storage-unreachable", at=f"storage: {what}", detail=why) from error
     except TypeError as error:
         # Of an answer without a message the blob SDK stumbles over the words that it wants to make of it.
         answer = next((each for each in chain(error) if isinstance(each, HttpResponseError)), None)
@@ -104,8 +102,7 @@ def _answered(at: str, error: HttpResponseError) -> CollectorError:
 
 def in_the_way(conflict: Conflict) -> CollectorError:
     """What a conflict is where nobody competes: a failure as any other."""
-    return policy.make(
-        Transient,
+    return policy.error(
         conflict.code or "storage-failed",
         area=policy.Area.STORAGE,
         at="storage",

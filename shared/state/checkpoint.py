@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared import policy
-from shared.errors import StateError
 from shared.state.account import Conflict, read_blob, write_blob
 
 if TYPE_CHECKING:
@@ -109,14 +108,14 @@ def decode(data: bytes, name: str) -> Checkpoint:
     try:
         schema = msgspec.json.decode(data, type=_Schema).schema
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise policy.make(StateError, "checkpoint-unreadable", at=at, detail=str(error)) from error
+        raise policy.error("checkpoint-unreadable", at=at, detail=str(error)) from error
     if schema > SCHEMA:
         versions = f"schema {schema}; this version reads up to {SCHEMA}"
-        raise policy.make(StateError, "checkpoint-newer", at=at, detail=versions)
+        raise policy.error("checkpoint-newer", at=at, detail=versions)
     try:
         found = msgspec.json.decode(data, type=Checkpoint)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise policy.make(StateError, "checkpoint-unreadable", at=at, detail=str(error)) from error
+        raise policy.error("checkpoint-unreadable", at=at, detail=str(error)) from error
     return msgspec.structs.replace(
         found,
         watermark=_utc(found.watermark),

@@ -5,8 +5,8 @@ twice, written late by a stale worker, or read in any order changes nothing: ``d
 ``lost``, which beat ``attempt``, which beats ``listed``. Appends therefore need no fencing and may be repeated
 whenever their answer was lost.
 
-Guarantees: a content is written down as ``listed`` before anything of it is fetched; it counts as delivered only by
-a line written after Event Hubs acknowledged all of it; a torn or unreadable line is skipped and counted, which can
+Guarantees: a content is written down as ``listed`` before anything of it is fetched. It counts as delivered only by
+a line written after Event Hubs acknowledged all of it. A torn or unreadable line is skipped and counted, which can
 repeat a content but never lose one.
 """
 

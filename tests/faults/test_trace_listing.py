@@ -204,7 +204,7 @@ def test_what_a_tenant_lacks_is_named_with_its_mend(
     with pytest.raises(ConfigError, match=mend) as caught:
         listed(api, past(rig))
 
-    assert (caught.value.code, api.requests) == (code, 1)
+    assert (caught.value.code, api.asker.requests) == (code, 1)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,10 @@ class Doors:
     horizon: timedelta = timedelta(days=4)
 
     @property
+    def asker(self) -> Doors:
+        return self
+
+    @property
     def requests(self) -> int:
         return len(self.asked)
 

@@ -20,6 +20,7 @@ from shared.errors import (
     Transient,
 )
 from shared.service.answers import MAX_PAUSE, error_code, error_for, error_text, retry_after
+from shared.service.http import Response
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -30,7 +31,7 @@ def body(code: str, message: str = "Something.") -> bytes:
 
 def meaning(status: int, data: bytes = b"", **headers: str) -> CollectorError:
     named = CaseInsensitiveDict({name.replace("_", "-"): text for name, text in headers.items()})
-    return error_for(status, named, data, NOW)
+    return error_for(Response(status=status, headers=named, body=data), lambda: NOW)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,14 @@ def test_a_tenant_without_auditing_is_told_how_to_turn_it_on() -> None:
     assert "Purview" in str(error)
 
 
+@pytest.mark.parametrize("word", ["stopped", "closed", "BlobAlreadyExists", "sink-throttled"])
+def test_a_word_that_means_something_of_others_means_nothing_in_an_answer(word: str) -> None:
+    error = meaning(500, body(word))
+
+    assert (type(error), error.code) == (Transient, "http-500")
+    assert word in str(error)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -176,7 +185,7 @@ def test_a_tenant_without_auditing_is_told_how_to_turn_it_on() -> None:
     ],
 )
 def test_both_forms_of_retry_after_are_read_and_bounded(text: str, seconds: float | None) -> None:
-    assert retry_after({"Retry-After": text}, NOW) == seconds
+    assert retry_after({"Retry-After": text}, lambda: NOW) == seconds
 
 
 def test_retry_after_comes_with_the_throttling_whatever_its_case() -> None:
@@ -187,19 +196,19 @@ def test_retry_after_comes_with_the_throttling_whatever_its_case() -> None:
 
 
 def test_a_missing_retry_after_is_unknown() -> None:
-    assert retry_after({}, NOW) is None
+    assert retry_after({}, lambda: NOW) is None
 
 
 @given(st.text(max_size=40))
 def test_no_retry_after_can_break_anything(text: str) -> None:
-    found = retry_after({"Retry-After": text}, NOW)
+    found = retry_after({"Retry-After": text}, lambda: NOW)
 
     assert found is None or 0 <= found <= MAX_PAUSE
 
 
 @given(st.integers(200, 599), st.binary(max_size=60))
 def test_every_answer_means_something(status: int, data: bytes) -> None:
-    assert isinstance(error_for(status, {}, data, NOW), CollectorError)
+    assert isinstance(meaning(status, data), CollectorError)
 
 
 @pytest.mark.parametrize(

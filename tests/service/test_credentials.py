@@ -6,7 +6,7 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
-from shared.errors import AuthError, CollectorError, Throttled, Transient
+from shared.errors import AuthError, CollectorError, NoToken, Throttled
 from shared.service.credentials import AzureTokenSource, translate
 
 SECRET = "Q8~canary"
@@ -25,11 +25,11 @@ QUOTED = f"client_secret={SECRET}&grant_type=client_credentials Trace ID: 17"
         pytest.param("7000229", AuthError, "consent", id="no-service-principal"),
         pytest.param("53003", AuthError, "Conditional Access", id="conditional-access"),
         pytest.param("900432", AuthError, "M365_CLOUD", id="wrong-cloud"),
-        pytest.param("50196", Transient, "in trouble for the moment", id="loop-is-passing"),
-        pytest.param("90033", Transient, "in trouble for the moment", id="service-trouble"),
+        pytest.param("50196", NoToken, "in trouble for the moment", id="loop-is-passing"),
+        pytest.param("90033", NoToken, "in trouble for the moment", id="service-trouble"),
         pytest.param("90055", Throttled, "in trouble for the moment", id="tenant-throttled"),
-        pytest.param("123456", Transient, "error?code=123456", id="unlisted"),
-        pytest.param("123456", Transient, "does not know", id="unlisted-is-said"),
+        pytest.param("123456", NoToken, "error?code=123456", id="unlisted"),
+        pytest.param("123456", NoToken, "does not know", id="unlisted-is-said"),
     ],
 )
 def test_a_code_of_entra_is_explained(code: str, kind: type[CollectorError], words: str) -> None:
@@ -54,7 +54,7 @@ def test_a_code_of_entra_is_explained(code: str, kind: type[CollectorError], wor
 def test_without_a_code_it_is_a_passing_failure(cause: Exception) -> None:
     error = translate(cause, "contoso")
 
-    assert isinstance(error, Transient)
+    assert isinstance(error, NoToken)
     assert error.code == "no-token"
     assert SECRET not in str(error)
 

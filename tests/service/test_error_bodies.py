@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.errors import CollectorError, Throttled
 from shared.service.answers import error_code, error_for, error_text
+from shared.service.http import Response
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -62,7 +63,7 @@ def test_no_body_however_spoilt_is_more_than_an_error_and_never_another_code(
 
     assert found in ("", code)
     for status in (200, 400, 401, 403, 429, 500):
-        error = error_for(status, {}, data, NOW)
+        error = error_for(Response(status=status, headers={}, body=data), lambda: NOW)
         assert isinstance(error, CollectorError)
         assert len(str(error)) < 2000
         if found == "AF429" or status == 429:

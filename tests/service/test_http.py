@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import CollectorError, Permanent, Transient
-from shared.network import origin
+from shared.network import origin, refuse_foreign
 from shared.service.http import HttpClient, Limits, Response, gunzip
 
 Script = Callable[[socket.socket, bytes], None]
@@ -157,7 +157,7 @@ def test_a_url_of_another_origin_is_refused_before_anything_is_sent(url: str) ->
     ],
 )
 def test_a_url_of_our_origin_is_let_through_however_it_is_spelt(url: str) -> None:
-    HttpClient("https://api.test/").check(url)
+    refuse_foreign(url, HttpClient("https://api.test/").origin)
 
 
 def test_an_origin_spells_the_port_out() -> None:

@@ -537,7 +537,7 @@ def test_a_refusal_that_does_not_say_why_names_what_is_most_likely_missing(
     for _ in range(2):
         service.say(refusal("Unauthorized", ""), status=401)
 
-    with pytest.raises(AuthError, match="New-MgServicePrincipal") as caught:
+    with pytest.raises(ConfigError, match="New-MgServicePrincipal") as caught:
         listed(api)
 
     assert caught.value.code == "trace-app-missing"
@@ -554,7 +554,7 @@ def test_a_pause_in_mid_window_is_waited_for_and_the_window_goes_on(
 
     assert len(listed(api)) == 2
     assert 30 <= waits.now - NOON.timestamp() < 40
-    assert api.throttled == 1
+    assert api.asker.throttled == 1
 
 
 def test_a_long_pause_ends_the_run_and_says_how_long_it_is(
@@ -642,8 +642,10 @@ def test_details_whose_pages_go_round_in_circles_end(api: GraphTrace, service: S
     service.say(page(detail("Receive"), link=f"{TRACES}?$skiptoken=2"))
     service.say(page(detail("Receive"), link=f"{TRACES}?$skiptoken=2"))
 
-    with pytest.raises(Transient):
+    with pytest.raises(Permanent) as caught:
         api.fetch(content(f"{TRACES}/a/getDetailsByRecipient(recipientAddress='x')"), _nothing)
+
+    assert caught.value.code == "page-loop"
 
 
 def _nothing(_length: int, _compressed: bool) -> None:  # noqa: FBT001 - the shape of reserve

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from shared.contents.content import Content
-from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Transient
+from shared.errors import CollectorError, ConfigError, Permanent, Transient
 from shared.rows.row import WINDOW_TOO_OLD
 from shared.sources.message_trace.reporting import ReportingTrace
 from shared.sources.message_trace.reporting_xml import PAGE_ROWS, read_page, read_time
@@ -294,7 +294,7 @@ NO_ROLE = b'{"ErrorCode":"","Message":"No permission to access the report for th
 @pytest.mark.parametrize(
     ("status", "body", "kind", "asked"),
     [
-        pytest.param(401, HTML, AuthError, 2, id="401-after-a-new-token-too"),
+        pytest.param(401, HTML, ConfigError, 2, id="401-after-a-new-token-too"),
         pytest.param(403, NO_ROLE, ConfigError, 1, id="403"),
         pytest.param(403, b"", ConfigError, 1, id="403-without-a-body"),
         pytest.param(404, b"<html><title>404</title></html>", ConfigError, 1, id="404"),
@@ -326,7 +326,7 @@ def test_the_page_of_a_web_server_says_its_title_and_no_more(
     for _ in range(2):
         service.say(HTML.replace(b"</html>", b"<body>secret</body></html>"), status=401)
 
-    with pytest.raises(AuthError, match="Access is denied") as caught:
+    with pytest.raises(ConfigError, match="Access is denied") as caught:
         listed(api)
 
     assert "secret" not in str(caught.value)

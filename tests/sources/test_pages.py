@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from shared.errors import CollectorError, Transient
+from shared.network import origin, refuse_foreign
 from shared.service.asking import Asker
-from shared.service.budget import Budget
+from shared.service.budget import Allowance, Budget
 from shared.service.http import HttpClient, Response
 from shared.sources.management_api import ManagementApi
 from shared.times import ServiceClock, Window
@@ -55,7 +56,7 @@ class Chain:
     asked: list[int] = field(default_factory=list)
 
     def check(self, url: str) -> None:
-        HttpClient(ROOT).check(url)
+        refuse_foreign(url, origin(ROOT))
 
     def request(self, method: str, url: str, **options: Any) -> Response:
         del method, options
@@ -101,7 +102,9 @@ def api_over(chain: Chain) -> ManagementApi:
         asker=Asker(
             http=cast(HttpClient, chain),
             tokens=Tokens(),
-            budget=Budget(None, "budget", limit=100_000, now=lambda: now[0], sleep=sleep),
+            budget=Budget(
+                None, "budget", Allowance(limit=100_000), now=lambda: now[0], sleep=sleep
+            ),
             clock=ServiceClock(lambda: NOON),
             sleep=sleep,
         ),

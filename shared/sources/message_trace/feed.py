@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shared.contents.replay import ReplaySummary
 from shared.rows.job import RowJob
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
-from shared.service.budget import Budget
+from shared.service.budget import Allowance, Budget
 from shared.sources.clients import Apis, Factory
 from shared.sources.message_trace.details import TraceApi, TraceDetails
 from shared.sources.message_trace.graph import GraphTrace
@@ -66,10 +66,8 @@ def _budget(
     return apis.budget(
         connection,
         name,
-        limit=limit,
-        window=BUDGET_WINDOW,
         # A page takes seconds, so most of a block would be forfeited.
-        max_block=1,
+        Allowance(limit=limit, window=BUDGET_WINDOW, max_block=1),
         # Five minutes are long enough for instances whose own clocks differ to count each other wrong.
         now=lambda: clock.now().timestamp(),
     )

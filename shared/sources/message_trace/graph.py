@@ -16,12 +16,12 @@ import msgspec
 
 from shared import policy
 from shared.contents.content import Content
-from shared.errors import AuthError, CollectorError, Transient
+from shared.errors import CollectorError
 from shared.records import fields, members, split
-from shared.rows.paging import REFUSED, Page, ask_page, list_window, paused
+from shared.rows.paging import REFUSED, Page, list_window, paused
 from shared.rows.row import Asked
 from shared.service.answers import error_code, error_for, error_named, error_text
-from shared.service.asking import AskedApi, Asker
+from shared.service.asking import Asker, TokenInDoubt
 from shared.service.http import Response
 from shared.sources.message_trace.row import MALFORMED, TraceRow, row_of
 from shared.times import Window, iso, parse_wire
@@ -37,7 +37,7 @@ HEADERS = {"Prefer": "include-unknown-enum-members"}
 READ = ("id", "recipientAddress", "status", "receivedDateTime")
 
 
-class GraphTrace(AskedApi):
+class GraphTrace:
     """One tenant's message trace in Microsoft Graph.
 
     Args:
@@ -54,7 +54,7 @@ class GraphTrace(AskedApi):
     def __init__(
         self, *, root: str, asker: Asker, offered: bool = True, page_rows: int = PAGE_ROWS
     ) -> None:
-        super().__init__(asker)
+        self.asker = asker
         self._traces = f"{root}/v1.0/admin/exchange/tracing/messageTraces"
         self._offered = offered
         self._page_rows = page_rows
@@ -62,7 +62,7 @@ class GraphTrace(AskedApi):
     def pages(self, window: Window) -> Iterator[list[TraceRow]]:
         """List a window; see ``RowApi``."""
         if not self._offered:
-            raise error_named("trace-not-in-cloud", 0, b"")
+            raise policy.error("trace-not-in-cloud")
         return list_window(window, self._first, self._page, _row)
 
     def details_uri(self, row: TraceRow) -> str | None:
@@ -79,19 +79,17 @@ class GraphTrace(AskedApi):
         """Fetch the details of a row as a JSON array, each element's bytes as they came.
 
         Raises:
-            Permanent: there are none (code ``no-details``), or a link leads to a foreign host.
-            Transient: the pages do not end; and what ``Asker.ask`` raises.
+            Permanent: there are none (code ``no-details``), the pages do not end, or a link leads to a foreign host.
+            CollectorError: what ``Asker.ask`` raises.
         """
         found: list[bytes] = []
         url: str | None = content.uri
         followed: set[str] = set()
         while url is not None:
             if url in followed or len(followed) >= MAX_DETAIL_PAGES:
-                raise policy.make(
-                    Transient, "page-loop", detail="the pages of a row's details do not end"
-                )
+                raise policy.error("page-loop", detail="the pages of a row's details do not end")
             followed.add(url)
-            page = self._ask(url, self._judge_details, reserve)
+            page = self._ask(url, lambda _: "no-details", reserve)
             found += page.rows
             url = page.link
         return b"[" + b",".join(found) + b"]"
@@ -100,52 +98,48 @@ class GraphTrace(AskedApi):
         asked = f"receivedDateTime ge {iso(start)} and receivedDateTime le {iso(end)}"
         return f"{self._traces}?$filter={quote(asked, safe=':')}&$top={self._page_rows}"
 
-    def _page(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of trace_pages.Ask
-        return self._ask(url, self._judge_first if first else self._judge_next)
+    def _page(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of paging.Ask
+        return self._ask(url, _why_not_begun if first else lambda _: "page-refused")
 
     def _ask(
         self,
         url: str,
-        judge: Callable[[Response], CollectorError],
+        why: Callable[[Response], str],
         reserve: Callable[[int, bool], None] | None = None,
     ) -> Page:
-        return ask_page(
-            self._asker, url, judge=judge, read=_read_page, headers=HEADERS, reserve=reserve
-        )
+        """Ask for a page; ``why`` names what a refusal of the request itself means."""
 
-    def _judge_first(self, answer: Response) -> CollectorError:
-        if answer.status in REFUSED:
-            said = error_text(answer.body)
-            if answer.status != 400 or "Resource not found for the segment" in said:
-                name = "trace-not-in-cloud"
-            else:
-                name = "window-too-old" if "can't be older than" in said else "window-refused"
-            return error_named(name, answer.status, answer.body)
-        return self._judge(answer)
+        def read(answer: Response) -> Page:
+            if answer.status == 200:
+                return _read_page(answer)
+            if answer.status in REFUSED:
+                raise error_named(why(answer), answer)
+            raise self._refusal(answer)
 
-    def _judge_next(self, answer: Response) -> CollectorError:
-        if answer.status in REFUSED:
-            return error_named("page-refused", answer.status, answer.body)
-        return self._judge(answer)
+        return self.asker.ask("GET", url, read=read, headers=HEADERS, reserve=reserve)
 
-    def _judge_details(self, answer: Response) -> CollectorError:
-        if answer.status in REFUSED:
-            return error_named("no-details", answer.status, answer.body)
-        return self._judge(answer)
+    def _refusal(self, answer: Response) -> CollectorError:
+        """What an answer means whatever was asked.
 
-    def _judge(self, answer: Response) -> CollectorError:
+        Raises:
+            TokenInDoubt: it may be the token.
+        """
         status, body = answer.status, answer.body
         if status == 401 and (TRACE_APP.encode() in body or b"rincipal-less" in body):
-            return error_named("trace-app-missing", status, body)
+            return error_named("trace-app-missing", answer)
         if status == 401 and error_code(body) == "Unauthorized":
-            # The same without saying so, unless it is the token, of which a new one is tried.
-            named = error_named("trace-app-missing", status, body)
-            return AuthError(str(named), code=named.code, status=status)
+            # The same without saying so, unless it is the token.
+            raise TokenInDoubt(error_named("trace-app-missing", answer))
         if status == 403 and error_code(body):
-            return error_named("trace-role-missing", status, body)
-        return paused(answer, self._asker) or error_for(
-            status, answer.headers, body, self._asker.clock.now()
-        )
+            return error_named("trace-role-missing", answer)
+        return paused(answer, self.asker) or error_for(answer, self.asker.clock.now)
+
+
+def _why_not_begun(answer: Response) -> str:
+    said = error_text(answer.body)
+    if answer.status != 400 or "Resource not found for the segment" in said:
+        return "trace-not-in-cloud"
+    return "window-too-old" if "can't be older than" in said else "window-refused"
 
 
 def _read_page(answer: Response) -> Page:
@@ -154,11 +148,10 @@ def _read_page(answer: Response) -> Page:
         rows = split(found["value"])
         link = msgspec.json.decode(found[NEXT]) if NEXT in found else None
     except (CollectorError, KeyError, msgspec.MsgspecError) as error:
-        raise policy.make(
-            Transient, "not-a-list", detail=type(error).__name__, status=answer.status
-        ) from error
+        detail = type(error).__name__
+        raise policy.error("not-a-list", detail=detail, status=answer.status) from error
     if link is not None and not isinstance(link, str):
-        raise policy.make(Transient, "not-a-list", detail="with a link that is none")
+        raise policy.error("not-a-list", detail="with a link that is none")
     return Page(rows=rows, link=link or None)
 
 

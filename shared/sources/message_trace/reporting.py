@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
+from shared import policy
 from shared.contents.content import Content
-from shared.errors import AuthError, CollectorError
+from shared.errors import CollectorError
 from shared.records import fields
-from shared.rows.paging import REFUSED, Page, ask_page, list_window, paused
+from shared.rows.paging import REFUSED, Page, list_window, paused
 from shared.rows.row import Asked
 from shared.service.answers import error_for, error_named, error_text
-from shared.service.asking import AskedApi, Asker
+from shared.service.asking import Asker, TokenInDoubt
 from shared.service.http import Response
 from shared.sources.message_trace.reporting_xml import read_page, read_time
 from shared.sources.message_trace.row import TraceRow, row_of
@@ -29,7 +30,7 @@ HEADERS = {"Accept": "application/json"}
 READ = ("MessageTraceId", "RecipientAddress", "Status", "Received")
 
 
-class ReportingTrace(AskedApi):
+class ReportingTrace:
     """One tenant's message trace in the Reporting Web Service.
 
     Args:
@@ -41,7 +42,7 @@ class ReportingTrace(AskedApi):
     horizon = timedelta(days=10) - timedelta(hours=1)
 
     def __init__(self, *, root: str, asker: Asker) -> None:
-        super().__init__(asker)
+        self.asker = asker
         self._report = f"{root}{SERVICE}/MessageTrace"
 
     def pages(self, window: Window) -> Iterator[list[TraceRow]]:
@@ -56,44 +57,45 @@ class ReportingTrace(AskedApi):
     def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
         """There are no details here."""
         del content, reserve
-        raise error_named("no-details", 0, b"")
+        raise policy.error("no-details")
 
     def _first(self, start: datetime, end: datetime) -> str:
         asked = f"StartDate eq datetime'{iso(start)}' and EndDate eq datetime'{iso(end)}'"
         return f"{self._report}?$filter={quote(asked, safe=':' + chr(39))}"
 
-    def _page(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of trace_pages.Ask
-        return ask_page(
-            self._asker,
-            url,
-            judge=self._judge_first if first else self._judge_next,
-            read=lambda answer: read_page(answer.body, url),
-            headers=HEADERS,
-        )
+    def _page(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of paging.Ask
+        def read(answer: Response) -> Page:
+            if answer.status == 200:
+                return read_page(answer.body, url)
+            name = _why_not_begun(answer) if first else _why_not_on(answer)
+            if name:
+                raise error_named(name, answer)
+            raise self._refusal(answer)
 
-    def _judge_first(self, answer: Response) -> CollectorError:
-        status, body = answer.status, answer.body
-        if status in (403, 404):
-            return error_named("reporting-retired", status, body)
-        if status == 400:
-            old = "can't be older than" in error_text(body)
-            return error_named("window-too-old" if old else "window-refused", status, body)
-        return self._judge(answer)
+        return self.asker.ask("GET", url, read=read, headers=HEADERS)
 
-    def _judge_next(self, answer: Response) -> CollectorError:
-        if answer.status in REFUSED:
-            return error_named("page-refused", answer.status, answer.body)
-        return self._judge(answer)
+    def _refusal(self, answer: Response) -> CollectorError:
+        """What an answer means whatever was asked.
 
-    def _judge(self, answer: Response) -> CollectorError:
-        status, body = answer.status, answer.body
-        if status == 401:
-            # It may be the token, of which a new one is tried; one that is refused too is the service.
-            named = error_named("reporting-retired", status, body)
-            return AuthError(str(named), code=named.code, status=status)
-        return paused(answer, self._asker) or error_for(
-            status, answer.headers, body, self._asker.clock.now()
-        )
+        Raises:
+            TokenInDoubt: it may be the token; where a new one is refused too, it is the service.
+        """
+        if answer.status == 401:
+            raise TokenInDoubt(error_named("reporting-retired", answer))
+        return paused(answer, self.asker) or error_for(answer, self.asker.clock.now)
+
+
+def _why_not_begun(answer: Response) -> str:
+    if answer.status in (403, 404):
+        return "reporting-retired"
+    if answer.status == 400:
+        old = "can't be older than" in error_text(answer.body)
+        return "window-too-old" if old else "window-refused"
+    return ""
+
+
+def _why_not_on(answer: Response) -> str:
+    return "page-refused" if answer.status in REFUSED else ""
 
 
 def _row(raw: bytes, asked: Asked) -> tuple[TraceRow, datetime | None]:

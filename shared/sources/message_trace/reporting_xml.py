@@ -15,7 +15,7 @@ from xml.parsers import expat
 import msgspec
 
 from shared import policy
-from shared.errors import CollectorError, Transient
+from shared.errors import CollectorError
 from shared.records import BOM, members, split
 from shared.rows.paging import Page
 from shared.times import parse_wire
@@ -49,7 +49,7 @@ def read_page(body: bytes, url: str) -> Page:
         else:
             rows, link, told = _read_json(body)
     except (CollectorError, KeyError, ValueError, expat.ExpatError, UnicodeDecodeError) as error:
-        raise policy.make(Transient, "not-a-list", detail=type(error).__name__) from error
+        raise policy.error("not-a-list", detail=type(error).__name__) from error
     if link is not None:
         return Page(rows=rows, link=urljoin(url, link))
     # The shapes that need not name a next page go by the index of the last row that came.
