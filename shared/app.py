@@ -22,6 +22,8 @@ from shared.config.settings import Settings
 from shared.contents.replay import ReplaySummary
 from shared.errors import CollectorError
 from shared.publish import event_hubs
+from shared.publish.format import Format
+from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace
 from shared.publish.sink import Sink
 from shared.run.context import Feed, Parts, Tuning
@@ -50,6 +52,7 @@ class App:
         settings: the configuration.
         tuning: what a run may use; from the settings where it is None.
         sink: takes the place of Event Hubs.
+        format: makes events of records.
         on_progress: called now and then with each growing summary, and with each that is complete.
         sources: what may be collected, by name.
     """
@@ -60,6 +63,7 @@ class App:
         *,
         tuning: Tuning | None = None,
         sink: Sink | None = None,
+        format: Format = DEFAULT,  # noqa: A002 - what it is called everywhere
         on_progress: Callable[[RunSummary], None] = lambda _: None,
         sources: Mapping[str, Source] = BY_NAME,
     ) -> None:
@@ -70,6 +74,7 @@ class App:
         self._lock = threading.RLock()
         self._sinks: dict[tuple[str, str | None], event_hubs.EventHubSink] = {}
         self._only_sink = sink
+        self._format = format
         self._paces: dict[str, Pace] = {}
         self._abandoned = Abandoned()
 
@@ -129,6 +134,7 @@ class App:
             on_progress=self._on_progress,
             credential_expires=connection.credential.expires,
             version=VERSION,
+            format=self._format,
         )
 
     def _oldest_first(self, source: str) -> list[Connection]:

@@ -1,8 +1,10 @@
 """The job of a feed of contents: list what is new, write it down, fetch and publish it, write down what became of it.
 
-Guarantees, in the order of the code: nothing is fetched before it is in the ledger; the watermark moves over a range
-only when all of the range was listed and written down; a content is delivered only by a line written after Event Hubs
-acknowledged it.
+In the order of the code: nothing is fetched before it is in the ledger. The watermark moves over a range only when all
+of the range was listed and written down. A content is delivered only by a line written after Event Hubs acknowledged
+it.
+
+Tests: tests/faults/test_listing.py, tests/faults/test_kills.py, tests/faults/test_completeness.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """List what is due and write down what is new, before anything of it is fetched.
 
-Guarantees: the watermark moves over a range only when all of it was listed and written down; a range that left the
-horizon unlisted becomes a gap record before the watermark passes it; listing goes on past a window that cannot be
-listed, with the watermark staying before it.
+The watermark moves over a range only when all of it was listed and written down. A range that left the horizon unlisted
+becomes a gap record before the watermark passes it. A window that cannot be listed keeps the watermark before it, and
+listing goes on past it.
+
+Tests: tests/faults/test_listing.py, tests/faults/test_windows.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Fetch, split and publish contents in parallel, and write down what became of each.
 
-Guarantees: nothing is fetched that is not in the ledger; a content is written down as delivered only after all of its
-events were acknowledged; a failure of one content never stops its siblings; bodies in memory are bounded by bytes
-and contents between fetch and ledger by number, which bounds what a crash can repeat.
+Nothing is fetched that is not in the ledger. A content is written down as delivered only after all of its events were
+acknowledged. A failure of one content never stops its siblings. Bodies in memory are bounded by bytes, and contents
+between fetch and ledger by number, which bounds what a crash can repeat.
+
+Tests: tests/faults/test_one_bad_content.py, tests/faults/test_kills.py, tests/contents/test_memory.py.
 """
 
 from __future__ import annotations
@@ -234,8 +236,8 @@ class Pipeline:
         """The records of a content; None where its bytes went to the dead letters.
 
         What came in place of records may have been spoilt on its way, so it is asked for once more at once, and again
-        by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up; what does
-        not even begin as records is hardly the content's own (a gateway's page, nothing at all), and is asked for until
+        by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up. What does
+        not even begin as records is hardly the content's own: a gateway's page, nothing at all. It is asked for until
         the content expires.
         """
         for last in (False, True):

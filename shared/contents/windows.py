@@ -4,9 +4,9 @@ The Management Activity API lists by ``start <= contentCreated < end``, at most 
 (API reference, "List available content"). It promises no order, so a content can appear inside a range that was
 listed long ago. Guarantees, each a property test:
 
-- every instant between the horizon and now is covered by the ranges listed since the watermark, without a hole;
-- what lay beyond the horizon before it was ever listed comes back as a gap, never silently;
-- every instant is listed again once per cycle of slices, and once more shortly before it leaves the horizon.
+- Every instant between the horizon and now is covered by the ranges listed since the watermark, without a hole.
+- What lay beyond the horizon before it was ever listed comes back as a gap, never silently.
+- Every instant is listed again once per cycle of slices, and once more shortly before it leaves the horizon.
 
 Slices and last calls grow with the time between two runs, so that this holds for any schedule from minutes to 22 h.
 """

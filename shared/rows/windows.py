@@ -4,10 +4,10 @@ Rows appear late, and change. So every run reads what is newest again (``RowPoli
 (``reread``, ``cycle``). What is older and was never read (a first run, an outage) is a list of ranges that are worked
 off oldest first, so that it never delays what is new. Guarantees, each a property test:
 
-- every instant since the feed began is before the watermark and read, or in the backfill, or a gap, or after the
-  watermark;
-- every hour of ``reread`` is read again within a cycle of runs, for any schedule up to a cycle;
-- a width is never less than a second or more than the service takes.
+- Every instant since the feed began is before the watermark and read, or in the backfill, or a gap, or after the
+  watermark.
+- Every hour of ``reread`` is read again within a cycle of runs, for any schedule up to a cycle.
+- A width is never less than a second or more than the service takes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """The life of a run of one feed: its row, its lease, its checkpoint, its end. What is done in between is its job.
 
-Guarantees: a run holds the feed's lease while it works; whatever ends it (deadline, lost lease, a failing hub or
-storage account, a refused credential), what was acknowledged is written down and everything else is left exactly where
-the next run finds it; what went wrong is in the run's row, the first cause first.
+A run holds the feed's lease while it works. A deadline may end it, a lost lease, a failing hub or storage account, or a
+refused credential. Whatever ends it, what was acknowledged is written down. Everything else is left exactly where the
+next run finds it. What went wrong is in the run's row, the first cause first.
+
+Tests: tests/faults/test_lease.py, tests/faults/test_deadline.py, tests/faults/test_kills.py.
 """
 
 from __future__ import annotations

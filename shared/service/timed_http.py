@@ -1,7 +1,7 @@
 """Connections of requests on which a whole answer has a deadline, not just each read of it.
 
-The limit of a read begins anew with every byte, so headers, the framing of chunks or trailers that drip could hold a
-thread for days: the code that reads them asks for a line, and does not come back before the line has ended. Here every
+The limit of a read begins anew with every byte. The code that reads headers, the framing of chunks and trailers asks
+for a line, and does not come back before the line has ended. So what drips could hold a thread for days. Here every
 read from the socket first asks whether the answer's time is over. That holds for the answer of a proxy too.
 """
 
