@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from shared.config.connections import Connection
 from shared.config.settings import Settings
-from shared.contents.replay import ReplaySummary
 from shared.errors import CollectorError
 from shared.publish import event_hubs
 from shared.publish.format import Format
@@ -28,6 +27,7 @@ from shared.publish.pace import Abandoned, Pace
 from shared.publish.sink import Sink
 from shared.run.context import Feed, Parts, Tuning
 from shared.run.lifecycle import run_feed
+from shared.run.replays import ReplaySummary
 from shared.service.http import Limits
 from shared.sources.clients import Apis
 from shared.sources.registry import BY_NAME, Source, load

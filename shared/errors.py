@@ -1,18 +1,18 @@
 """Every error of the collector, grouped by what to do about it.
 
     CollectorError
-    ├── ConfigError      a person must mend a setting, a permission or the tenant
-    │   └── StateError   a person must decide about stored state (unreadable, or from a newer version)
-    ├── AuthError        Entra or the API refuses the credential
-    ├── Throttled        the quota is used up: wait, nothing is wrong
-    ├── Transient        try again, now or in the next run
-    ├── NoToken          the token service does not answer: nothing of this connection can be asked for now
-    ├── Permanent        asking again for this one thing will not help
-    ├── SinkError        Event Hubs does not take events; nothing was marked delivered
-    │   ├── SinkBusy       it asks us to slow down
-    │   ├── EventTooLarge  it refuses a batch for its size
-    │   └── SinkRefused    it refuses our credential, or does not know the hub
-    └── RunStopped       the run takes no new work
+    ├── ConfigError      a person must mend a setting, a permission or the tenant.
+    │   └── StateError   a person must decide about stored state (unreadable, or from a newer version).
+    ├── AuthError        Entra or the API refuses the credential.
+    ├── Throttled        the quota is used up: wait, nothing is wrong.
+    ├── Transient        try again, now or in the next run.
+    ├── NoToken          the token service does not answer: nothing of this connection can be asked for now.
+    ├── Permanent        asking again for this one thing will not help.
+    ├── SinkError        Event Hubs does not take events; nothing was marked delivered.
+    │   ├── SinkBusy       it asks us to slow down.
+    │   ├── EventTooLarge  it refuses a batch for its size.
+    │   └── SinkRefused    it refuses our credential, or does not know the hub.
+    └── RunStopped       the run takes no new work.
 
 What leads to which of them, and with what message, is ``shared.policy``, which makes them all. Guarantee: the text of
 these errors is made by this project or taken from a service's error field; it never holds a token, a secret or a

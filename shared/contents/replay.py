@@ -24,6 +24,7 @@ from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
 from shared.records import ErrorBody, split
 from shared.run.context import Feed, Parts, Tuning
+from shared.run.replays import ReplaySummary
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import CheckpointStore
 from shared.state.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters, Letter
@@ -43,28 +44,6 @@ NOT_UNDERSTOOD = "still cannot be understood"
 NOT_SETTLED = "waits until the rest of its content is delivered by a run"
 LISTED = "is understood: the next run fetches its content, and the next replay removes it"
 NOT_DONE = "is not done; start the replay again"
-
-
-@dataclass(kw_only=True)
-class ReplaySummary:
-    """What a replay did.
-
-    Attributes:
-        letters: dead letters found.
-        delivered: of them delivered and removed.
-        records: events acknowledged.
-        kept: why others stay: reason to number.
-        error: what ended it early, "" where nothing did.
-    """
-
-    connection: str
-    source: str
-    run: str
-    letters: int = 0
-    delivered: int = 0
-    records: int = 0
-    kept: dict[str, int] = field(default_factory=dict)
-    error: str = ""
 
 
 @dataclass(eq=False)

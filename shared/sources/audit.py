@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from shared.contents.content import Content
 from shared.contents.job import ContentJob
-from shared.contents.replay import ReplaySummary, replay_feed
+from shared.contents.replay import replay_feed
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.run.replays import ReplaySummary
 from shared.service.budget import Allowance
 from shared.sources.audit_subscription import SubscriptionKeeper
 from shared.sources.clients import Apis, Factory

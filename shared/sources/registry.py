@@ -14,8 +14,8 @@ from shared.config import settings as config
 from shared.config.connections import Connection
 from shared.config.declarations import Declared, settings_of
 from shared.config.settings import Settings
-from shared.contents.replay import ReplaySummary
 from shared.run.context import Feed, JobMaker, Parts, Tuning
+from shared.run.replays import ReplaySummary
 from shared.sources.audit import audit_jobs, replay_audit
 from shared.sources.clients import Apis
 from shared.sources.message_trace.feed import message_trace_jobs, replay_message_trace

@@ -17,9 +17,10 @@ from local.__main__ import main
 from local.azurite import Azurite
 from local.eventhubs import Fault as HubFault
 from local.tenant import Content, Fault
-from shared.contents.replay import LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE, ReplaySummary
+from shared.contents.replay import LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE
 from shared.errors import Permanent
 from shared.records import split
+from shared.run.replays import ReplaySummary
 from shared.state.dead_letters import DeadLetters
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, HUB, Rig, record

@@ -11,8 +11,9 @@ import pytest
 
 from local.__main__ import main
 from local.tenant import Fault
-from shared.contents.replay import NOT_SPLIT, TOO_LARGE, ReplaySummary
+from shared.contents.replay import NOT_SPLIT, TOO_LARGE
 from shared.errors import Permanent
+from shared.run.replays import ReplaySummary
 from shared.sources.message_trace import details as trace_details
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of

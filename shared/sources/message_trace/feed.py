@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.contents.replay import ReplaySummary
 from shared.rows.job import RowJob
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.run.replays import ReplaySummary
 from shared.service.budget import Allowance, Budget
 from shared.sources.clients import Apis, Factory
 from shared.sources.message_trace.details import TraceApi, TraceDetails

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 
-from shared.contents.replay import ReplaySummary, replay_feed
+from shared.contents.replay import replay_feed
 from shared.publish.format import DETAIL
 from shared.run.context import Feed, Parts, Tuning
+from shared.run.replays import ReplaySummary
 from shared.sources.message_trace.details import details_feed, ended_by
 from shared.state.dead_letters import DeadLetters
 
