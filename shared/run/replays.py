@@ -1,0 +1,27 @@
+"""What came of a replay of dead letters, whichever engine they are of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(kw_only=True)
+class ReplaySummary:
+    """What a replay did.
+
+    Attributes:
+        letters: dead letters found.
+        delivered: of them delivered and removed.
+        records: events acknowledged.
+        kept: why others stay: reason to number.
+        error: what ended it early, "" where nothing did.
+    """
+
+    connection: str
+    source: str
+    run: str
+    letters: int = 0
+    delivered: int = 0
+    records: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+    error: str = ""

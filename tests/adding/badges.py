@@ -1,0 +1,93 @@
+"""A made-up source whose contents are listed, and fetched one by one: all that adding one takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from shared.config.connections import Connection
+from shared.contents.content import Content
+from shared.contents.job import ContentJob
+from shared.contents.replay import replay_feed
+from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.run.replays import ReplaySummary
+from shared.service.budget import Allowance, Budget
+from shared.sources.clients import Apis
+from shared.sources.registry import CONTENTS, Source
+from shared.times import ServiceClock, Window, iso, utc_now
+
+
+@dataclass
+class Badges:
+    """A service of which every answer is at hand; see ``ContentApi``."""
+
+    bodies: dict[str, tuple[datetime, bytes]] = field(default_factory=dict)
+    budget: Budget | None = None
+    requests: int = 0
+    throttled: int = 0
+
+    def pages(self, window: Window) -> Iterator[list[Content]]:
+        """Two contents a page."""
+        found = [
+            self._content(name, at)
+            for name, (at, _) in self.bodies.items()
+            if window.start <= at < window.end
+        ]
+        for start in range(0, len(found), 2):
+            self._pay()
+            yield found[start : start + 2]
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """A body, for which room is reserved first."""
+        self._pay()
+        body = self.bodies[content.id][1]
+        reserve(len(body), False)
+        return body
+
+    def content_uri(self, content_id: str) -> str:
+        """Where a content is."""
+        return f"badges:{content_id}"
+
+    def read_entry(self, raw: bytes, start: datetime) -> Content:
+        """An entry is the content's id."""
+        return self._content(raw.decode(), start)
+
+    def horizon(self) -> datetime:
+        """Three days back."""
+        return utc_now() - timedelta(days=3)
+
+    def _content(self, name: str, at: datetime) -> Content:
+        uri, gone = self.content_uri(name), iso(at + timedelta(days=3))
+        return Content(id=name, uri=uri, created=iso(at), expires=gone, day=at.date())
+
+    def _pay(self) -> None:
+        assert self.budget is not None
+        self.budget.take()
+        self.requests += 1
+
+
+def source_of(api: Badges) -> Source:
+    """The registry row."""
+
+    def jobs(apis: Apis, connection: Connection) -> JobMaker:
+        api.budget = apis.budget(connection, "badges", Allowance(limit=600))
+
+        def make(run: RunContext) -> ContentJob:
+            return ContentJob(run, api, ready=lambda gaps: None, asker=api)
+
+        return JobMaker(make=make, clock=ServiceClock())
+
+    def replay(
+        apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
+    ) -> list[ReplaySummary]:
+        return [replay_feed(feed, parts, api, tuning)]
+
+    return Source(
+        name="Badges.All",
+        setting="BADGES",
+        hub="badges",
+        engine=CONTENTS,
+        jobs=jobs,
+        replay=replay,
+    )

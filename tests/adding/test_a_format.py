@@ -1,0 +1,57 @@
+"""A format is added by one module: it passes the suite, and both engines publish through it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from shared.publish.format import About, Format, Parcel, Records
+from shared.times import utc_now
+from tests.adding.badges import Badges, source_of
+from tests.adding.conftest import Desk
+from tests.publish.formats import FormatSuite
+
+
+class Wrapped:
+    """Each record in an object that says where it comes from; records that say ``noise`` are left out."""
+
+    name = "wrapped"
+
+    def parcel(self, records: Records, about: About) -> Parcel:
+        """One line a record."""
+        kept = [at for at, body in enumerate(records.bodies) if b"noise" not in body]
+        start = json.dumps({"source": about.source, "content": about.content_id}).encode()[:-1]
+        return Parcel(
+            bodies=[start + b', "record": ' + records.bodies[at] + b"}" for at in kept],
+            records=[records.bodies[at] for at in kept],
+            ids=[records.ids[at] for at in kept],
+            shared={"source": about.source},
+            columns={name: [column[at] for at in kept] for name, column in records.columns.items()},
+            first=records.first,
+            count=len(records.bodies),
+            last=records.last,
+        )
+
+
+class TestWrapped(FormatSuite):
+    """It passes what every format must."""
+
+    @pytest.fixture
+    def format(self) -> Format:
+        return Wrapped()
+
+
+def test_what_is_collected_is_published_in_it(desk: Desk) -> None:
+    bodies = {"a": b'[{"Id":"1"},{"Id":"noise"},{"Id":"2"}]', "all-noise": b'[{"Id":"noise"}]'}
+    api = Badges({name: (utc_now() - timedelta(hours=1), body) for name, body in bodies.items()})
+    source = source_of(api)
+
+    summary = desk.collect(source, format=Wrapped())
+
+    assert (summary.status, summary.delivered, summary.records) == ("succeeded", 2, 2)
+    assert desk.ledger(source) == {"a": "delivered", "all-noise": "delivered"}
+    events = sorted((json.loads(line) for line in desk.arrived()), key=str)
+    assert [event["record"]["Id"] for event in events] == ["1", "2"]
+    assert {(event["source"], event["content"]) for event in events} == {("Badges.All", "a")}

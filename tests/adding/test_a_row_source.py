@@ -1,0 +1,110 @@
+"""A source whose listing is the data is added by a row and a module: nothing else has to know it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from shared.config.connections import Connection
+from shared.rows.job import RowJob
+from shared.rows.row import Row, digest_of_bytes
+from shared.rows.source import RowPolicy
+from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.run.replays import ReplaySummary
+from shared.service.budget import Allowance, Budget
+from shared.sources.clients import Apis
+from shared.sources.registry import ROWS, Source
+from shared.state.append_blobs import DigestStore
+from shared.times import ServiceClock, Window, utc_now, whole_second
+from tests.adding.conftest import Desk
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+POLICY = RowPolicy(
+    delay=MINUTE,
+    backfill=timedelta(days=1),
+    overlap=2 * HOUR,
+    longest_live=4 * HOUR,
+    reread=12 * HOUR,
+    cycle=HOUR,
+    first_width=HOUR,
+    target_rows=10,
+)
+
+
+@dataclass
+class Doors:
+    """Who went through which door; see ``RowApi``."""
+
+    rows: list[tuple[datetime, bytes]] = field(default_factory=list)
+    budget: Budget | None = None
+    requests: int = 0
+    throttled: int = 0
+    max_width: timedelta = 6 * HOUR
+    horizon: timedelta = timedelta(days=4)
+
+    @property
+    def asker(self) -> Doors:
+        """It counts its requests itself."""
+        return self
+
+    def pages(self, window: Window) -> Iterator[list[Row]]:
+        """Two rows a page, newest first."""
+        found = sorted((x for x in self.rows if window.start <= x[0] < window.end), reverse=True)
+        for start in range(0, max(1, len(found)), 2):
+            assert self.budget is not None
+            self.budget.take()
+            self.requests += 1
+            yield [
+                Row(raw=raw, id="door", received=at, digest=digest_of_bytes(raw))
+                for at, raw in found[start : start + 2]
+            ]
+
+    def open(self, hours_ago: float) -> bytes:
+        """Somebody went through a door."""
+        at = whole_second(utc_now() - hours_ago * HOUR)
+        self.rows.append((at, json.dumps({"at": at.isoformat(), "n": len(self.rows)}).encode()))
+        return self.rows[-1][1]
+
+
+def source_of(api: Doors) -> Source:
+    """The registry row."""
+
+    def jobs(apis: Apis, connection: Connection) -> JobMaker:
+        budget = api.budget = apis.budget(connection, "doors", Allowance(limit=600))
+
+        def make(run: RunContext) -> RowJob:
+            return RowJob(run, api, POLICY, used=budget.used)
+
+        return JobMaker(make=make, clock=ServiceClock())
+
+    def replay(
+        apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
+    ) -> list[ReplaySummary]:
+        return []
+
+    return Source(name="Doors", setting="DOORS", hub="doors", engine=ROWS, jobs=jobs, replay=replay)
+
+
+def test_it_is_collected_once_with_digests_budget_and_day_rows(desk: Desk) -> None:
+    api = Doors()
+    opened = {api.open(hours) for hours in range(1, 21)}
+    source = source_of(api)
+
+    first = desk.collect(source)
+
+    assert (first.status, first.error, first.caught_up) == ("succeeded", "", True)
+    assert first.delivered == len(opened)
+    assert first.requests == api.requests
+    assert desk.granted("doors") >= api.requests
+    assert desk.arrived() == dict.fromkeys(opened, 1)
+    assert sum(row["delivered"] for row in desk.days(source)) == len(opened)
+    assert DigestStore(desk.storage.state, f"digests/{desk.tenant_id}/Doors").stored()
+
+    # What comes late inside the overlap; nothing else a second time.
+    opened.add(api.open(1.5))
+    second = desk.collect(source)
+
+    assert second.delivered == 1
+    assert desk.arrived() == dict.fromkeys(opened, 1)
