@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from local.eventhubs.control import ControlPort, parse_faults
-from local.eventhubs.faults import Fault
-from local.eventhubs.server import DEFAULT_MAX_MESSAGE_BYTES, EventHubs
+from local.eventhubs.control import ControlPort
+from local.eventhubs.faults import Fault, parse_faults
+from local.eventhubs.namespace import DEFAULT_MAX_MESSAGE_BYTES
+from local.eventhubs.server import EventHubs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,8 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             "connection_string": hubs.connection_string(),
             "endpoint": hubs.endpoint if options.tls_cert else None,
         }
-        sys.stdout.write(json.dumps(about) + "\n")
-        sys.stdout.flush()
+        print(json.dumps(about), flush=True)
         while os.read(sys.stdin.fileno(), 65_536):
             pass
     return 0

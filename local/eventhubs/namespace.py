@@ -23,7 +23,7 @@ from local.eventhubs.hub import Hub
 
 KEY_NAME: Final = "RootManageSharedAccessKey"
 KEY: Final = "SAS_KEY_VALUE"
-JWT: Final = "jwt"
+DEFAULT_MAX_MESSAGE_BYTES: Final = 1 << 20
 
 
 @dataclass(kw_only=True, slots=True)
@@ -127,28 +127,35 @@ class Held:
 class Droppable(Protocol):
     """A connection, as far as the namespace cares."""
 
-    def drop(self) -> None:
+    def abort(self) -> None:
         """Cut it off."""
 
 
 class Namespace:
-    """Hubs and all that is shared around them."""
+    """Hubs and all that is shared around them.
+
+    Args:
+        hubs: names of hubs, each with its number of partitions.
+        throughput_units: ingress quota; 0 is none.
+        max_message_bytes: largest publication taken.
+        latency_s: seconds from storing to acknowledging.
+        keep: keep events; False only counts them.
+        seed: of the generator behind `Fault.rate`.
+    """
 
     def __init__(
         self,
         hubs: Mapping[str, int],
         *,
-        throughput_units: float,
-        max_message_bytes: int,
-        latency_s: float,
-        check_token: bool,
-        keep: bool,
-        seed: int,
+        throughput_units: float = 0.0,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        latency_s: float = 0.0,
+        keep: bool = True,
+        seed: int = 0,
     ) -> None:
         self.hubs = {name: Hub(name, count, keep=keep) for name, count in hubs.items()}
         self.max_message_bytes = max_message_bytes
         self.latency_s = latency_s
-        self.check_token = check_token
         self.faults = Faults(seed)
         self.throughput = Throughput(throughput_units)
         self.held = Held()
@@ -161,28 +168,23 @@ class Namespace:
             hub.name: [partition.next_sequence_number for partition in hub.partitions]
             for hub in self.hubs.values()
         }
-        return replace(self.stats, held=self.held.count(), hubs=stored)
+        return replace(self.stats, hubs=stored, held=self.held.count(), faults=self.faults.acted)
 
     def reset(self) -> None:
         """Forget events, counts and faults; give what was held."""
         self.faults.clear()
+        self.faults.acted = 0
         self.held.release()
         for hub in self.hubs.values():
             for partition in hub.partitions:
                 partition.clear()
         self.stats = Stats()
 
-    def admits_token(self, kind: str, token: str) -> bool:
-        """Judge the token of a put-token request of this type."""
-        if not self.check_token:
-            return True
-        if kind == JWT:
-            return bool(token)
-        return _signature_is_valid(token)
 
-
-def _signature_is_valid(token: str) -> bool:
-    """Check `SharedAccessSignature sr=..&sig=..&se=..&skn=..`, its name and its expiry."""
+def is_valid_token(kind: str, token: str) -> bool:
+    """Judge a token: any JWT, or `SharedAccessSignature sr=..&sig=..&se=..&skn=..` by name, signature and expiry."""
+    if kind == "jwt":
+        return bool(token)
     scheme, _, rest = token.partition(" ")
     parts = dict(urllib.parse.parse_qsl(rest))
     expiry = parts.get("se", "")

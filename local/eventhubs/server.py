@@ -9,9 +9,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypedDict, TypeVar, Unpack
 
 from local.eventhubs.faults import Faults
 from local.eventhubs.hub import StoredEvent
@@ -20,11 +18,20 @@ from local.eventhubs.websocket import Entrance, WebSocket
 
 ADDRESS: Final = "127.0.0.1"
 TLS_HOST: Final = "localhost"
-DEFAULT_MAX_MESSAGE_BYTES: Final = 1 << 20
 _PATIENCE_S: Final = 10.0
 _CLOSING_TURNS: Final = 10
 
 T = TypeVar("T")
+
+
+class Options(TypedDict, total=False):
+    """What a `Namespace` may be given; its docstring says what each means."""
+
+    throughput_units: float
+    max_message_bytes: int
+    latency_s: float
+    keep: bool
+    seed: int
 
 
 class EventHubs:
@@ -45,12 +52,7 @@ class EventHubs:
         hubs: names of hubs, each with its number of partitions.
         port: port to listen on; 0 takes a free one.
         tls: certificate and key files in PEM form; None is plain TCP.
-        throughput_units: ingress quota; 0 is none.
-        max_message_bytes: largest publication taken.
-        latency_s: seconds from storing to acknowledging.
-        check_token: refuse links without a valid token.
-        keep: keep events; False only counts them.
-        seed: of the generator behind `Fault.rate`.
+        options: what is told to the `Namespace`.
     """
 
     def __init__(
@@ -59,22 +61,9 @@ class EventHubs:
         *,
         port: int = 0,
         tls: tuple[str, str] | None = None,
-        throughput_units: float = 0.0,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
-        latency_s: float = 0.0,
-        check_token: bool = True,
-        keep: bool = True,
-        seed: int = 0,
+        **options: Unpack[Options],
     ) -> None:
-        self._namespace = Namespace(
-            hubs,
-            throughput_units=throughput_units,
-            max_message_bytes=max_message_bytes,
-            latency_s=latency_s,
-            check_token=check_token,
-            keep=keep,
-            seed=seed,
-        )
+        self._namespace = Namespace(hubs, **options)
         self._port = port
         self._tls = tls
         self._thread: threading.Thread | None = None
@@ -85,24 +74,26 @@ class EventHubs:
         Raises:
             OSError: the port is taken, or a certificate file cannot be read.
         """
-        started: Future[int] = Future()
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._server = self._loop.run_until_complete(self._listen())
+        except BaseException:
+            self._loop.close()
+            raise
+        self._port = self._server.sockets[0].getsockname()[1]
         self._thread = threading.Thread(
-            target=self._run, args=(started,), name="eventhubs", daemon=True
+            target=self._loop.run_forever, name="eventhubs", daemon=True
         )
         self._thread.start()
-        self._port = started.result(_PATIENCE_S)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Cut every connection and stop."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(_PATIENCE_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         if self._thread is not None:
             self._thread.join(_PATIENCE_S)
+        self._loop.close()
 
     @property
     def port(self) -> int:
@@ -135,15 +126,12 @@ class EventHubs:
 
     def connection_string(self, hub: str | None = None) -> str:
         """Return a connection string, for the namespace or for one hub."""
-        if self._tls is None:
-            address, emulator = f"{ADDRESS}:{self._port}", ";UseDevelopmentEmulator=true"
-        else:
-            address, emulator = TLS_HOST, ""
+        plain = self._tls is None
+        address = f"{ADDRESS}:{self._port}" if plain else TLS_HOST
+        emulator = ";UseDevelopmentEmulator=true" if plain else ""
         entity = f";EntityPath={hub}" if hub else ""
-        return (
-            f"Endpoint=sb://{address};SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY}"
-            f"{emulator}{entity}"
-        )
+        access = f"SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY}"
+        return f"Endpoint=sb://{address};{access}{emulator}{entity}"
 
     def events(self, hub: str) -> list[StoredEvent]:
         """Return the events of a hub, partition by partition, each in order.
@@ -180,23 +168,17 @@ class EventHubs:
 
         return self._on_loop(ping_all)
 
-    def _run(self, started: Future[int]) -> None:
-        try:
-            asyncio.run(self._serve(started))
-        except BaseException as problem:  # handed to the thread that waits in __enter__
-            if started.done():
-                raise
-            started.set_exception(problem)
-
-    async def _serve(self, started: Future[int]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        server = await self._loop.create_server(
-            lambda: Entrance(self._namespace), ADDRESS, self._port, ssl=self._tls_context()
+    async def _listen(self) -> asyncio.Server:
+        context = None
+        if self._tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self._tls)
+        return await asyncio.get_running_loop().create_server(
+            lambda: Entrance(self._namespace), ADDRESS, self._port, ssl=context
         )
-        started.set_result(server.sockets[0].getsockname()[1])
-        await self._stopping.wait()
-        server.close()
+
+    async def _stop(self) -> None:
+        self._server.close()
         # Transports close their sockets in later turns of the loop; over TLS it takes a few, and one that had been
         # accepted may still turn up in them.
         for _ in range(_CLOSING_TURNS):
@@ -204,17 +186,10 @@ class EventHubs:
             await asyncio.sleep(0)
         self._namespace.connections.clear()
 
-    def _tls_context(self) -> ssl.SSLContext | None:
-        if self._tls is None:
-            return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self._tls)
-        return context
-
     def _drop_connections(self) -> int:
         connections = tuple(self._namespace.connections)
         for connection in connections:
-            connection.drop()
+            connection.abort()
         return len(connections)
 
     def _on_loop(self, action: Callable[[], T]) -> T:
