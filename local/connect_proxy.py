@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -51,6 +52,11 @@ class ConnectProxy(ThreadingTCPServer):
         delay_s: seconds before each answer.
         on_asked: told of each request, on a thread of the proxy.
 
+    Attributes:
+        port: it listens on.
+        url: what HTTPS_PROXY takes, with name and password where they are demanded.
+        asked: every request so far.
+
     Raises:
         OSError: the port is taken.
     """
@@ -71,14 +77,15 @@ class ConnectProxy(ThreadingTCPServer):
     ) -> None:
         super().__init__((ADDRESS, port), _Exchange)
         self.port = int(self.server_address[1])
-        self._who = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
-        token = base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._demanded = f"Basic {token}" if user else ""
+        who = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
+        self.url = f"http://{who}{ADDRESS}:{self.port}"
+        self.asked: list[Asked] = []
+        token = base64.b64encode(f"{user}:{password}".encode())
+        self._demanded = b"Basic " + token if user else b""
         self._refuse = frozenset(refuse)
         self._delay_s = delay_s
         self._on_asked = on_asked
-        self._asked: list[Asked] = []
-        self._clients: set[socket.socket] = set()
+        self._clients = weakref.WeakSet[socket.socket]()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -94,29 +101,14 @@ class ConnectProxy(ThreadingTCPServer):
         for client in tuple(self._clients):
             _cut(client)
 
-    @property
-    def url(self) -> str:
-        """What HTTPS_PROXY takes, with name and password where they are demanded."""
-        return f"http://{self._who}{ADDRESS}:{self.port}"
-
-    @property
-    def asked(self) -> list[Asked]:
-        """Every request so far."""
-        return list(self._asked)
-
     def reached(self) -> set[tuple[str, int]]:
         """Host and port of everything that was let through."""
-        return {(each.host, each.port) for each in self._asked if each.status == 200}
+        return {(each.host, each.port) for each in self.asked if each.status == 200}
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Take a client, and remember it until it has gone."""
+        """Serve a client on a thread of its own, and know its connection while it lasts."""
         self._clients.add(request)
         super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Forget a client that has gone."""
-        self._clients.discard(request)
-        super().shutdown_request(request)
 
     def admit(
         self, method: str, target: str, headers: http.client.HTTPMessage
@@ -136,12 +128,12 @@ class ConnectProxy(ThreadingTCPServer):
                 upstream = socket.create_connection((host, port))
                 status = 200
         asked = Asked(host=host, port=port, method=method, status=status)
-        self._asked.append(asked)
+        self.asked.append(asked)
         self._on_asked(asked)
         return status, upstream
 
     def _knows(self, given: Collection[str]) -> bool:
-        demanded = self._demanded.encode()
+        demanded = self._demanded
         return not demanded or any(hmac.compare_digest(each.encode(), demanded) for each in given)
 
 

@@ -54,24 +54,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local.eventhubs", description="An Event Hubs stand-in on 127.0.0.1."
     )
-    parser.add_argument(
-        "--hub",
-        type=_hub,
-        action="append",
-        required=True,
-        metavar="NAME:PARTITIONS",
-        help="a hub; may be given several times",
-    )
-    parser.add_argument("--port", type=int, default=0, help="AMQP port; 0 takes a free one")
-    parser.add_argument("--control-port", type=int, default=0, help="HTTP control port; 0 likewise")
-    parser.add_argument("--tls-cert", metavar="FILE", help="certificate, PEM; needs --tls-key")
-    parser.add_argument("--tls-key", metavar="FILE", help="private key, PEM")
-    parser.add_argument("--throughput-units", type=float, default=0.0, help="quota; 0 is none")
-    parser.add_argument("--max-message-bytes", type=int, default=DEFAULT_MAX_MESSAGE_BYTES)
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds to acknowledge")
-    parser.add_argument("--faults", type=_faults, default=[], metavar="FILE", help="JSON list")
-    parser.add_argument("--seed", type=int, default=0, help="of faults with a rate")
-    parser.add_argument("--discard", action="store_true", help="count events, keep none")
+    add = parser.add_argument
+    add("--hub", type=_hub, action="append", required=True, metavar="NAME:PARTITIONS")
+    add("--port", type=int, default=0, help="AMQP port; 0 takes a free one")
+    add("--control-port", type=int, default=0, help="HTTP control port; 0 likewise")
+    add("--tls-cert", metavar="FILE", help="certificate, PEM; needs --tls-key")
+    add("--tls-key", metavar="FILE", help="private key, PEM")
+    add("--throughput-units", type=float, default=0.0, help="quota; 0 is none")
+    add("--max-message-bytes", type=int, default=DEFAULT_MAX_MESSAGE_BYTES)
+    add("--latency", type=float, default=0.0, help="seconds to acknowledge")
+    add("--faults", type=_faults, default=[], metavar="FILE", help="JSON list")
+    add("--seed", type=int, default=0, help="of faults with a rate")
+    add("--discard", action="store_true", help="count events, keep none")
     return parser
 
 

@@ -9,9 +9,10 @@ input raises `AmqpError` and nothing else. Source: OASIS AMQP 1.0, part 1 (types
 
 from __future__ import annotations
 
+import itertools
 import struct
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -166,6 +167,7 @@ _WIDTHS: Final = {0x4: 0, 0x5: 1, 0x6: 2, 0x7: 4, 0x8: 8, 0x9: 16}
 # The one-byte forms of what has a size; the four-byte form of each is 0x10 more.
 _BINARY, _STRING, _SYMBOL, _LIST, _MAP, _ARRAY = 0xA0, 0xA1, 0xA3, 0xC0, 0xC1, 0xE0
 _WIDE: Final = 0x10
+_EMPTY_LIST: Final = 0x45
 
 
 def _encode(out: bytearray, value: Any) -> None:
@@ -187,16 +189,18 @@ def _encode(out: bytearray, value: Any) -> None:
     elif isinstance(value, bytes | bytearray | memoryview):
         _encode_sized(out, _BINARY, value)
     elif isinstance(value, Array):
-        symbols = bool(value) and isinstance(value[0], Symbol)
+        element = _SYMBOL if value and isinstance(value[0], Symbol) else _STRING
         texts = [each.encode() for each in value]
-        items = (struct.pack(">I", len(text)) + text for text in texts)
-        kind = bytes(((_SYMBOL if symbols else _STRING) + _WIDE,))
-        _encode_sized(out, _ARRAY, kind + b"".join(items), len(value))
+        body = b"".join(struct.pack(">I", len(text)) + text for text in texts)
+        _encode_sized(out, _ARRAY, bytes((element | _WIDE,)) + body, len(value))
     elif isinstance(value, list | tuple):
-        _encode_items(out, _LIST, value, len(value))
+        if value:
+            _encode_sized(out, _LIST, encode(*value), len(value))
+        else:
+            out.append(_EMPTY_LIST)
     elif isinstance(value, dict):
-        parts = (part for item in value.items() for part in item)
-        _encode_items(out, _MAP, parts, 2 * len(value))
+        parts = list(itertools.chain.from_iterable(value.items()))
+        _encode_sized(out, _MAP, encode(*parts), len(parts))
     else:
         raise TypeError(f"no AMQP encoding for {type(value).__name__}")
 
@@ -211,13 +215,6 @@ def _encode_number(out: bytearray, value: Any) -> None:
         out += encoded
         return
     raise struct.error(f"{value} does not fit {type(value).__name__}")
-
-
-def _encode_items(out: bytearray, constructor: int, items: Iterable[Any], count: int) -> None:
-    if constructor == _LIST and not count:
-        out.append(0x45)
-    else:
-        _encode_sized(out, constructor, encode(*items), count)
 
 
 def _encode_sized(out: bytearray, constructor: int, data: Buffer, *count: int) -> None:
@@ -243,23 +240,21 @@ def _read(
     return value, end
 
 
-def _decode(data: Buffer, position: int) -> tuple[Any, int]:
-    constructor = data[position]
-    if constructor == 0:
-        descriptor, position = _decode(data, position + 1)
+def _decode(data: Buffer, position: int, element: int | None = None) -> tuple[Any, int]:
+    """Decode a value; the constructor of one in an array stands before the first."""
+    constructor, position = (
+        (data[position], position + 1) if element is None else (element, position)
+    )
+    if constructor == 0 and element is None:
+        descriptor, position = _decode(data, position)
         value, position = _decode(data, position)
         return Described(descriptor, value), position
-    return _decode_as(constructor, data, position + 1)
-
-
-def _decode_as(constructor: int, data: Buffer, position: int) -> tuple[Any, int]:
-    """Decode the value whose constructor has been read."""
     if constructor in _FIXED:
         kind, layout = _FIXED[constructor]
         return kind(layout.unpack_from(data, position)[0]), position + layout.size
     if constructor in _CONSTANTS:
         return _CONSTANTS[constructor], position
-    if constructor == 0x45:
+    if constructor == _EMPTY_LIST:
         return [], position
     family = constructor & ~_WIDE
     if family not in (_BINARY, _STRING, _SYMBOL, _LIST, _MAP, _ARRAY):
@@ -283,9 +278,9 @@ def _decode_items(constructor: int, data: Buffer, position: int, end: int) -> An
         raise AmqpError("a compound value counts more than it holds")
     items: list[Any] = []
     array = constructor & ~_WIDE == _ARRAY
-    element, position = (data[start], start + 1) if array else (0, start)
+    element, position = (data[start], start + 1) if array else (None, start)
     for _ in range(count):
-        item, position = _decode_as(element, data, position) if array else _decode(data, position)
+        item, position = _decode(data, position, element)
         items.append(item)
     if position != end:
         raise AmqpError("a compound value does not end where it says")

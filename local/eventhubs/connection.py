@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from local.eventhubs.amqp import (
     AmqpError,
@@ -32,11 +32,10 @@ from local.eventhubs.frames import (
     Header,
     Performative,
     build_frame,
-    build_header,
     error,
 )
 from local.eventhubs.links import NODES, Refused, link_for
-from local.eventhubs.namespace import Namespace
+from local.eventhubs.namespace import Namespace, Peer
 from local.eventhubs.session import INCOMING_WINDOW, Attach, Link, Session
 
 _KEEP_ALIVE_S: Final = 30.0
@@ -47,11 +46,11 @@ _CHANNEL_MAX: Final = 4_999
 _HANDLE_MAX: Final = 255
 
 
-class Connection(asyncio.Protocol):
+class Connection(Peer):
     """The server's side of a connection."""
 
     def __init__(self, namespace: Namespace) -> None:
-        self.namespace = namespace
+        super().__init__(namespace)
         self.authorized = False
         self.peer_frame_bytes = _SMALLEST_PEER_FRAME
         self._reader = FrameReader()
@@ -60,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         # Dispositions of readers need no answer, and have no handler.
         self._handlers: dict[int, Callable[[Frame], None]] = {
-            Performative.SASL_INIT: self._on_sasl_init,
+            Performative.SASL_INIT: lambda _: self.send(0, Performative.SASL_OUTCOME, [UByte(0)]),
             Performative.OPEN: self._on_open,
             Performative.BEGIN: self._on_begin,
             Performative.ATTACH: self._on_attach,
@@ -68,22 +67,21 @@ class Connection(asyncio.Protocol):
             Performative.TRANSFER: self._on_transfer,
             Performative.DETACH: self._on_detach,
             Performative.END: self._on_end,
-            Performative.CLOSE: self._on_close,
+            Performative.CLOSE: lambda _: self.close(),
         }
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection."""
-        self._transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         self.loop = asyncio.get_running_loop()
-        self.namespace.connections.add(self)
         self.namespace.stats.connections += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection that has ended."""
         self._leave()
-        self.namespace.connections.discard(self)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Act on what has arrived."""
@@ -96,7 +94,7 @@ class Connection(asyncio.Protocol):
                 elif handler := self._handlers.get(item.performative):
                     handler(item)
         except AmqpError as problem:
-            self.close_with("amqp:decode-error", str(problem))
+            self.close(error("amqp:decode-error", str(problem)))
 
     # What the namespace, sessions and links call.
 
@@ -104,28 +102,27 @@ class Connection(asyncio.Protocol):
         self, channel: int, performative: Performative, fields: list[Any], payload: Buffer = b""
     ) -> None:
         """Send a frame, unless the connection has gone."""
-        if not self._gone and not self._transport.is_closing():
-            self._transport.write(build_frame(channel, performative, fields, payload))
+        if not self._gone and not self.transport.is_closing():
+            self.transport.write(build_frame(channel, performative, fields, payload))
 
     def abort(self) -> None:
         """Cut the connection without a word."""
         self._leave()
-        self._transport.abort()
+        super().abort()
 
-    def close_with(self, condition: str, description: str) -> None:
-        """Close the connection with an error."""
-        self._close(error(condition, description))
+    def close(self, reason: Described | None = None) -> None:
+        """Close the connection, with an error where one is given."""
+        self.send(0, Performative.CLOSE, [reason])
+        self._leave()
+        self.transport.close()
 
     # Headers and frames.
 
     def _on_header(self, header: Header) -> None:
-        self._transport.write(build_header(header.protocol))
+        self.transport.write(b"AMQP" + bytes((header.protocol, 1, 0, 0)))
         if header.protocol == SASL:
             mechanisms = Array(map(Symbol, ("MSSBCBS", "PLAIN", "ANONYMOUS", "EXTERNAL")))
             self.send(0, Performative.SASL_MECHANISMS, [mechanisms])
-
-    def _on_sasl_init(self, _: Frame) -> None:
-        self.send(0, Performative.SASL_OUTCOME, [UByte(0)])
 
     def _on_open(self, frame: Frame) -> None:
         offered = frame.field(2, _LARGEST_PEER_FRAME)
@@ -145,7 +142,7 @@ class Connection(asyncio.Protocol):
         if session is None:
             raise AmqpError(f"attach on channel {frame.channel}, which has no session")
         self.namespace.stats.links += 1
-        attach = Attach.from_frame(frame)
+        attach = Attach(frame)
         fault = None
         if attach.address not in NODES:
             fault = self.namespace.faults.take(
@@ -179,9 +176,6 @@ class Connection(asyncio.Protocol):
             session.end()
             session.send(Performative.END, [None])
 
-    def _on_close(self, _: Frame) -> None:
-        self._close(None)
-
     # The rest.
 
     def _attach(self, session: Session, attach: Attach, fault: Fault | None) -> None:
@@ -201,16 +195,15 @@ class Connection(asyncio.Protocol):
 
     def _answer_attach(self, session: Session, attach: Attach, *, refused: bool) -> None:
         """Attach from here; without a source or target it is how AMQP begins to refuse a link."""
-        source = Described(0x28, [attach.source_address, *[None] * 7])
-        target = Described(0x29, [attach.target_address])
+        source = Described(0x28, [attach.source[0], *[None] * 7])
+        target = Described(0x29, attach.target[:1])
         session.send(
             Performative.ATTACH,
             [
                 attach.name,
                 UInt(attach.handle),
                 not attach.client_receives,
-                UByte(attach.sender_settle_mode),
-                UByte(attach.receiver_settle_mode),
+                *map(UByte, attach.settle_modes),
                 *((None, None) if refused else (source, target)),
                 None,
                 None,
@@ -226,13 +219,8 @@ class Connection(asyncio.Protocol):
 
     def _keep_alive(self) -> None:
         if not self._gone:
-            self._transport.write(KEEP_ALIVE)
+            self.transport.write(KEEP_ALIVE)
             self._timer = self.loop.call_later(_KEEP_ALIVE_S, self._keep_alive)
-
-    def _close(self, reason: Described | None) -> None:
-        self.send(0, Performative.CLOSE, [reason])
-        self._leave()
-        self._transport.close()
 
     def _leave(self) -> None:
         """Take no more part in anything; the transport may still be flushing."""

@@ -14,13 +14,14 @@ import threading
 import time
 import urllib.parse
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any, Final, Self
 
-from local.eventhubs.faults import parse_faults
+from local.eventhubs.faults import Fault, parse_faults
 from local.eventhubs.hub import StoredEvent
 from local.eventhubs.server import ADDRESS, EventHubs
 
@@ -65,33 +66,30 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), _LONGEST_BODY))
         hubs = self.server.hubs
-        if self.path == "/faults":
-            self._faults(body)
-        elif self.path == "/release":
-            self._answer(200, {"released": hubs.release_held()})
-        elif self.path == "/drop":
-            self._answer(200, {"dropped": hubs.drop_connections()})
-        elif self.path == "/reset":
-            hubs.reset()
-            self._answer(200, {})
-        else:
-            self._answer(404, {"error": f"no {self.path} here: /faults, /release, /drop, /reset"})
+        verbs: dict[str, Callable[[], dict[str, Any] | None]] = {
+            "/faults": lambda: self._arm(parse_faults(body or b"[]")),
+            "/release": lambda: {"released": hubs.release_held()},
+            "/drop": lambda: {"dropped": hubs.drop_connections()},
+            "/reset": hubs.reset,
+        }
+        if self.path not in verbs:
+            self._answer(404, {"error": f"no {self.path} here: {', '.join(verbs)}"})
+            return
+        try:
+            self._answer(200, verbs[self.path]() or {})
+        except ValueError as problem:
+            self._answer(400, {"error": str(problem)})
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Keep quiet: standard error belongs to the program."""
 
-    def _faults(self, body: bytes) -> None:
+    def _arm(self, faults: list[Fault]) -> dict[str, Any]:
         rules = self.server.hubs.faults
-        try:
-            faults = parse_faults(body or b"[]")
-        except ValueError as problem:
-            self._answer(400, {"error": str(problem)})
-            return
         if faults:
             rules.add(*faults)
         else:
             rules.clear()
-        self._answer(200, {"armed": [fault.to_mapping() for fault in rules.armed()]})
+        return {"armed": [fault.to_mapping() for fault in rules.armed()]}
 
     def _events(self, hub: str = "", partition: str | None = None, **_: str) -> None:
         hubs = self.server.hubs

@@ -50,35 +50,21 @@ class Fault:
     under 64 KiB, never match), `ack_lost` after storing; `delay` stores and answers late; `no_ack`
     stores and never answers; `hold` stores and answers when the stand-in is told to release it.
     On `attach`: `refuse`; `no_credit` (the link opens, but a message sent over it ends it); `delay`.
-    On `put_token`: `status` answers with that HTTP status code (default 401).
-
-    Attributes:
-        on: `publish`, `attach` or `put_token`.
-        action: what happens, as above.
-        hub: act on this hub only.
-        partition: act on this partition id only (a publish names one only if its link does).
-        group: act on this consumer group only.
-        after: let this many matching requests pass first.
-        times: how often the rule acts, -1 for always.
-        rate: probability, 0 to 1, that a matching request is acted upon; None is every one.
-        condition: AMQP error condition; `amqp:internal-error` when None.
-        description: text of the error.
-        delay_s: seconds, one when None.
-        status: status code of a put-token.
+    On `put_token`: `status` answers with that HTTP status code.
     """
 
     action: str
     on: str = "publish"
-    hub: str | None = None
-    partition: str | None = None
-    group: str | None = None
-    after: int = 0
-    times: int = 1
-    rate: float | None = None
-    condition: str | None = None
-    description: str | None = None
-    delay_s: float | None = None
-    status: int | None = None
+    hub: str | None = None  # act on this hub only
+    partition: str | None = None  # on this one only (a publish names one only if its link does)
+    group: str | None = None  # on this consumer group only
+    after: int = 0  # let this many matching requests pass first
+    times: int = 1  # how often the rule acts, -1 for always
+    rate: float | None = None  # probability, 0 to 1, that a matching request is acted upon
+    condition: str | None = None  # of the AMQP error, `amqp:internal-error` where None
+    description: str | None = None  # text of the error
+    delay_s: float | None = None  # seconds, one where None
+    status: int | None = None  # of a put-token, 401 where None
 
     def __post_init__(self) -> None:
         """Refuse what could never act as written."""

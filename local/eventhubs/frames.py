@@ -104,11 +104,6 @@ def build_frame(
     return out
 
 
-def build_header(protocol: int) -> bytes:
-    """Encode a protocol header."""
-    return b"AMQP" + bytes((protocol, 1, 0, 0))
-
-
 def error(condition: str, description: str = "") -> Described:
     """Build an AMQP error."""
     return Described(0x1D, [Symbol(condition), description, None])
@@ -123,17 +118,8 @@ ACCEPTED: Final = Described(0x24, [])
 RELEASED: Final = Described(0x26, [])
 MODIFIED: Final = Described(0x27, [True, False])
 
-_FIELD_COUNT: Final[dict[int, int]] = {
-    Performative.OPEN: 10,
-    Performative.BEGIN: 8,
-    Performative.ATTACH: 14,
-    Performative.FLOW: 11,
-    Performative.TRANSFER: 11,
-    Performative.DISPOSITION: 6,
-    Performative.DETACH: 3,
-    Performative.END: 1,
-    Performative.CLOSE: 1,
-}
+# From open to close.
+_FIELD_COUNT: Final = dict(zip(Performative, (10, 8, 14, 11, 11, 6, 3, 1, 1), strict=False))
 
 
 def _parse(data: bytes) -> Frame | None:

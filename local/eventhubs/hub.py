@@ -22,23 +22,14 @@ from local.eventhubs.message import Message, Publication, annotated, read_messag
 
 @dataclass(eq=False, slots=True)
 class StoredEvent:
-    """An event in a partition. Its message is decoded when first asked for.
-
-    Attributes:
-        partition: id of its partition.
-        sequence_number: its place in the partition, from 0.
-        offset: bytes stored in the partition before it.
-        enqueued_ms: milliseconds since 1970 UTC when it was stored.
-        partition_key: the key it was published with.
-        view: the whole message as the publisher encoded it.
-    """
+    """An event in a partition. Its message is decoded when first asked for."""
 
     partition: str
-    sequence_number: int
-    offset: int
-    enqueued_ms: int
-    partition_key: str | None
-    view: memoryview
+    sequence_number: int  # its place in the partition, from 0
+    offset: int  # bytes stored in the partition before it
+    enqueued_ms: int  # since 1970 UTC, when it was stored
+    partition_key: str | None  # it was published with
+    view: memoryview  # the whole message as the publisher encoded it
     _message: Message | None = None
 
     @property

@@ -65,12 +65,12 @@ def link_for(session: Session, attach: Attach, fault: Fault | None) -> Link:
         raise Refused("amqp:not-found", what)
     partition = None if attach.partition is None else _partition(hub, attach.partition)
     if not attach.client_receives:
-        return PublisherLink(session, attach, hub, partition, gives_credit=fault is None)
+        return _Publisher(session, attach, hub, partition, gives_credit=fault is None)
     if partition is None:
         what = f"'{attach.address}' names no partition to read from."
         raise Refused("amqp:not-allowed", what)
     try:
-        return ReaderLink(session, attach, partition)
+        return _Reader(session, attach, partition)
     except ValueError as problem:
         raise Refused("amqp:invalid-field", str(problem)) from problem
 
@@ -85,7 +85,7 @@ def _partition(hub: Hub, number: str) -> Partition:
         ) from None
 
 
-class PublisherLink(Link):
+class _Publisher(Link):
     """Takes publications into a hub, or into one partition of it."""
 
     def __init__(
@@ -103,17 +103,14 @@ class PublisherLink(Link):
         self._gives_credit = gives_credit
 
     def opened(self) -> None:
-        """Let the client send."""
         if self._gives_credit:
             self.session.flow(self)
 
     def begun(self) -> None:
-        """Cut the connection in the middle of the message, when a fault says so."""
         if self._fault(mid_message=True) is not None:
             self.session.wire.abort()
 
     def received(self, delivery: Delivery) -> None:
-        """Store a publication and acknowledge it."""
         stats = self.namespace.stats
         stats.transfers += 1
         if not self._gives_credit:  # the SDK sends all the same
@@ -162,7 +159,7 @@ class PublisherLink(Link):
                 session.send(Performative.END, [error(*fault.error)])
                 session.end()
             case "close":
-                session.wire.close_with(*fault.error)
+                session.wire.close(error(*fault.error))
             case "drop":
                 session.wire.abort()
             case _:
@@ -193,12 +190,8 @@ class PublisherLink(Link):
         self.session.settle(delivery, ACCEPTED)
 
 
-class ReaderLink(Link):
-    """Sends a partition's events to a client.
-
-    Raises:
-        ValueError: the client asks for a position in words that nobody knows.
-    """
+class _Reader(Link):
+    """Sends a partition's events to a client; ValueError where it asks for a position in unknown words."""
 
     def __init__(self, session: Session, attach: Attach, partition: Partition) -> None:
         super().__init__(session, attach)
@@ -207,9 +200,8 @@ class ReaderLink(Link):
         self._credit = 0
 
     def opened(self) -> None:
-        """Take the partition over from readers of a lower owner level, or give way."""
         group, epoch = self.attach.group, self.attach.epoch
-        readers = [each for each in self._partition.readers if isinstance(each, ReaderLink)]
+        readers = [each for each in self._partition.readers if isinstance(each, _Reader)]
         rivals = [each for each in readers if each.attach.group == group]
         owners = [each.attach.epoch for each in rivals if each.attach.epoch is not None]
         if owners and (epoch is None or max(owners) > epoch):
@@ -222,15 +214,13 @@ class ReaderLink(Link):
         self._partition.readers.add(self)
 
     def credited(self, credit: int) -> None:
-        """Send what the new credit allows."""
         self._credit = credit
         if self in self._partition.readers:
             self.pump()
 
     def pump(self) -> None:
-        """Send what is stored and not yet sent, as far as credit goes."""
         events = self._partition.events
-        settled = self.attach.sender_settle_mode == _SETTLED
+        settled = self.attach.settle_modes[0] == _SETTLED
         while self._credit > 0 and self.next_sequence_number < len(events):
             event = events[self.next_sequence_number]
             self.next_sequence_number += 1
@@ -239,5 +229,4 @@ class ReaderLink(Link):
             self.namespace.stats.delivered += 1
 
     def closed(self) -> None:
-        """Stop following the partition."""
         self._partition.readers.discard(self)

@@ -8,6 +8,7 @@ no one here can check it.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -16,7 +17,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final, cast
 
 from local.eventhubs.faults import Faults
 from local.eventhubs.hub import Hub
@@ -28,41 +29,23 @@ DEFAULT_MAX_MESSAGE_BYTES: Final = 1 << 20
 
 @dataclass(kw_only=True, slots=True)
 class Stats:
-    """Counts since the start or the last reset.
+    """Counts since the start or the last reset."""
 
-    Attributes:
-        connections: connections taken.
-        links: links asked for.
-        put_tokens: tokens presented.
-        transfers: publications received whole.
-        events: events stored.
-        bytes: size of the publications stored.
-        accepted: publications answered with accepted.
-        rejected: publications a fault rejected.
-        throttled: publications refused for the quota.
-        faults: times a fault acted.
-        delivered: events sent to readers.
-        held: answers withheld at the moment.
-        websockets: connections that came as WebSockets.
-        pongs: answers of clients to pings.
-        hubs: per hub, the events stored in each partition.
-    """
-
-    connections: int = 0
-    links: int = 0
-    put_tokens: int = 0
-    transfers: int = 0
-    events: int = 0
-    bytes: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    throttled: int = 0
-    faults: int = 0
-    delivered: int = 0
-    held: int = 0
-    websockets: int = 0
-    pongs: int = 0
-    hubs: dict[str, list[int]] = field(default_factory=dict)
+    connections: int = 0  # taken
+    links: int = 0  # asked for
+    put_tokens: int = 0  # presented
+    transfers: int = 0  # publications received whole
+    events: int = 0  # stored
+    bytes: int = 0  # of the publications stored
+    accepted: int = 0  # publications answered so
+    rejected: int = 0  # publications that a fault rejected
+    throttled: int = 0  # publications refused for the quota
+    faults: int = 0  # times that one acted
+    delivered: int = 0  # events sent to readers
+    held: int = 0  # answers withheld at the moment
+    websockets: int = 0  # connections that came as such
+    pongs: int = 0  # answers of clients to pings
+    hubs: dict[str, list[int]] = field(default_factory=dict)  # events stored in each partition
 
 
 class Throughput:
@@ -124,11 +107,26 @@ class Held:
             return self._changed.wait_for(lambda: len(self._answers) >= count, timeout_s)
 
 
-class Droppable(Protocol):
-    """A connection, as far as the namespace cares."""
+class Peer(asyncio.Protocol):
+    """The server's side of a connection, known to the namespace while it lasts."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace = namespace
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.namespace.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection that has ended."""
+        self.namespace.connections.discard(self)
 
     def abort(self) -> None:
-        """Cut it off."""
+        """Cut the connection without a word."""
+        self.transport.abort()
 
 
 class Namespace:
@@ -160,7 +158,7 @@ class Namespace:
         self.throughput = Throughput(throughput_units)
         self.held = Held()
         self.stats = Stats()
-        self.connections: set[Droppable] = set()
+        self.connections: set[Peer] = set()
 
     def snapshot(self) -> Stats:
         """Copy the counts; may be called from any thread."""

@@ -50,7 +50,7 @@ class ReplyLink(Link):
 
     def answers(self, address: str, reply_to: str | None) -> bool:
         """Say whether a request to this node, with this reply-to, is answered here."""
-        names = (None, self.attach.name, self.attach.target_address)
+        names = (None, self.attach.name, self.attach.target[0])
         return address == self.attach.address and reply_to in names
 
 

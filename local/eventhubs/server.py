@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final, Self, TypedDict, TypeVar, Unpack
 
-from local.eventhubs.faults import Faults
 from local.eventhubs.hub import StoredEvent
 from local.eventhubs.namespace import KEY, KEY_NAME, Namespace, Stats
 from local.eventhubs.websocket import Entrance, WebSocket
@@ -53,7 +52,14 @@ class EventHubs:
         port: port to listen on; 0 takes a free one.
         tls: certificate and key files in PEM form; None is plain TCP.
         options: what is told to the `Namespace`.
+
+    Attributes:
+        port: the port it listens on, known once it was entered.
+        faults: the fault rules; may be changed at any time.
+        namespace: the fully qualified namespace for clients over TLS.
     """
+
+    namespace: Final = TLS_HOST
 
     def __init__(
         self,
@@ -63,13 +69,14 @@ class EventHubs:
         tls: tuple[str, str] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        self._namespace = Namespace(hubs, **options)
-        self._port = port
+        self._shared = Namespace(hubs, **options)
+        self.faults = self._shared.faults
+        self.port = port
         self._tls = tls
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Start; the port is known from here on.
+        """Start.
 
         Raises:
             OSError: the port is taken, or a certificate file cannot be read.
@@ -80,7 +87,7 @@ class EventHubs:
         except BaseException:
             self._loop.close()
             raise
-        self._port = self._server.sockets[0].getsockname()[1]
+        self.port = self._server.sockets[0].getsockname()[1]
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="eventhubs", daemon=True
         )
@@ -96,38 +103,23 @@ class EventHubs:
         self._loop.close()
 
     @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self._port
-
-    @property
-    def namespace(self) -> str:
-        """The fully qualified namespace for clients over TLS."""
-        return TLS_HOST
-
-    @property
     def endpoint(self) -> str:
         """The `custom_endpoint_address` for clients over TLS."""
-        return f"sb://{TLS_HOST}:{self._port}"
-
-    @property
-    def faults(self) -> Faults:
-        """The fault rules; may be changed at any time."""
-        return self._namespace.faults
+        return f"sb://{TLS_HOST}:{self.port}"
 
     @property
     def stats(self) -> Stats:
         """A snapshot of the counts."""
-        return self._namespace.snapshot()
+        return self._shared.snapshot()
 
     def take_up_to(self, max_message_bytes: int) -> None:
         """Take publications of another size from now on, as a hub of another tier; new links are told so."""
-        self._namespace.max_message_bytes = max_message_bytes
+        self._shared.max_message_bytes = max_message_bytes
 
     def connection_string(self, hub: str | None = None) -> str:
         """Return a connection string, for the namespace or for one hub."""
         plain = self._tls is None
-        address = f"{ADDRESS}:{self._port}" if plain else TLS_HOST
+        address = f"{ADDRESS}:{self.port}" if plain else TLS_HOST
         emulator = ";UseDevelopmentEmulator=true" if plain else ""
         entity = f";EntityPath={hub}" if hub else ""
         access = f"SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY}"
@@ -139,19 +131,19 @@ class EventHubs:
         Raises:
             KeyError: there is no such hub.
         """
-        return self._namespace.hubs[hub].events()
+        return self._shared.hubs[hub].events()
 
     def wait_held(self, count: int = 1, timeout_s: float = 5.0) -> bool:
         """Wait until `hold` faults withhold so many answers; False when time ran out first."""
-        return self._namespace.held.wait(count, timeout_s)
+        return self._shared.held.wait(count, timeout_s)
 
     def release_held(self) -> int:
         """Give the answers that `hold` faults withheld, and return how many there were."""
-        return self._on_loop(self._namespace.held.release)
+        return self._on_loop(self._shared.held.release)
 
     def reset(self) -> None:
         """Forget events, counts and faults. Clients stay connected."""
-        self._on_loop(self._namespace.reset)
+        self._on_loop(self._shared.reset)
 
     def drop_connections(self) -> int:
         """Cut every connection, as a network failure would, and return how many there were."""
@@ -159,14 +151,10 @@ class EventHubs:
 
     def ping(self) -> int:
         """Ping every client that came over WebSockets, and return how many there are."""
-
-        def ping_all() -> int:
-            found = [each for each in self._namespace.connections if isinstance(each, WebSocket)]
-            for websocket in found:
-                websocket.ping()
-            return len(found)
-
-        return self._on_loop(ping_all)
+        peers = self._shared.connections
+        return self._on_loop(
+            lambda: sum(each.ping() for each in peers if isinstance(each, WebSocket))
+        )
 
     async def _listen(self) -> asyncio.Server:
         context = None
@@ -174,7 +162,7 @@ class EventHubs:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*self._tls)
         return await asyncio.get_running_loop().create_server(
-            lambda: Entrance(self._namespace), ADDRESS, self._port, ssl=context
+            lambda: Entrance(self._shared), ADDRESS, self.port, ssl=context
         )
 
     async def _stop(self) -> None:
@@ -184,10 +172,10 @@ class EventHubs:
         for _ in range(_CLOSING_TURNS):
             self._drop_connections()
             await asyncio.sleep(0)
-        self._namespace.connections.clear()
+        self._shared.connections.clear()
 
     def _drop_connections(self) -> int:
-        connections = tuple(self._namespace.connections)
+        connections = tuple(self._shared.connections)
         for connection in connections:
             connection.abort()
         return len(connections)

@@ -22,48 +22,32 @@ LINK_CREDIT: Final = 1_000
 _TRANSFER_OVERHEAD: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
 class Attach:
     """A client's wish to open a link, to `hub[/ConsumerGroups/group][/Partitions/id]` or a node."""
 
-    name: str
-    handle: int
-    client_receives: bool
-    sender_settle_mode: int
-    receiver_settle_mode: int
-    source_address: str | None
-    target_address: str | None
-    selector: str | None
-    epoch: int | None
-    address: str
-    hub: str
-    group: str | None
-    partition: str | None
-
-    @classmethod
-    def from_frame(cls, frame: Frame) -> Attach:
-        """Read an attach frame."""
-        receives = frame.field(2, False)
-        source, target = _terminus(frame.field(5)), _terminus(frame.field(6))
+    def __init__(self, frame: Frame) -> None:
+        self.name: str = frame.field(0, "")
+        self.handle: int = frame.field(1, 0)
+        self.client_receives: bool = frame.field(2, False)
+        self.settle_modes: tuple[int, int] = frame.field(3, 2), frame.field(4, 0)
+        self.source, self.target = _terminus(frame.field(5)), _terminus(frame.field(6))
+        self.epoch: int | None = frame.field(13, {}).get("com.microsoft:epoch")
         # An address may be a URL.
-        path = urllib.parse.urlsplit(str((source if receives else target)[0] or "")).path
-        hub, *rest = path.strip("/").split("/")
+        address = (self.source if self.client_receives else self.target)[0] or ""
+        self.address = urllib.parse.urlsplit(str(address)).path.strip("/")
+        self.hub, *rest = self.address.split("/")
         names = dict(zip(rest[::2], rest[1::2], strict=False))
-        return cls(
-            name=frame.field(0, ""),
-            handle=frame.field(1, 0),
-            client_receives=receives,
-            sender_settle_mode=frame.field(3, 2),
-            receiver_settle_mode=frame.field(4, 0),
-            source_address=source[0],
-            target_address=target[0],
-            selector=_selector(source[7] if len(source) > 7 else None),
-            epoch=frame.field(13, {}).get("com.microsoft:epoch"),
-            address=path.strip("/"),
-            hub=hub,
-            group=names.get("ConsumerGroups"),
-            partition=names.get("Partitions"),
-        )
+        self.group = names.get("ConsumerGroups")
+        self.partition = names.get("Partitions")
+
+    @property
+    def selector(self) -> str | None:
+        """The text of the first filter on the source."""
+        filters = self.source[7] if len(self.source) > 7 else None
+        for value in (filters or {}).values():
+            text = value.value if isinstance(value, Described) else value
+            return text.decode() if isinstance(text, bytes) else str(text)
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,11 +180,3 @@ def _terminus(described: Any) -> list[Any]:
     if isinstance(described, Described) and described.value:
         return list(described.value)
     return [None]
-
-
-def _selector(filters: Any) -> str | None:
-    """Return the text of the first filter on a source."""
-    for value in (filters or {}).values():
-        text = value.value if isinstance(value, Described) else value
-        return text.decode() if isinstance(text, bytes) else str(text)
-    return None

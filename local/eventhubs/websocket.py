@@ -11,23 +11,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
-from wsproto import ConnectionType, WSConnection
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Ping,
-    Pong,
-    RejectConnection,
-    Request,
-    TextMessage,
-)
+from wsproto import ConnectionType, WSConnection, events
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError
 
 from local.eventhubs.connection import Connection
-from local.eventhubs.namespace import Namespace
+from local.eventhubs.namespace import Namespace, Peer
 
 PATH: Final = "/$servicebus/websocket"
 SUBPROTOCOL: Final = "AMQPWSB10"
@@ -35,46 +24,30 @@ MAX_MESSAGE_BYTES: Final = 1 << 20
 FRAGMENT_BYTES: Final = 1 << 14
 
 
-class Entrance(asyncio.Protocol):
+class Entrance(Peer):
     """Takes a connection and hands it to who speaks its protocol."""
 
-    def __init__(self, namespace: Namespace) -> None:
-        self._namespace = namespace
-        self._seen = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._namespace.connections.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a connection that never said what it is."""
-        self._namespace.connections.discard(self)
+    _seen = b""
 
     def data_received(self, data: bytes) -> None:
         """Wait for the four bytes that tell a request from an AMQP header."""
         self._seen += data
         if len(self._seen) < 4:
             return
-        self._namespace.connections.discard(self)
-        chosen: asyncio.Protocol = Connection(self._namespace)
+        self.namespace.connections.discard(self)
+        chosen: Peer = Connection(self.namespace)
         if self._seen.startswith(b"GET "):
-            chosen = WebSocket(self._namespace, chosen)
-        self._transport.set_protocol(chosen)
-        chosen.connection_made(self._transport)
+            chosen = WebSocket(self.namespace, chosen)
+        self.transport.set_protocol(chosen)
+        chosen.connection_made(self.transport)
         chosen.data_received(self._seen)
 
-    def abort(self) -> None:
-        """Cut the connection."""
-        self._transport.abort()
 
-
-class WebSocket(asyncio.Protocol, asyncio.Transport):
+class WebSocket(Peer, asyncio.Transport):
     """The server's side of a WebSocket: a protocol to its socket, the transport of what it carries."""
 
     def __init__(self, namespace: Namespace, carried: asyncio.Protocol) -> None:
-        super().__init__()
-        self._namespace = namespace
+        super().__init__(namespace)
         self._carried = carried
         self._wire = WSConnection(ConnectionType.SERVER)
         self._open = self._closing = False
@@ -82,14 +55,9 @@ class WebSocket(asyncio.Protocol, asyncio.Transport):
 
     # What asyncio calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._namespace.connections.add(self)
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection that has ended."""
-        self._namespace.connections.discard(self)
+        super().connection_lost(exc)
         if self._open:
             self._carried.connection_lost(exc)
 
@@ -100,7 +68,7 @@ class WebSocket(asyncio.Protocol, asyncio.Transport):
         try:
             self._wire.receive_data(data)
         except RemoteProtocolError as problem:
-            self._refuse(cast(RejectConnection, problem.event_hint).status_code)
+            self._refuse(cast(events.RejectConnection, problem.event_hint).status_code)
         for event in self._wire.events():
             if not self._closing:
                 self._on_event(event)
@@ -111,34 +79,33 @@ class WebSocket(asyncio.Protocol, asyncio.Transport):
         """Send a binary message, a large one in fragments."""
         for start in range(0, max(len(data), 1), FRAGMENT_BYTES):
             end = start + FRAGMENT_BYTES
-            self._send(BytesMessage(bytes(data[start:end]), message_finished=end >= len(data)))
+            self._send(
+                events.BytesMessage(bytes(data[start:end]), message_finished=end >= len(data))
+            )
 
-    def ping(self) -> None:
-        """Ask the client for a sign of life."""
+    def ping(self) -> bool:
+        """Ask the client for a sign of life, unless there is none yet."""
         if self._open:
-            self._send(Ping(b"alive?"))
+            self._send(events.Ping(b"alive?"))
+        return self._open
 
     def close(self, code: int = CloseReason.NORMAL_CLOSURE, reason: str = "") -> None:
         """Close in order: with a closing frame, then the connection."""
-        self._send(CloseConnection(code, reason))
+        self._send(events.CloseConnection(code, reason))
         self._closing = True
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Cut the connection without a word."""
-        self._transport.abort()
+        self.transport.close()
 
     def is_closing(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self._closing or self._transport.is_closing()
+        return self._closing or self.transport.is_closing()
 
     # The rest.
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: events.Event) -> None:
         match event:
-            case Request():
+            case events.Request():
                 self._upgrade(event)
-            case BytesMessage():
+            case events.BytesMessage():
                 self._size += len(event.data)
                 if self._size > MAX_MESSAGE_BYTES:
                     self.close(CloseReason.MESSAGE_TOO_BIG, "a message of more than 1 MiB")
@@ -146,33 +113,33 @@ class WebSocket(asyncio.Protocol, asyncio.Transport):
                 if event.message_finished:
                     self._size = 0
                 self._carried.data_received(bytes(event.data))
-            case TextMessage():
+            case events.TextMessage():
                 self.close(CloseReason.UNSUPPORTED_DATA, "text")
-            case Ping():
+            case events.Ping():
                 self._send(event.response())
-            case Pong():
-                self._namespace.stats.pongs += 1
-            case CloseConnection():
+            case events.Pong():
+                self.namespace.stats.pongs += 1
+            case events.CloseConnection():
                 # The client's own, or what wsproto says to one that broke a rule.
                 self.close(event.code, event.reason or "")
 
-    def _upgrade(self, request: Request) -> None:
+    def _upgrade(self, request: events.Request) -> None:
         key = dict(request.extra_headers).get(b"sec-websocket-key")
         if request.target != PATH:
             self._refuse(404)
         elif SUBPROTOCOL not in request.subprotocols or not key:
             self._refuse(400)
         else:
-            self._send(AcceptConnection(subprotocol=SUBPROTOCOL))
+            self._send(events.AcceptConnection(subprotocol=SUBPROTOCOL))
             self._open = True
-            self._namespace.stats.websockets += 1
+            self.namespace.stats.websockets += 1
             self._carried.connection_made(self)
 
     def _refuse(self, status: int) -> None:
-        self._send(RejectConnection(status_code=status))
+        self._send(events.RejectConnection(status_code=status))
         self._closing = True
-        self._transport.close()
+        self.transport.close()
 
-    def _send(self, event: Event) -> None:
+    def _send(self, event: events.Event) -> None:
         if not self._closing:
-            self._transport.write(self._wire.send(event))
+            self.transport.write(self._wire.send(event))
