@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import hmac
 import http.client
 import json
 import os
@@ -80,8 +79,8 @@ class ConnectProxy(ThreadingTCPServer):
         who = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
         self.url = f"http://{who}{ADDRESS}:{self.port}"
         self.asked: list[Asked] = []
-        token = base64.b64encode(f"{user}:{password}".encode())
-        self._demanded = b"Basic " + token if user else b""
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._demanded = f"Basic {token}" if user else None
         self._refuse = frozenset(refuse)
         self._delay_s = delay_s
         self._on_asked = on_asked
@@ -98,8 +97,7 @@ class ConnectProxy(ThreadingTCPServer):
         """Cut every tunnel and stop."""
         self.shutdown()
         self.server_close()
-        for client in tuple(self._clients):
-            _cut(client)
+        _cut(*self._clients)
 
     def reached(self) -> set[tuple[str, int]]:
         """Host and port of everything that was let through."""
@@ -119,7 +117,7 @@ class ConnectProxy(ThreadingTCPServer):
         status, upstream = 502, None
         if not host or not port:
             status = 400
-        elif not self._knows(headers.get_all("Proxy-Authorization", [])):
+        elif self._demanded not in (None, headers["Proxy-Authorization"]):
             status = 407
         elif self._refuse & {host, f"{host}:{port}"}:
             status = 403
@@ -131,10 +129,6 @@ class ConnectProxy(ThreadingTCPServer):
         self.asked.append(asked)
         self._on_asked(asked)
         return status, upstream
-
-    def _knows(self, given: Collection[str]) -> bool:
-        demanded = self._demanded
-        return not demanded or any(hmac.compare_digest(each.encode(), demanded) for each in given)
 
 
 class _Exchange(StreamRequestHandler):
@@ -154,7 +148,9 @@ class _Exchange(StreamRequestHandler):
         method, target, version, *_ = [*line.split(), "", "", ""]
         status, upstream = self.server.admit(method, target, headers)
         if upstream is None:
-            self.wfile.write(_refusal(status))
+            demand = 'Proxy-Authenticate: Basic realm="rig"\r\n' if status == 407 else ""
+            head = f"HTTP/1.1 {status} {http.client.responses[status]}\r\n{demand}"
+            self.wfile.write(f"{head}Connection: close\r\nContent-Length: 0\r\n\r\n".encode())
             return
         with upstream:
             if method == "CONNECT":
@@ -172,13 +168,13 @@ def _carry(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(_CHUNK):
             target.sendall(data)
-    _cut(source)
-    _cut(target)
+    _cut(source, target)
 
 
-def _cut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+def _cut(*connections: socket.socket) -> None:
+    for each in connections:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 def _address(method: str, target: str) -> tuple[str, int]:
@@ -200,16 +196,10 @@ def _for_origin(method: str, target: str, version: str, headers: http.client.HTT
     return "\r\n".join(lines).encode("latin-1")
 
 
-def _refusal(status: int) -> bytes:
-    demand = 'Proxy-Authenticate: Basic realm="rig"\r\n' if status == 407 else ""
-    head = f"HTTP/1.1 {status} {http.client.responses[status]}\r\n{demand}"
-    return f"{head}Connection: close\r\nContent-Length: 0\r\n\r\n".encode()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run until standard input ends; return the exit code."""
-    options = _parser().parse_args(arguments)
-    user, _, password = options.user.partition(":")
+    options = vars(_parser().parse_args(arguments))
+    user, _, password = options.pop("user").partition(":")
     seen: set[Asked] = set()
 
     def tell(asked: Asked) -> None:
@@ -217,14 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
             seen.add(asked)
             print(json.dumps(asdict(asked)), flush=True)
 
-    with ConnectProxy(
-        port=options.port,
-        user=user,
-        password=password,
-        refuse=options.refuse,
-        delay_s=options.delay,
-        on_asked=tell,
-    ) as proxy:
+    with ConnectProxy(user=user, password=password, on_asked=tell, **options) as proxy:
         print(json.dumps({"url": proxy.url}), flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             while os.read(sys.stdin.fileno(), _CHUNK):
@@ -236,12 +219,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local.connect_proxy", description="An HTTP CONNECT proxy on 127.0.0.1."
     )
-    parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one")
-    parser.add_argument("--user", default="", metavar="NAME:PASSWORD", help="what it demands")
-    parser.add_argument(
-        "--refuse", action="append", default=[], metavar="HOST[:PORT]", help="may be repeated"
-    )
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="port; 0 takes a free one")
+    add("--user", default="", metavar="NAME:PASSWORD", help="what it demands")
+    add("--refuse", action="append", default=[], metavar="HOST[:PORT]", help="may be repeated")
+    add("--delay", dest="delay_s", type=float, default=0.0, help="seconds before each answer")
     return parser
 
 

@@ -134,33 +134,24 @@ def sections(message: Buffer, position: int = 0) -> Iterator[Span]:
         position = end
 
 
-# The types of fixed width by their constructors. What is encoded takes the first that it fits.
+# The types of fixed width: constructor and layout. What is encoded takes the first that it fits.
+_NUMBERS: Final[dict[type, list[tuple[int, struct.Struct]]]] = {
+    kind: [(int(form[:2], 16), struct.Struct(">" + form[2:])) for form in forms.split()]
+    for kind, forms in {
+        UByte: "50B",
+        UShort: "60H",
+        UInt: "52B 70I",
+        ULong: "53B 80Q",
+        Int: "54b 71i",
+        int: "55b 81q 51b 61h",
+        float: "82d 72f",
+        bool: "56?",
+        Timestamp: "83q",
+    }.items()
+}
 _FIXED: Final[dict[int, tuple[Callable[[Any], Any], struct.Struct]]] = {
-    constructor: (kind, struct.Struct(">" + layout))
-    for constructor, kind, layout in (
-        (0x52, UInt, "B"),
-        (0x53, ULong, "B"),
-        (0x54, Int, "b"),
-        (0x55, int, "b"),
-        (0x50, UByte, "B"),
-        (0x60, UShort, "H"),
-        (0x70, UInt, "I"),
-        (0x71, Int, "i"),
-        (0x80, ULong, "Q"),
-        (0x81, int, "q"),
-        (0x82, float, "d"),
-        (0x83, Timestamp, "q"),
-        (0x51, int, "b"),
-        (0x56, bool, "?"),
-        (0x61, int, "h"),
-        (0x72, float, "f"),
-        (0x98, lambda raw: uuid.UUID(bytes=raw), "16s"),
-    )
-}
-_NUMBERS: Final = {
-    kind: [(code, layout) for code, (each, layout) in _FIXED.items() if each is kind]
-    for kind in (UByte, UShort, UInt, ULong, Int, Timestamp, int, float)
-}
+    constructor: (kind, layout) for kind, forms in _NUMBERS.items() for constructor, layout in forms
+} | {0x98: (lambda raw: uuid.UUID(bytes=raw), struct.Struct("16s"))}
 _CONSTANTS: Final = {0x40: None, 0x41: True, 0x42: False, 0x43: UInt(0), 0x44: ULong(0)}
 _WIDTHS: Final = {0x4: 0, 0x5: 1, 0x6: 2, 0x7: 4, 0x8: 8, 0x9: 16}
 

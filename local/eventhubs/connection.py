@@ -26,7 +26,6 @@ from local.eventhubs.faults import Fault
 from local.eventhubs.frames import (
     KEEP_ALIVE,
     MAX_FRAME_BYTES,
-    SASL,
     Frame,
     FrameReader,
     Header,
@@ -38,6 +37,7 @@ from local.eventhubs.links import NODES, Refused, link_for
 from local.eventhubs.namespace import Namespace, Peer
 from local.eventhubs.session import INCOMING_WINDOW, Attach, Link, Session
 
+_SASL: Final = 3
 _KEEP_ALIVE_S: Final = 30.0
 _IDLE_TIMEOUT_MS: Final = 240_000
 _LARGEST_PEER_FRAME: Final = 1 << 20
@@ -120,7 +120,7 @@ class Connection(Peer):
 
     def _on_header(self, header: Header) -> None:
         self.transport.write(b"AMQP" + bytes((header.protocol, 1, 0, 0)))
-        if header.protocol == SASL:
+        if header.protocol == _SASL:
             mechanisms = Array(map(Symbol, ("MSSBCBS", "PLAIN", "ANONYMOUS", "EXTERNAL")))
             self.send(0, Performative.SASL_MECHANISMS, [mechanisms])
 

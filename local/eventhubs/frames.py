@@ -16,8 +16,6 @@ from local.eventhubs.amqp import AmqpError, Buffer, Described, Symbol, decode, e
 
 MAX_FRAME_BYTES: Final = 65_536
 KEEP_ALIVE: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"
-SASL: Final = 3
-"""The protocol that a header asks for before AMQP, which is 0."""
 
 
 class Performative(IntEnum):
@@ -38,7 +36,7 @@ class Performative(IntEnum):
 
 
 class Header(NamedTuple):
-    """A protocol header, which opens each layer."""
+    """A protocol header, which opens each layer: SASL, 3, and then AMQP, 0."""
 
     protocol: int
 

@@ -18,12 +18,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from local.eventhubs import frames
 from local.eventhubs.faults import Fault
-from local.eventhubs.frames import ACCEPTED, MODIFIED, RELEASED, Performative, error, rejected
 from local.eventhubs.hub import Hub, Partition
 from local.eventhubs.message import split_publication
 from local.eventhubs.nodes import ReplyLink, RequestLink
-from local.eventhubs.session import Attach, Delivery, Link, Session
+from local.eventhubs.session import Attach, Link, Session
 
 NODES: Final = frozenset({"$cbs", "$management"})
 """The request nodes, which anyone may open and faults leave alone."""
@@ -110,29 +110,29 @@ class _Publisher(Link):
         if self._fault(mid_message=True) is not None:
             self.session.wire.abort()
 
-    def received(self, delivery: Delivery) -> None:
+    def received(self, transfer: frames.Frame, payload: bytes) -> None:
         stats = self.namespace.stats
         stats.transfers += 1
         if not self._gives_credit:  # the SDK sends all the same
             self.session.detach(self, "amqp:link:transfer-limit-exceeded", "The link has no credit")
             return
         fault = self._fault(mid_message=False)
-        if fault is not None and self._fails_unstored(delivery, fault):
+        if fault is not None and self._fails_unstored(transfer, fault):
             return
-        size, most = len(delivery.payload), self.namespace.max_message_bytes
+        size, most = len(payload), self.namespace.max_message_bytes
         if size > most:
             what = f"The received message (size:{size} bytes) exceeds the limit ({most} bytes)."
             self.session.detach(self, "amqp:link:message-size-exceeded", what)
             return
-        publication = split_publication(delivery.payload, delivery.message_format)
+        publication = split_publication(payload, transfer.field(3, 0))
         if not self.namespace.throughput.admit(size, len(publication.messages)):
             stats.throttled += 1
-            self.session.settle(delivery, rejected(SERVER_BUSY, _SERVER_BUSY_TEXT))
+            self.session.settle(transfer, frames.rejected(SERVER_BUSY, _SERVER_BUSY_TEXT))
             return
         (self._partition or self._hub.route(publication.partition_key)).append(publication)
         stats.events += len(publication.messages)
         stats.bytes += size
-        self._acknowledge(delivery, fault)
+        self._acknowledge(transfer, fault)
 
     def _fault(self, *, mid_message: bool) -> Fault | None:
         return self.namespace.faults.take(
@@ -142,33 +142,33 @@ class _Publisher(Link):
             mid_message=mid_message,
         )
 
-    def _fails_unstored(self, delivery: Delivery, fault: Fault) -> bool:
+    def _fails_unstored(self, transfer: frames.Frame, fault: Fault) -> bool:
         """Act out a fault that keeps the publication from being stored; False if it is not one."""
         session = self.session
         match fault.action:
             case "reject":
                 self.namespace.stats.rejected += 1
-                session.settle(delivery, rejected(*fault.error))
+                session.settle(transfer, frames.rejected(*fault.error))
             case "release":
-                session.settle(delivery, RELEASED)
+                session.settle(transfer, frames.RELEASED)
             case "modify":
-                session.settle(delivery, MODIFIED)
+                session.settle(transfer, frames.MODIFIED)
             case "detach":
                 session.detach(self, *fault.error)
             case "end":
-                session.send(Performative.END, [error(*fault.error)])
+                session.send(frames.Performative.END, [frames.error(*fault.error)])
                 session.end()
             case "close":
-                session.wire.close(error(*fault.error))
+                session.wire.close(frames.error(*fault.error))
             case "drop":
                 session.wire.abort()
             case _:
                 return False
         return True
 
-    def _acknowledge(self, delivery: Delivery, fault: Fault | None) -> None:
+    def _acknowledge(self, transfer: frames.Frame, fault: Fault | None) -> None:
         """Answer for what is stored, late or not at all when a fault says so."""
-        accept, delay_s = partial(self._accept, delivery), self.namespace.latency_s
+        accept, delay_s = partial(self._accept, transfer), self.namespace.latency_s
         match fault.action if fault else None:
             case "ack_lost":
                 self.session.wire.abort()
@@ -185,9 +185,9 @@ class _Publisher(Link):
         else:
             accept()
 
-    def _accept(self, delivery: Delivery) -> None:
+    def _accept(self, transfer: frames.Frame) -> None:
         self.namespace.stats.accepted += 1
-        self.session.settle(delivery, ACCEPTED)
+        self.session.settle(transfer, frames.ACCEPTED)
 
 
 class _Reader(Link):

@@ -77,7 +77,7 @@ class Throughput:
 
 
 class Held:
-    """Answers withheld by `hold` faults. `wait` and `count` may be used from any thread."""
+    """Answers withheld by `hold` faults. `wait` and `len` may be used from any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -97,8 +97,7 @@ class Held:
             answer()
         return len(answers)
 
-    def count(self) -> int:
-        """Return how many answers are withheld."""
+    def __len__(self) -> int:
         return len(self._answers)
 
     def wait(self, count: int, timeout_s: float) -> bool:
@@ -166,7 +165,7 @@ class Namespace:
             hub.name: [partition.next_sequence_number for partition in hub.partitions]
             for hub in self.hubs.values()
         }
-        return replace(self.stats, hubs=stored, held=self.held.count(), faults=self.faults.acted)
+        return replace(self.stats, hubs=stored, held=len(self.held), faults=self.faults.acted)
 
     def reset(self) -> None:
         """Forget events, counts and faults; give what was held."""

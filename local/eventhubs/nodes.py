@@ -7,7 +7,6 @@ the other, bearing the request's message id, with its AMQP type, as correlation 
 from __future__ import annotations
 
 import urllib.parse
-from dataclasses import dataclass
 from typing import Any
 
 from local.eventhubs.amqp import (
@@ -21,28 +20,10 @@ from local.eventhubs.amqp import (
     encode,
     sections,
 )
-from local.eventhubs.frames import ACCEPTED
+from local.eventhubs.frames import ACCEPTED, Frame
 from local.eventhubs.hub import Hub, Partition
 from local.eventhubs.namespace import is_valid_token
-from local.eventhubs.session import Delivery, Link
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    message_id: Any
-    reply_to: str | None
-    properties: dict[str, Any]
-    body: Any
-
-    @classmethod
-    def of(cls, payload: bytes) -> _Request:
-        found = {span.code: decode(payload, span.value)[0] for span in sections(payload)}
-        standard = [*found.get(Section.PROPERTIES, []), *[None] * 5]
-        properties = found.get(Section.APPLICATION_PROPERTIES) or {}
-        return cls(standard[0], standard[4], properties, found.get(Section.VALUE))
-
-    def text(self, name: str) -> str:
-        return str(self.properties.get(name, ""))
+from local.eventhubs.session import Link
 
 
 class ReplyLink(Link):
@@ -61,47 +42,52 @@ class RequestLink(Link):
         """Let the client send."""
         self.session.flow(self)
 
-    def received(self, delivery: Delivery) -> None:
+    def received(self, transfer: Frame, payload: bytes) -> None:
         """Answer a request."""
-        self.session.settle(delivery, ACCEPTED)
-        request = _Request.of(delivery.payload)
-        answer = self._put_token if self.attach.address == "$cbs" else self._describe
-        status, description, body = answer(request)
+        self.session.settle(transfer, ACCEPTED)
+        found = {span.code: decode(payload, span.value)[0] for span in sections(payload)}
+        standard: list[Any] = [*found.get(Section.PROPERTIES, []), *[None] * 5]
+        message_id, reply_to = standard[0], standard[4]
+        asked: dict[str, Any] = found.get(Section.APPLICATION_PROPERTIES) or {}
+        if self.attach.address == "$cbs":
+            status, description, body = self._put_token(asked, found.get(Section.VALUE))
+        else:
+            status, description, body = self._describe(asked)
         about = {"status-code": Int(status), "status-description": description}
         if status == 404:
             about["error-condition"] = Symbol("amqp:not-found")
         message = encode(
-            Described(Section.PROPERTIES, [None] * 5 + [request.message_id]),
+            Described(Section.PROPERTIES, [None] * 5 + [message_id]),
             Described(Section.APPLICATION_PROPERTIES, about),
             Described(Section.VALUE, body),
         )
         for link in self.session.links.values():
-            if isinstance(link, ReplyLink) and link.answers(self.attach.address, request.reply_to):
+            if isinstance(link, ReplyLink) and link.answers(self.attach.address, reply_to):
                 self.session.transfer(link, message, settled=True)
                 return
 
-    def _put_token(self, request: _Request) -> tuple[int, str, Any]:
+    def _put_token(self, asked: dict[str, Any], token: Any) -> tuple[int, str, Any]:
         self.namespace.stats.put_tokens += 1
-        audience = urllib.parse.urlsplit(request.text("name"))
+        audience = urllib.parse.urlsplit(str(asked.get("name", "")))
         hub = audience.path.strip("/").partition("/")[0]
         fault = self.namespace.faults.take("put_token", hub=hub)
         if fault is not None:
             return fault.status or 401, fault.description or "A fault says so.", ""
-        token = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
-        if not is_valid_token(request.text("type"), token):
+        text = token.decode() if isinstance(token, bytes) else str(token)
+        if not is_valid_token(str(asked.get("type", "")), text):
             return 401, "InvalidSignature: The token has an invalid signature.", ""
         self.session.wire.authorized = True
         return 202, "Accepted", ""
 
-    def _describe(self, request: _Request) -> tuple[int, str, Any]:
-        name = request.text("name")
+    def _describe(self, asked: dict[str, Any]) -> tuple[int, str, Any]:
+        name = str(asked.get("name", ""))
         hub = self.namespace.hubs.get(name)
         if hub is None:
             return 404, f"The messaging entity '{name}' could not be found.", None
-        if request.properties.get("type") == "com.microsoft:eventhub":
+        if asked.get("type") == "com.microsoft:eventhub":
             return 200, "OK", _hub_properties(hub)
         try:
-            partition = hub.partition(request.text("partition"))
+            partition = hub.partition(str(asked.get("partition", "")))
         except KeyError as error:
             return 404, f"There is no partition {error} in hub '{name}'.", None
         return 200, "OK", _partition_properties(hub, partition)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import urllib.parse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from local.eventhubs.amqp import AmqpError, Buffer, Described, UInt
@@ -50,16 +49,6 @@ class Attach:
         return None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delivery:
-    """A message received whole."""
-
-    number: int
-    message_format: int
-    settled: bool
-    payload: bytes
-
-
 class Link:
     """One link of a client. Of the events below, a kind of link takes those it needs."""
 
@@ -74,8 +63,8 @@ class Link:
     def opened(self) -> None:
         """Act on the link having been attached by both sides."""
 
-    def received(self, delivery: Delivery) -> None:
-        """Take a message from the client."""
+    def received(self, transfer: Frame, payload: bytes) -> None:
+        """Take a message from the client, with the frame that it began with."""
         raise AmqpError(f"a message on link '{self.attach.name}', which takes none")
 
     def credited(self, credit: int) -> None:
@@ -98,13 +87,7 @@ class Link:
         parts, self._parts = self._parts, []
         self._messages += 1
         self.delivery_count += 1
-        delivery = Delivery(
-            number=parts[0].field(1, 0),
-            message_format=parts[0].field(3, 0),
-            settled=parts[0].field(4, False),
-            payload=b"".join(part.payload for part in parts),
-        )
-        self.received(delivery)
+        self.received(parts[0], b"".join(part.payload for part in parts))
         # Before the client's credit or window runs low.
         low = self._messages >= LINK_CREDIT // 2 or self._frames >= INCOMING_WINDOW // 4
         if low and self.session.links.get(self.attach.handle) is self:
@@ -154,10 +137,10 @@ class Session:
             fields = [*about, settled, more]
             self.send(Performative.TRANSFER, fields, view[start : start + room])
 
-    def settle(self, delivery: Delivery, outcome: Described) -> None:
-        """Answer a delivery, unless the client sent it settled."""
-        if not delivery.settled:
-            number = UInt(delivery.number)
+    def settle(self, transfer: Frame, outcome: Described) -> None:
+        """Answer a message, unless the client sent it settled."""
+        if not transfer.field(4, False):
+            number = UInt(transfer.field(1, 0))
             self.send(Performative.DISPOSITION, [True, number, number, True, outcome])
 
     def detach(self, link: Link, condition: str | None = None, description: str = "") -> None:
