@@ -40,7 +40,7 @@ from local.eventhubs.websocket import (
 )
 from shared.network import AMQP, WEBSOCKET, Network
 
-from .conftest import BREAKS_CONNECTIONS, Bounded
+from .conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded
 
 pytestmark = BREAKS_CONNECTIONS
 AMQP_HEADER = b"AMQP\x03\x01\x00\x00"
@@ -104,9 +104,9 @@ def test_full_batches_over_websockets_are_stored_and_read_back(
         daemon=True,
     )
     reader.start()
-    assert done.wait(20)
+    assert done.wait(PATIENCE_S)
     consumer.close()
-    reader.join(10)
+    reader.join(PATIENCE_S)
     assert received == bodies
 
 
@@ -144,7 +144,7 @@ def test_the_sdk_answers_a_ping(tls: EventHubs, certs: Certs, bounded: Bounded) 
         bounded(producer.send_event, EventData("before"))
         assert tls.ping() == 1
         bounded(producer.send_event, EventData("after"))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while tls.stats.pongs < 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert tls.stats.pongs == 1
@@ -198,7 +198,7 @@ class _Client:
     """A WebSocket client that may also break the rules."""
 
     def __init__(self, server: EventHubs) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
         self._file = self.socket.makefile("rb")
 
     def upgrade(self, *, path: str = PATH, **fields: str) -> str:
@@ -374,7 +374,7 @@ def test_a_broken_rule_is_answered_with_its_code(
 def test_a_connection_that_says_nothing_can_be_cut(server: EventHubs) -> None:
     with _client(server) as client:
         client.socket.sendall(b"GE")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         # What is cut may first be what an earlier client left: only an end of our own counts.
         while not select.select([client.socket], [], [], 0.01)[0]:
             assert time.monotonic() < deadline
