@@ -88,9 +88,7 @@ class ConnectProxy(ThreadingTCPServer):
 
     def __enter__(self) -> Self:
         """Start."""
-        threading.Thread(
-            target=self.serve_forever, args=(0.02,), name="connect-proxy", daemon=True
-        ).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), name="proxy", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -74,7 +74,6 @@ class Section(IntEnum):
     DATA = 0x75
     SEQUENCE = 0x76
     VALUE = 0x77
-    FOOTER = 0x78
 
 
 class Span(NamedTuple):
@@ -233,9 +232,8 @@ def _read(
 
 def _decode(data: Buffer, position: int, element: int | None = None) -> tuple[Any, int]:
     """Decode a value; the constructor of one in an array stands before the first."""
-    constructor, position = (
-        (data[position], position + 1) if element is None else (element, position)
-    )
+    constructor = data[position] if element is None else element
+    position += element is None
     if constructor == 0 and element is None:
         descriptor, position = _decode(data, position)
         value, position = _decode(data, position)

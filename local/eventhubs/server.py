@@ -18,7 +18,6 @@ from local.eventhubs.websocket import Entrance, WebSocket
 ADDRESS: Final = "127.0.0.1"
 TLS_HOST: Final = "localhost"
 _PATIENCE_S: Final = 10.0
-_CLOSING_TURNS: Final = 10
 
 T = TypeVar("T")
 
@@ -88,9 +87,7 @@ class EventHubs:
             self._loop.close()
             raise
         self.port = self._server.sockets[0].getsockname()[1]
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="eventhubs", daemon=True
-        )
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hubs", daemon=True)
         self._thread.start()
         return self
 
@@ -169,7 +166,7 @@ class EventHubs:
         self._server.close()
         # Transports close their sockets in later turns of the loop; over TLS it takes a few, and one that had been
         # accepted may still turn up in them.
-        for _ in range(_CLOSING_TURNS):
+        for _ in range(10):
             self._drop_connections()
             await asyncio.sleep(0)
         self._shared.connections.clear()
