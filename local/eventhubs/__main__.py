@@ -13,38 +13,32 @@ import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
-from local.eventhubs.control import ControlPort, parse_faults
-from local.eventhubs.faults import Fault
-from local.eventhubs.server import DEFAULT_MAX_MESSAGE_BYTES, EventHubs
+from local.eventhubs.control import ControlPort
+from local.eventhubs.faults import Fault, parse_faults
+from local.eventhubs.namespace import DEFAULT_MAX_MESSAGE_BYTES
+from local.eventhubs.server import EventHubs
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until standard input ends; return the exit code."""
-    options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _exit)
-    signal.signal(signal.SIGINT, _exit)
-    hubs = EventHubs(
-        dict(options.hub),
-        port=options.port,
-        tls=(options.tls_cert, options.tls_key) if options.tls_cert else None,
-        throughput_units=options.throughput_units,
-        max_message_bytes=options.max_message_bytes,
-        latency_s=options.latency,
-        keep=not options.discard,
-        seed=options.seed,
-    )
-    hubs.faults.add(*options.faults)
-    with hubs, ControlPort(hubs, options.control_port) as control:
+    options = vars(_parser().parse_args(arguments))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Raised in the main thread, so the stand-in is left in order.
+        signal.signal(number, lambda *_: sys.exit(0))
+    certificate, key = options.pop("tls_cert"), options.pop("tls_key")
+    control_port, faults = options.pop("control_port"), options.pop("faults")
+    tls = (certificate, key) if certificate else None
+    hubs = EventHubs(dict(options.pop("hub")), tls=tls, **options)
+    hubs.faults.add(*faults)
+    with hubs, ControlPort(hubs, control_port) as control:
         about = {
             "port": hubs.port,
             "control": control.port,
             "connection_string": hubs.connection_string(),
-            "endpoint": hubs.endpoint if options.tls_cert else None,
+            "endpoint": hubs.endpoint if tls else None,
         }
-        sys.stdout.write(json.dumps(about) + "\n")
-        sys.stdout.flush()
+        print(json.dumps(about), flush=True)
         while os.read(sys.stdin.fileno(), 65_536):
             pass
     return 0
@@ -54,24 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local.eventhubs", description="An Event Hubs stand-in on 127.0.0.1."
     )
-    parser.add_argument(
-        "--hub",
-        type=_hub,
-        action="append",
-        required=True,
-        metavar="NAME:PARTITIONS",
-        help="a hub; may be given several times",
-    )
-    parser.add_argument("--port", type=int, default=0, help="AMQP port; 0 takes a free one")
-    parser.add_argument("--control-port", type=int, default=0, help="HTTP control port; 0 likewise")
-    parser.add_argument("--tls-cert", metavar="FILE", help="certificate, PEM; needs --tls-key")
-    parser.add_argument("--tls-key", metavar="FILE", help="private key, PEM")
-    parser.add_argument("--throughput-units", type=float, default=0.0, help="quota; 0 is none")
-    parser.add_argument("--max-message-bytes", type=int, default=DEFAULT_MAX_MESSAGE_BYTES)
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds to acknowledge")
-    parser.add_argument("--faults", type=_faults, default=[], metavar="FILE", help="JSON list")
-    parser.add_argument("--seed", type=int, default=0, help="of faults with a rate")
-    parser.add_argument("--discard", action="store_true", help="count events, keep none")
+    add = parser.add_argument
+    add("--hub", type=_hub, action="append", required=True, metavar="NAME:PARTITIONS")
+    add("--port", type=int, default=0, help="AMQP port; 0 takes a free one")
+    add("--control-port", type=int, default=0, help="HTTP control port; 0 likewise")
+    add("--tls-cert", metavar="FILE", help="certificate, PEM; needs --tls-key")
+    add("--tls-key", metavar="FILE", help="private key, PEM")
+    add("--throughput-units", type=float, default=0.0, help="quota; 0 is none")
+    add("--max-message-bytes", type=int, default=DEFAULT_MAX_MESSAGE_BYTES)
+    add("--latency", dest="latency_s", type=float, default=0.0, help="seconds to acknowledge")
+    add("--faults", type=_faults, default=[], metavar="FILE", help="JSON list")
+    add("--seed", type=int, default=0, help="of faults with a rate")
+    add("--discard", dest="keep", action="store_false", help="count events, keep none")
     return parser
 
 
@@ -87,11 +75,6 @@ def _faults(path: str) -> list[Fault]:
         return parse_faults(Path(path).read_bytes())
     except (OSError, ValueError) as problem:
         raise argparse.ArgumentTypeError(f"{path}: {problem}") from problem
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    # Raised in the main thread, so the stand-in is left in order.
-    raise SystemExit(0)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ input raises `AmqpError` and nothing else. Source: OASIS AMQP 1.0, part 1 (types
 
 from __future__ import annotations
 
+import itertools
 import struct
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 Buffer = bytes | bytearray | memoryview
+T = TypeVar("T")
 
 
 class AmqpError(ValueError):
@@ -25,49 +27,33 @@ class AmqpError(ValueError):
 class Symbol(str):
     """An ASCII name from a fixed set, such as an error condition."""
 
-    __slots__ = ()
-
 
 class UByte(int):
     """An unsigned number of 8 bits."""
-
-    __slots__ = ()
 
 
 class UShort(int):
     """An unsigned number of 16 bits."""
 
-    __slots__ = ()
-
 
 class UInt(int):
     """An unsigned number of 32 bits."""
-
-    __slots__ = ()
 
 
 class ULong(int):
     """An unsigned number of 64 bits."""
 
-    __slots__ = ()
-
 
 class Int(int):
     """A signed number of 32 bits; a plain `int` is AMQP's long, of 64 bits."""
-
-    __slots__ = ()
 
 
 class Timestamp(int):
     """Milliseconds since 1970-01-01 UTC."""
 
-    __slots__ = ()
-
 
 class Array(list[str]):
     """A typed array of strings, or of symbols when its first item is one."""
-
-    __slots__ = ()
 
 
 class Described(NamedTuple):
@@ -88,7 +74,6 @@ class Section(IntEnum):
     DATA = 0x75
     SEQUENCE = 0x76
     VALUE = 0x77
-    FOOTER = 0x78
 
 
 class Span(NamedTuple):
@@ -100,49 +85,17 @@ class Span(NamedTuple):
     end: int
 
 
-def encode(value: object) -> bytearray:
-    """Encode one value.
+def encode(*values: object) -> bytearray:
+    """Encode values, one after another.
 
     Raises:
-        TypeError: the type has no encoding here.
+        TypeError: a type has no encoding here.
         struct.error: a number does not fit its type.
     """
     out = bytearray()
-    encode_into(out, value)
+    for value in values:
+        _encode(out, value)
     return out
-
-
-def encode_into(out: bytearray, value: object) -> None:
-    """Append the encoding of one value to `out`; raises as `encode` does."""
-    kind = type(value)
-    if value is None:
-        out.append(0x40)
-    elif isinstance(value, bool):
-        out.append(0x41 if value else 0x42)
-    elif kind in _WIDE:
-        _encode_number(out, kind, value)
-    elif isinstance(value, Described):
-        out.append(0)
-        described_by = value.descriptor
-        encode_into(out, ULong(described_by) if isinstance(described_by, int) else described_by)
-        encode_into(out, value.value)
-    elif isinstance(value, Symbol):
-        _encode_variable(out, 0xA3, value.encode("ascii"))
-    elif isinstance(value, str):
-        _encode_variable(out, 0xA1, value.encode())
-    elif isinstance(value, uuid.UUID):
-        out.append(0x98)
-        out += value.bytes
-    elif isinstance(value, bytes | bytearray | memoryview):
-        _encode_variable(out, 0xA0, value)
-    elif isinstance(value, Array):
-        _encode_array(out, value)
-    elif isinstance(value, list | tuple):
-        _encode_list(out, value)
-    elif isinstance(value, dict):
-        _encode_compound(out, 0xC1, [part for item in value.items() for part in item])
-    else:
-        raise TypeError(f"no AMQP encoding for {kind.__name__}")
 
 
 def decode(data: Buffer, position: int = 0) -> tuple[Any, int]:
@@ -151,13 +104,7 @@ def decode(data: Buffer, position: int = 0) -> tuple[Any, int]:
     Raises:
         AmqpError: the bytes are cut short, malformed, or of a type not read here.
     """
-    try:
-        value, end = _decode(data, position)
-    except (IndexError, struct.error, UnicodeDecodeError, TypeError, RecursionError) as error:
-        raise AmqpError(f"malformed AMQP value at byte {position}: {error}") from error
-    if end > len(data):
-        raise AmqpError(f"AMQP value at byte {position} is cut short")
-    return value, end
+    return _read(_decode, data, position)
 
 
 def skip(data: Buffer, position: int) -> int:
@@ -166,13 +113,7 @@ def skip(data: Buffer, position: int) -> int:
     Raises:
         AmqpError: the value is cut short.
     """
-    try:
-        end = _skip(data, position)
-    except (IndexError, struct.error, RecursionError) as error:
-        raise AmqpError(f"malformed AMQP value at byte {position}: {error}") from error
-    if end > len(data):
-        raise AmqpError(f"AMQP value at byte {position} is cut short")
-    return end
+    return _read(_skip, data, position)[1]
 
 
 def sections(message: Buffer, position: int = 0) -> Iterator[Span]:
@@ -192,185 +133,166 @@ def sections(message: Buffer, position: int = 0) -> Iterator[Span]:
         position = end
 
 
-_U32 = struct.Struct(">I")
-
-# Type: (constructor, layout), with a one-byte form where the type has one.
-_WIDE: dict[type, tuple[int, struct.Struct]] = {
-    UByte: (0x50, struct.Struct(">B")),
-    UShort: (0x60, struct.Struct(">H")),
-    UInt: (0x70, struct.Struct(">I")),
-    Int: (0x71, struct.Struct(">i")),
-    ULong: (0x80, struct.Struct(">Q")),
-    int: (0x81, struct.Struct(">q")),
-    float: (0x82, struct.Struct(">d")),
-    Timestamp: (0x83, struct.Struct(">q")),
+# The types of fixed width: constructor and layout. What is encoded takes the first that it fits.
+_NUMBERS: Final[dict[type, list[tuple[int, struct.Struct]]]] = {
+    kind: [(int(form[:2], 16), struct.Struct(">" + form[2:])) for form in forms.split()]
+    for kind, forms in {
+        UByte: "50B",
+        UShort: "60H",
+        UInt: "52B 70I",
+        ULong: "53B 80Q",
+        Int: "54b 71i",
+        int: "55b 81q 51b 61h",
+        float: "82d 72f",
+        bool: "56?",
+        Timestamp: "83q",
+    }.items()
 }
-_NARROW: dict[type, tuple[int, struct.Struct, range]] = {
-    UInt: (0x52, struct.Struct(">B"), range(256)),
-    ULong: (0x53, struct.Struct(">B"), range(256)),
-    Int: (0x54, struct.Struct(">b"), range(-128, 128)),
-    int: (0x55, struct.Struct(">b"), range(-128, 128)),
-}
-_NUMBERS: dict[int, tuple[type, struct.Struct]] = {
-    **{constructor: (kind, layout) for kind, (constructor, layout) in _WIDE.items()},
-    **{constructor: (kind, layout) for kind, (constructor, layout, _) in _NARROW.items()},
-    0x51: (int, struct.Struct(">b")),
-    0x61: (int, struct.Struct(">h")),
-    0x72: (float, struct.Struct(">f")),
-}
-_CONSTANTS: dict[int, Any] = {
-    0x40: None,
-    0x41: True,
-    0x42: False,
-    0x43: UInt(0),
-    0x44: ULong(0),
-}
+_FIXED: Final[dict[int, tuple[Callable[[Any], Any], struct.Struct]]] = {
+    constructor: (kind, layout) for kind, forms in _NUMBERS.items() for constructor, layout in forms
+} | {0x98: (lambda raw: uuid.UUID(bytes=raw), struct.Struct("16s"))}
+_CONSTANTS: Final = {0x40: None, 0x41: True, 0x42: False, 0x43: UInt(0), 0x44: ULong(0)}
+_WIDTHS: Final = {0x4: 0, 0x5: 1, 0x6: 2, 0x7: 4, 0x8: 8, 0x9: 16}
+
+# The one-byte forms of what has a size; the four-byte form of each is 0x10 more.
+_BINARY, _STRING, _SYMBOL, _LIST, _MAP, _ARRAY = 0xA0, 0xA1, 0xA3, 0xC0, 0xC1, 0xE0
+_WIDE: Final = 0x10
+_EMPTY_LIST: Final = 0x45
 
 
-def _encode_number(out: bytearray, kind: type, value: Any) -> None:
-    narrow = _NARROW.get(kind)
-    constructor, layout = _WIDE[kind]
-    if narrow is not None and value in narrow[2]:
-        constructor, layout = narrow[0], narrow[1]
-    out.append(constructor)
-    out += layout.pack(value)
-
-
-def _encode_variable(out: bytearray, short: int, data: Buffer) -> None:
-    # The four-byte form of every variable or compound constructor is the short one plus 0x10.
-    if len(data) < 256:
-        out += bytes((short, len(data)))
+def _encode(out: bytearray, value: Any) -> None:
+    if value is None:
+        out.append(0x40)
+    elif isinstance(value, bool):
+        out.append(0x41 if value else 0x42)
+    elif type(value) in _NUMBERS:
+        _encode_number(out, value)
+    elif isinstance(value, Described):
+        out.append(0)
+        code = value.descriptor
+        _encode(out, ULong(code) if isinstance(code, int) else code)
+        _encode(out, value.value)
+    elif isinstance(value, str):
+        _encode_sized(out, _SYMBOL if isinstance(value, Symbol) else _STRING, value.encode())
+    elif isinstance(value, uuid.UUID):
+        out += b"\x98" + value.bytes
+    elif isinstance(value, bytes | bytearray | memoryview):
+        _encode_sized(out, _BINARY, value)
+    elif isinstance(value, Array):
+        element = _SYMBOL if value and isinstance(value[0], Symbol) else _STRING
+        texts = [each.encode() for each in value]
+        body = b"".join(struct.pack(">I", len(text)) + text for text in texts)
+        _encode_sized(out, _ARRAY, bytes((element | _WIDE,)) + body, len(value))
+    elif isinstance(value, list | tuple):
+        if value:
+            _encode_sized(out, _LIST, encode(*value), len(value))
+        else:
+            out.append(_EMPTY_LIST)
+    elif isinstance(value, dict):
+        parts = list(itertools.chain.from_iterable(value.items()))
+        _encode_sized(out, _MAP, encode(*parts), len(parts))
     else:
-        out.append(short + 0x10)
-        out += _U32.pack(len(data))
+        raise TypeError(f"no AMQP encoding for {type(value).__name__}")
+
+
+def _encode_number(out: bytearray, value: Any) -> None:
+    for constructor, layout in _NUMBERS[type(value)]:
+        try:
+            encoded = layout.pack(value)
+        except struct.error:
+            continue
+        out.append(constructor)
+        out += encoded
+        return
+    raise struct.error(f"{value} does not fit {type(value).__name__}")
+
+
+def _encode_sized(out: bytearray, constructor: int, data: Buffer, *count: int) -> None:
+    """Append a value with its size and the count of its items, each in a byte where they fit."""
+    if len(data) < 255 and all(number < 256 for number in count):
+        out += bytes((constructor, len(data) + len(count), *count))
+    else:
+        out.append(constructor + _WIDE)
+        for number in (len(data) + 4 * len(count), *count):
+            out += struct.pack(">I", number)
     out += data
 
 
-def _encode_list(out: bytearray, items: list[Any] | tuple[Any, ...]) -> None:
-    if items:
-        _encode_compound(out, 0xC0, items)
-    else:
-        out.append(0x45)
+def _read(
+    reader: Callable[[Buffer, int], tuple[T, int]], data: Buffer, position: int
+) -> tuple[T, int]:
+    try:
+        value, end = reader(data, position)
+    except (IndexError, struct.error, UnicodeDecodeError, TypeError, RecursionError) as error:
+        raise AmqpError(f"malformed AMQP value at byte {position}: {error}") from error
+    if end > len(data):
+        raise AmqpError(f"AMQP value at byte {position} is cut short")
+    return value, end
 
 
-def _encode_compound(out: bytearray, short: int, items: list[Any] | tuple[Any, ...]) -> None:
-    body = bytearray()
-    for item in items:
-        encode_into(body, item)
-    if len(body) < 255 and len(items) < 256:
-        out += bytes((short, len(body) + 1, len(items)))
-    else:
-        out.append(short + 0x10)
-        out += _U32.pack(len(body) + 4)
-        out += _U32.pack(len(items))
-    out += body
-
-
-def _encode_array(out: bytearray, items: Array) -> None:
-    symbols = bool(items) and isinstance(items[0], Symbol)
-    body = bytearray(b"\xb3" if symbols else b"\xb1")
-    for item in items:
-        data = item.encode()
-        body += _U32.pack(len(data))
-        body += data
-    out.append(0xF0)
-    out += _U32.pack(len(body) + 4)
-    out += _U32.pack(len(items))
-    out += body
-
-
-def _decode(data: Buffer, position: int) -> tuple[Any, int]:
-    constructor = data[position]
-    position += 1
-    if constructor == 0:
+def _decode(data: Buffer, position: int, element: int | None = None) -> tuple[Any, int]:
+    """Decode a value; the constructor of one in an array stands before the first."""
+    constructor = data[position] if element is None else element
+    position += element is None
+    if constructor == 0 and element is None:
         descriptor, position = _decode(data, position)
         value, position = _decode(data, position)
         return Described(descriptor, value), position
-    return _decode_as(constructor, data, position)
-
-
-def _decode_as(constructor: int, data: Buffer, position: int) -> tuple[Any, int]:
-    """Decode the value whose constructor has been read."""
-    number = _NUMBERS.get(constructor)
-    if number is not None:
-        kind, layout = number
+    if constructor in _FIXED:
+        kind, layout = _FIXED[constructor]
         return kind(layout.unpack_from(data, position)[0]), position + layout.size
     if constructor in _CONSTANTS:
         return _CONSTANTS[constructor], position
-    if constructor == 0x45:
+    if constructor == _EMPTY_LIST:
         return [], position
-    if constructor == 0x56:
-        return data[position] == 1, position + 1
-    if constructor == 0x98:
-        raw = bytes(data[position : position + 16])
-        if len(raw) < 16:
-            raise AmqpError("uuid is cut short")
-        return uuid.UUID(bytes=raw), position + 16
-    family = constructor & 0xEF
-    if family in (0xA0, 0xA1, 0xA3):
-        return _decode_variable(constructor, data, position)
-    if family in (0xC0, 0xC1, 0xE0):
-        return _decode_compound(constructor, data, position)
-    raise AmqpError(f"AMQP type 0x{constructor:02x} is not read here")
-
-
-def _decode_variable(constructor: int, data: Buffer, position: int) -> tuple[Any, int]:
-    size, position = _read_size(constructor, data, position)
-    raw = bytes(data[position : position + size])
-    if len(raw) < size:
-        raise AmqpError("variable-width value is cut short")
-    family = constructor & 0xEF
-    if family == 0xA0:
-        return raw, position + size
-    if family == 0xA1:
-        return raw.decode(), position + size
-    return Symbol(raw.decode("ascii")), position + size
-
-
-def _decode_compound(constructor: int, data: Buffer, position: int) -> tuple[Any, int]:
-    size, position = _read_size(constructor, data, position)
+    family = constructor & ~_WIDE
+    if family not in (_BINARY, _STRING, _SYMBOL, _LIST, _MAP, _ARRAY):
+        raise AmqpError(f"AMQP type 0x{constructor:02x} is not read here")
+    size, position = _decode_size(constructor, data, position)
     end = position + size
-    count, position = _read_size(constructor, data, position)
+    if end > len(data):
+        raise AmqpError("a value is cut short")
+    if family >= _LIST:
+        return _decode_items(constructor, data, position, end), end
+    raw = bytes(data[position:end])
+    if family == _BINARY:
+        return raw, end
+    return raw.decode() if family == _STRING else Symbol(raw.decode("ascii")), end
+
+
+def _decode_items(constructor: int, data: Buffer, position: int, end: int) -> Any:
+    count, start = _decode_size(constructor, data, position)
     # Every item takes a byte or more; this also refuses an array of four billion nulls.
-    if count > size or end > len(data):
-        raise AmqpError("compound value is cut short")
+    if count > end - position:
+        raise AmqpError("a compound value counts more than it holds")
     items: list[Any] = []
-    family = constructor & 0xEF
-    if family == 0xE0:
-        element = data[position]
-        position += 1
-        for _ in range(count):
-            item, position = _decode_as(element, data, position)
-            items.append(item)
-    else:
-        for _ in range(count):
-            item, position = _decode(data, position)
-            items.append(item)
+    array = constructor & ~_WIDE == _ARRAY
+    element, position = (data[start], start + 1) if array else (None, start)
+    for _ in range(count):
+        item, position = _decode(data, position, element)
+        items.append(item)
     if position != end:
-        raise AmqpError("compound value does not end where it says")
-    if family == 0xC1:
-        return dict(zip(items[::2], items[1::2], strict=False)), end
-    return (Array(items) if family == 0xE0 else items), end
+        raise AmqpError("a compound value does not end where it says")
+    if constructor & ~_WIDE == _MAP:
+        return dict(zip(items[::2], items[1::2], strict=False))
+    return Array(items) if array else items
 
 
-def _read_size(constructor: int, data: Buffer, position: int) -> tuple[int, int]:
+def _decode_size(constructor: int, data: Buffer, position: int) -> tuple[int, int]:
     """Read a size or count: one byte, or four when the constructor is of the wide kind."""
-    if constructor & 0x10:
-        return _U32.unpack_from(data, position)[0], position + 4
+    if constructor & _WIDE:
+        return struct.unpack_from(">I", data, position)[0], position + 4
     return data[position], position + 1
 
 
-_FIXED_WIDTH = {0x4: 0, 0x5: 1, 0x6: 2, 0x7: 4, 0x8: 8, 0x9: 16}
-
-
-def _skip(data: Buffer, position: int) -> int:
+def _skip(data: Buffer, position: int) -> tuple[None, int]:
     constructor = data[position]
     if constructor == 0:
-        return _skip(data, _skip(data, position + 1))
-    width = _FIXED_WIDTH.get(constructor >> 4)
+        return _skip(data, _skip(data, position + 1)[1])
+    width = _WIDTHS.get(constructor >> 4)
     if width is not None:
-        return position + 1 + width
-    if constructor < 0xA0:
+        return None, position + 1 + width
+    if constructor < _BINARY:
         raise AmqpError(f"AMQP type 0x{constructor:02x} does not exist")
-    size, start = _read_size(constructor, data, position + 1)
-    return start + size
+    size, start = _decode_size(constructor, data, position + 1)
+    return None, start + size

@@ -8,49 +8,36 @@ run can be repeated. A rule that could never act as written is refused with `Val
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
-_DEFAULT_CONDITION: Final = "amqp:internal-error"
-_DEFAULT_DELAY_S: Final = 1.0
-_DEFAULT_STATUS: Final = 401
-
 # Per kind of request: its selectors, then each action with the fields it takes.
-_SELECTORS: Final[dict[str, frozenset[str]]] = {
-    "publish": frozenset({"hub", "partition"}),
-    "attach": frozenset({"hub", "partition", "group"}),
-    "put_token": frozenset({"hub"}),
+_SELECTORS: Final[dict[str, tuple[str, ...]]] = {
+    "publish": ("hub", "partition"),
+    "attach": ("hub", "partition", "group"),
+    "put_token": ("hub",),
 }
-_ERROR: Final = frozenset({"condition", "description"})
-_NOTHING: Final[frozenset[str]] = frozenset()
-_ACTIONS: Final[dict[str, dict[str, frozenset[str]]]] = {
+_ERROR: Final = ("condition", "description")
+_PLAIN: Final = ("release", "modify", "drop", "drop_mid", "ack_lost", "no_ack", "hold")
+_ACTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "publish": {
-        "reject": _ERROR,
-        "release": _NOTHING,
-        "modify": _NOTHING,
-        "detach": _ERROR,
-        "end": _ERROR,
-        "close": _ERROR,
-        "drop": _NOTHING,
-        "drop_mid": _NOTHING,
-        "ack_lost": _NOTHING,
-        "delay": frozenset({"delay_s"}),
-        "no_ack": _NOTHING,
-        "hold": _NOTHING,
+        **dict.fromkeys(("reject", "detach", "end", "close"), _ERROR),
+        **dict.fromkeys(_PLAIN, ()),
+        "delay": ("delay_s",),
     },
-    "attach": {
-        "refuse": _ERROR,
-        "no_credit": _NOTHING,
-        "delay": frozenset({"delay_s"}),
-    },
-    "put_token": {
-        "status": frozenset({"status", "description"}),
-    },
+    "attach": {"refuse": _ERROR, "no_credit": (), "delay": ("delay_s",)},
+    "put_token": {"status": ("status", "description")},
 }
-_ALWAYS_ACCEPTED: Final = ("after", "times", "rate")
+_ALWAYS: Final = ("after", "times", "rate")
+_KINDS: Final[tuple[tuple[str, tuple[type, ...], tuple[str, ...]], ...]] = (
+    ("a string", (str,), ("hub", "partition", "group", *_ERROR)),
+    ("a whole number", (int,), ("after", "times", "status")),
+    ("a number", (int, float), ("rate", "delay_s")),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,59 +50,42 @@ class Fault:
     under 64 KiB, never match), `ack_lost` after storing; `delay` stores and answers late; `no_ack`
     stores and never answers; `hold` stores and answers when the stand-in is told to release it.
     On `attach`: `refuse`; `no_credit` (the link opens, but a message sent over it ends it); `delay`.
-    On `put_token`: `status` answers with that HTTP status code (default 401).
-
-    Attributes:
-        on: `publish`, `attach` or `put_token`.
-        action: what happens, as above.
-        hub: act on this hub only.
-        partition: act on this partition id only (a publish names one only if its link does).
-        group: act on this consumer group only.
-        after: let this many matching requests pass first.
-        times: how often the rule acts, -1 for always.
-        rate: probability, 0 to 1, that a matching request is acted upon; None is every one.
-        condition: AMQP error condition; `amqp:internal-error` when None.
-        description: text of the error.
-        delay_s: seconds, one when None.
-        status: status code of a put-token.
+    On `put_token`: `status` answers with that HTTP status code.
     """
 
     action: str
     on: str = "publish"
-    hub: str | None = None
-    partition: str | None = None
-    group: str | None = None
-    after: int = 0
-    times: int = 1
-    rate: float | None = None
-    condition: str | None = None
-    description: str | None = None
-    delay_s: float | None = None
-    status: int | None = None
+    hub: str | None = None  # act on this hub only
+    partition: str | None = None  # on this one only (a publish names one only if its link does)
+    group: str | None = None  # on this consumer group only
+    after: int = 0  # let this many matching requests pass first
+    times: int = 1  # how often the rule acts, -1 for always
+    rate: float | None = None  # probability, 0 to 1, that a matching request is acted upon
+    condition: str | None = None  # of the AMQP error, `amqp:internal-error` where None
+    description: str | None = None  # text of the error
+    delay_s: float | None = None  # seconds, one where None
+    status: int | None = None  # of a put-token, 401 where None
 
     def __post_init__(self) -> None:
         """Refuse what could never act as written."""
         if self.on not in _ACTIONS:
             raise ValueError(f"unknown fault on={self.on!r}: use one of {_listed(_ACTIONS)}")
-        if self.action not in _ACTIONS[self.on]:
+        actions = _ACTIONS[self.on]
+        if self.action not in actions:
             raise ValueError(
-                f"unknown action {self.action!r} on {self.on}: use one of "
-                f"{_listed(_ACTIONS[self.on])}"
+                f"unknown action {self.action!r} on {self.on}: use one of {_listed(actions)}"
             )
-        allowed = _SELECTORS[self.on] | _ACTIONS[self.on][self.action]
-        for name in ("hub", "partition", "group", "condition", "description", "delay_s", "status"):
-            if getattr(self, name) is not None and name not in allowed:
-                raise ValueError(
-                    f"{name} does not fit {self.on} {self.action!r}, which takes "
-                    f"{_listed((*allowed, *_ALWAYS_ACCEPTED))}"
-                )
-        self._check_values()
-
-    def _check_values(self) -> None:
-        for field, kinds in _KINDS.items():
-            value = getattr(self, field)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
-                raise ValueError(f"{field} must be {_KIND_NAMES[kinds]}, not {value!r}")
+        takes = {*_SELECTORS[self.on], *actions[self.action], *_ALWAYS}
+        for kind, types, names in _KINDS:
+            for name in names:
+                value = getattr(self, name)
+                if value is None:
+                    continue
+                if name not in takes:
+                    what = f"{name} does not fit {self.on} {self.action!r}"
+                    raise ValueError(f"{what}, which takes {_listed(takes)}")
+                if isinstance(value, bool) or not isinstance(value, types):
+                    raise ValueError(f"{name} must be {kind}, not {value!r}")  # noqa: TRY004
         if self.after < 0:
             raise ValueError(f"after must be 0 or more, not {self.after}")
         if self.times < 1 and self.times != -1:
@@ -128,17 +98,12 @@ class Fault:
     @property
     def error(self) -> tuple[str, str]:
         """Condition and description, with defaults."""
-        return self.condition or _DEFAULT_CONDITION, self.description or ""
+        return self.condition or "amqp:internal-error", self.description or ""
 
     @property
     def delay(self) -> float:
         """Seconds, with the default."""
-        return _DEFAULT_DELAY_S if self.delay_s is None else self.delay_s
-
-    @property
-    def refusal_status(self) -> int:
-        """Status of a put-token, with the default."""
-        return _DEFAULT_STATUS if self.status is None else self.status
+        return 1.0 if self.delay_s is None else self.delay_s
 
     @classmethod
     def from_mapping(cls, rule: Mapping[str, object]) -> Fault:
@@ -148,7 +113,7 @@ class Fault:
             ValueError: a name is unknown, `action` is missing, or the rule does not make sense.
         """
         known = [field.name for field in fields(cls)]
-        unknown = sorted(set(rule) - set(known))
+        unknown = set(rule) - set(known)
         if unknown:
             raise ValueError(f"unknown fault fields {_listed(unknown)}: use {_listed(known)}")
         if "action" not in rule:
@@ -160,10 +125,23 @@ class Fault:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+def parse_faults(text: str | bytes) -> list[Fault]:
+    """Read a JSON list of fault rules.
+
+    Raises:
+        ValueError: it is not JSON, not a list of objects, or a rule makes no sense.
+    """
+    rules = json.loads(text)
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise ValueError("faults are a JSON list of objects")
+    return [Fault.from_mapping(rule) for rule in rules]
+
+
 class Faults:
-    """The rules of one stand-in, in order: the first that matches and is due acts."""
+    """The rules of one stand-in, in order: the first that matches and is due acts; `acted` counts how often."""
 
     def __init__(self, seed: int = 0) -> None:
+        self.acted = 0
         self._lock = threading.Lock()
         self._armed: list[_Armed] = []
         self._random = random.Random(seed)
@@ -220,6 +198,7 @@ class Faults:
             return False
         if fault.rate is not None and self._random.random() >= fault.rate:
             return False
+        self.acted += 1
         armed.acted += 1
         if armed.acted == fault.times:
             self._armed = [other for other in self._armed if other is not armed]
@@ -233,18 +212,6 @@ class _Armed:
     fault: Fault
     passed: int = 0
     acted: int = 0
-
-
-_KINDS: Final[dict[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("hub", "partition", "group", "condition", "description"), (str,)),
-    **dict.fromkeys(("after", "times", "status"), (int,)),
-    **dict.fromkeys(("rate", "delay_s"), (int, float)),
-}
-_KIND_NAMES: Final[dict[tuple[type, ...], str]] = {
-    (str,): "a string",
-    (int,): "a whole number",
-    (int, float): "a number",
-}
 
 
 def _listed(names: Iterable[str]) -> str:

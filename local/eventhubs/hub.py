@@ -13,53 +13,24 @@ import time
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
 from local.eventhubs.message import Message, Publication, annotated, read_message, utc_from_ms
 
 
+@dataclass(eq=False, slots=True)
 class StoredEvent:
-    """An event in a partition. Its message is decoded when first asked for.
+    """An event in a partition. Its message is decoded when first asked for."""
 
-    Attributes:
-        partition: id of its partition.
-        sequence_number: its place in the partition, from 0.
-        offset: bytes stored in the partition before it.
-        enqueued_ms: milliseconds since 1970 UTC when it was stored.
-        partition_key: the key it was published with.
-    """
-
-    __slots__ = (
-        "_encoded",
-        "_message",
-        "enqueued_ms",
-        "offset",
-        "partition",
-        "partition_key",
-        "sequence_number",
-    )
-
-    def __init__(
-        self,
-        partition: str,
-        sequence_number: int,
-        offset: int,
-        enqueued_ms: int,
-        partition_key: str | None,
-        encoded: memoryview,
-    ) -> None:
-        self.partition = partition
-        self.sequence_number = sequence_number
-        self.offset = offset
-        self.enqueued_ms = enqueued_ms
-        self.partition_key = partition_key
-        self._encoded = encoded
-        self._message: Message | None = None
-
-    def __repr__(self) -> str:
-        """Say where the event lies, not what is in it."""
-        return f"<StoredEvent {self.partition}/{self.sequence_number}, {len(self._encoded)} bytes>"
+    partition: str
+    sequence_number: int  # its place in the partition, from 0
+    offset: int  # bytes stored in the partition before it
+    enqueued_ms: int  # since 1970 UTC, when it was stored
+    partition_key: str | None  # it was published with
+    view: memoryview  # the whole message as the publisher encoded it
+    _message: Message | None = None
 
     @property
     def message(self) -> Message:
@@ -69,7 +40,7 @@ class StoredEvent:
             AmqpError: the publisher sent something that is not an AMQP message.
         """
         if self._message is None:
-            self._message = read_message(self._encoded)
+            self._message = read_message(self.view)
         return self._message
 
     @property
@@ -100,12 +71,12 @@ class StoredEvent:
     @property
     def encoded(self) -> bytes:
         """The whole message as the publisher encoded it."""
-        return bytes(self._encoded)
+        return bytes(self.view)
 
-    def as_delivered(self) -> bytearray:
+    def as_delivered(self) -> bytes:
         """Return the message as a reader gets it."""
         return annotated(
-            self._encoded,
+            self.view,
             sequence_number=self.sequence_number,
             offset=self.offset,
             enqueued_ms=self.enqueued_ms,
@@ -116,15 +87,10 @@ class StoredEvent:
 class Reader(Protocol):
     """A link that is sent a partition's events."""
 
-    group: str | None
-    epoch: int | None
     next_sequence_number: int
 
     def pump(self) -> None:
         """Send what is stored and not yet sent, as far as credit goes."""
-
-    def steal(self, description: str) -> None:
-        """End: another reader owns the partition now."""
 
 
 class Partition:
@@ -181,9 +147,8 @@ class Partition:
             return self.next_sequence_number
         bisect = bisect_left if match["operator"] == ">=" else bisect_right
         index = bisect(self.events, int(match["value"]), key=_SELECTABLE[match["field"]])
-        if index == len(self.events):
-            return self.next_sequence_number
-        return self.events[index].sequence_number
+        # Nothing is ever removed from the front, so an index is a sequence number.
+        return index if index < len(self.events) else self.next_sequence_number
 
 
 class Hub:

@@ -9,7 +9,6 @@ section.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -29,6 +28,8 @@ from local.eventhubs.amqp import (
 BATCH_FORMAT: Final = 0x80013700
 _PARTITION_KEY: Final = Symbol("x-opt-partition-key")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SHORT_DATA: Final = b"\x00\x53\x75\xa0"
+_LONG_DATA: Final = b"\x00\x53\x75\xb0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,11 +58,12 @@ def split_publication(payload: bytes, message_format: int) -> Publication:
     """
     if message_format == BATCH_FORMAT:
         return _split_batch(payload)
-    for span in sections(payload):
-        if span.code == Section.MESSAGE_ANNOTATIONS:
-            key = _partition_key(decode(payload, span.value)[0])
-            return Publication(messages=[memoryview(payload)], partition_key=key)
-    return Publication(messages=[memoryview(payload)], partition_key=None)
+    keys = (
+        _partition_key(decode(payload, span.value)[0])
+        for span in sections(payload)
+        if span.code == Section.MESSAGE_ANNOTATIONS
+    )
+    return Publication(messages=[memoryview(payload)], partition_key=next(keys, None))
 
 
 def read_message(encoded: Buffer) -> Message:
@@ -74,25 +76,22 @@ def read_message(encoded: Buffer) -> Message:
     """
     body = bytearray()
     properties: dict[str, object] = {}
-    message_id: object = None
-    content_type: str | None = None
+    standard: list[Any] = [None] * 7
     for span in sections(encoded):
-        if span.code == Section.DATA or span.code == Section.VALUE:
-            body += _body(decode(encoded, span.value)[0])
-        elif span.code == Section.APPLICATION_PROPERTIES:
-            values = decode(encoded, span.value)[0] or {}
-            properties = {_text(key): _plain(value) for key, value in values.items()}
-        elif span.code == Section.PROPERTIES:
-            standard = [*decode(encoded, span.value)[0], *[None] * 7]
-            message_id = _plain(standard[0])
-            content_type = None if standard[6] is None else _text(standard[6])
-        elif span.code == Section.SEQUENCE:
+        if span.code == Section.SEQUENCE:
             raise AmqpError("a body of AMQP sequences has no bytes")
+        value = decode(encoded, span.value)[0]
+        if span.code in (Section.DATA, Section.VALUE):
+            body += _body(value)
+        elif span.code == Section.APPLICATION_PROPERTIES:
+            properties = {_text(name): _plain(each) for name, each in (value or {}).items()}
+        elif span.code == Section.PROPERTIES:
+            standard = [*value, *standard]
     return Message(
         body=bytes(body),
         properties=properties,
-        message_id=message_id,
-        content_type=content_type,
+        message_id=_plain(standard[0]),
+        content_type=None if standard[6] is None else _text(standard[6]),
     )
 
 
@@ -103,11 +102,10 @@ def annotated(
     offset: int,
     enqueued_ms: int,
     partition_key: str | None,
-) -> bytearray:
+) -> bytes:
     """Return a stored message as a reader gets it: with the service's annotations merged in."""
     raw = bytes(encoded)
-    header = b""
-    rest = bytearray()
+    header, rest = b"", b""
     annotations: dict[Symbol, Any] = {}
     for span in sections(raw):
         if span.code == Section.HEADER:
@@ -122,20 +120,12 @@ def annotated(
     annotations[Symbol("x-opt-enqueued-time")] = Timestamp(enqueued_ms)
     if partition_key is not None:
         annotations[_PARTITION_KEY] = partition_key
-    out = bytearray(header)
-    out += encode(Described(Section.MESSAGE_ANNOTATIONS, annotations))
-    out += rest
-    return out
+    return header + bytes(encode(Described(Section.MESSAGE_ANNOTATIONS, annotations))) + rest
 
 
 def utc_from_ms(milliseconds: int) -> datetime:
     """Return the UTC time of an AMQP timestamp."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
-
-
-_U32: Final = struct.Struct(">I")
-_SHORT_DATA: Final = b"\x00\x53\x75\xa0"
-_LONG_DATA: Final = b"\x00\x53\x75\xb0"
 
 
 def _split_batch(payload: bytes) -> Publication:
@@ -147,11 +137,11 @@ def _split_batch(payload: bytes) -> Publication:
     position = 0
     while position < size:
         prefix = payload[position : position + 4]
-        if prefix == _LONG_DATA:
+        if prefix == _LONG_DATA and position + 8 <= size:
             start = position + 8
-            position = start + _length_at(payload, position + 4)
+            position = start + int.from_bytes(payload[position + 4 : start])
             messages.append(view[start:position])
-        elif prefix == _SHORT_DATA and position + 4 < size:
+        elif prefix == _SHORT_DATA and position + 5 <= size:
             start = position + 5
             position = start + payload[position + 4]
             messages.append(view[start:position])
@@ -163,14 +153,6 @@ def _split_batch(payload: bytes) -> Publication:
     if position > size:
         raise AmqpError("the batch's last message is cut short")
     return Publication(messages=messages, partition_key=key)
-
-
-def _length_at(payload: bytes, position: int) -> int:
-    try:
-        length: int = _U32.unpack_from(payload, position)[0]
-    except struct.error as error:
-        raise AmqpError("the batch's last message is cut short") from error
-    return length
 
 
 def _partition_key(annotations: Any) -> str | None:
@@ -186,17 +168,12 @@ def _plain(value: Any) -> object:
     """Take an AMQP type off a value."""
     if isinstance(value, Timestamp):
         return utc_from_ms(value)
-    if isinstance(value, bool):
-        return value
-    for kind in (int, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    return str(value) if isinstance(value, str) else value
 
 
 def _body(value: Any) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        return value.encode()
-    raise AmqpError(f"a body of type {type(value).__name__} has no bytes")
+    if not isinstance(value, bytes | str):
+        raise AmqpError(f"a body of type {type(value).__name__} has no bytes")
+    return value.encode() if isinstance(value, str) else value

@@ -8,6 +8,7 @@ no one here can check it.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -16,53 +17,35 @@ import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final, cast
 
 from local.eventhubs.faults import Faults
 from local.eventhubs.hub import Hub
 
 KEY_NAME: Final = "RootManageSharedAccessKey"
 KEY: Final = "SAS_KEY_VALUE"
-JWT: Final = "jwt"
+DEFAULT_MAX_MESSAGE_BYTES: Final = 1 << 20
 
 
 @dataclass(kw_only=True, slots=True)
 class Stats:
-    """Counts since the start or the last reset.
+    """Counts since the start or the last reset."""
 
-    Attributes:
-        connections: connections taken.
-        links: links asked for.
-        put_tokens: tokens presented.
-        transfers: publications received whole.
-        events: events stored.
-        bytes: size of the publications stored.
-        accepted: publications answered with accepted.
-        rejected: publications a fault rejected.
-        throttled: publications refused for the quota.
-        faults: times a fault acted.
-        delivered: events sent to readers.
-        held: answers withheld at the moment.
-        websockets: connections that came as WebSockets.
-        pongs: answers of clients to pings.
-        hubs: per hub, the events stored in each partition.
-    """
-
-    connections: int = 0
-    links: int = 0
-    put_tokens: int = 0
-    transfers: int = 0
-    events: int = 0
-    bytes: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    throttled: int = 0
-    faults: int = 0
-    delivered: int = 0
-    held: int = 0
-    websockets: int = 0
-    pongs: int = 0
-    hubs: dict[str, list[int]] = field(default_factory=dict)
+    connections: int = 0  # taken
+    links: int = 0  # asked for
+    put_tokens: int = 0  # presented
+    transfers: int = 0  # publications received whole
+    events: int = 0  # stored
+    bytes: int = 0  # of the publications stored
+    accepted: int = 0  # publications answered so
+    rejected: int = 0  # publications that a fault rejected
+    throttled: int = 0  # publications refused for the quota
+    faults: int = 0  # times that one acted
+    delivered: int = 0  # events sent to readers
+    held: int = 0  # answers withheld at the moment
+    websockets: int = 0  # connections that came as such
+    pongs: int = 0  # answers of clients to pings
+    hubs: dict[str, list[int]] = field(default_factory=dict)  # events stored in each partition
 
 
 class Throughput:
@@ -94,7 +77,7 @@ class Throughput:
 
 
 class Held:
-    """Answers withheld by `hold` faults. `wait` and `count` may be used from any thread."""
+    """Answers withheld by `hold` faults. `wait` and `len` may be used from any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -114,8 +97,7 @@ class Held:
             answer()
         return len(answers)
 
-    def count(self) -> int:
-        """Return how many answers are withheld."""
+    def __len__(self) -> int:
         return len(self._answers)
 
     def wait(self, count: int, timeout_s: float) -> bool:
@@ -124,36 +106,58 @@ class Held:
             return self._changed.wait_for(lambda: len(self._answers) >= count, timeout_s)
 
 
-class Droppable(Protocol):
-    """A connection, as far as the namespace cares."""
+class Peer(asyncio.Protocol):
+    """The server's side of a connection, known to the namespace while it lasts."""
 
-    def drop(self) -> None:
-        """Cut it off."""
+    transport: asyncio.Transport
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace = namespace
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.namespace.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection that has ended."""
+        self.namespace.connections.discard(self)
+
+    def abort(self) -> None:
+        """Cut the connection without a word."""
+        self.transport.abort()
 
 
 class Namespace:
-    """Hubs and all that is shared around them."""
+    """Hubs and all that is shared around them.
+
+    Args:
+        hubs: names of hubs, each with its number of partitions.
+        throughput_units: ingress quota; 0 is none.
+        max_message_bytes: largest publication taken.
+        latency_s: seconds from storing to acknowledging.
+        keep: keep events; False only counts them.
+        seed: of the generator behind `Fault.rate`.
+    """
 
     def __init__(
         self,
         hubs: Mapping[str, int],
         *,
-        throughput_units: float,
-        max_message_bytes: int,
-        latency_s: float,
-        check_token: bool,
-        keep: bool,
-        seed: int,
+        throughput_units: float = 0.0,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        latency_s: float = 0.0,
+        keep: bool = True,
+        seed: int = 0,
     ) -> None:
         self.hubs = {name: Hub(name, count, keep=keep) for name, count in hubs.items()}
         self.max_message_bytes = max_message_bytes
         self.latency_s = latency_s
-        self.check_token = check_token
         self.faults = Faults(seed)
         self.throughput = Throughput(throughput_units)
         self.held = Held()
         self.stats = Stats()
-        self.connections: set[Droppable] = set()
+        self.connections: set[Peer] = set()
 
     def snapshot(self) -> Stats:
         """Copy the counts; may be called from any thread."""
@@ -161,28 +165,23 @@ class Namespace:
             hub.name: [partition.next_sequence_number for partition in hub.partitions]
             for hub in self.hubs.values()
         }
-        return replace(self.stats, held=self.held.count(), hubs=stored)
+        return replace(self.stats, hubs=stored, held=len(self.held), faults=self.faults.acted)
 
     def reset(self) -> None:
         """Forget events, counts and faults; give what was held."""
         self.faults.clear()
+        self.faults.acted = 0
         self.held.release()
         for hub in self.hubs.values():
             for partition in hub.partitions:
                 partition.clear()
         self.stats = Stats()
 
-    def admits_token(self, kind: str, token: str) -> bool:
-        """Judge the token of a put-token request of this type."""
-        if not self.check_token:
-            return True
-        if kind == JWT:
-            return bool(token)
-        return _signature_is_valid(token)
 
-
-def _signature_is_valid(token: str) -> bool:
-    """Check `SharedAccessSignature sr=..&sig=..&se=..&skn=..`, its name and its expiry."""
+def is_valid_token(kind: str, token: str) -> bool:
+    """Judge a token: any JWT, or `SharedAccessSignature sr=..&sig=..&se=..&skn=..` by name, signature and expiry."""
+    if kind == "jwt":
+        return bool(token)
     scheme, _, rest = token.partition(" ")
     parts = dict(urllib.parse.parse_qsl(rest))
     expiry = parts.get("se", "")

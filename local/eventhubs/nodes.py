@@ -7,7 +7,6 @@ the other, bearing the request's message id, with its AMQP type, as correlation 
 from __future__ import annotations
 
 import urllib.parse
-from dataclasses import dataclass
 from typing import Any
 
 from local.eventhubs.amqp import (
@@ -18,32 +17,22 @@ from local.eventhubs.amqp import (
     Symbol,
     Timestamp,
     decode,
-    encode_into,
+    encode,
     sections,
 )
-from local.eventhubs.frames import ACCEPTED, Attach
+from local.eventhubs.frames import ACCEPTED, Frame
 from local.eventhubs.hub import Hub, Partition
-from local.eventhubs.session import Delivery, Link, Session
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    message_id: Any
-    reply_to: str | None
-    properties: dict[str, Any]
-    body: Any
+from local.eventhubs.namespace import is_valid_token
+from local.eventhubs.session import Link
 
 
 class ReplyLink(Link):
     """The client's receiver at a node: answers go out over it."""
 
-    def __init__(self, session: Session, attach: Attach, address: str) -> None:
-        super().__init__(session, attach, address)
-        self._names = {attach.name, attach.target_address}
-
     def answers(self, address: str, reply_to: str | None) -> bool:
         """Say whether a request to this node, with this reply-to, is answered here."""
-        return address == self.address and (reply_to is None or reply_to in self._names)
+        names = (None, self.attach.name, self.attach.target[0])
+        return address == self.attach.address and reply_to in names
 
 
 class RequestLink(Link):
@@ -53,71 +42,55 @@ class RequestLink(Link):
         """Let the client send."""
         self.session.flow(self)
 
-    def received(self, delivery: Delivery) -> None:
+    def received(self, transfer: Frame, payload: bytes) -> None:
         """Answer a request."""
-        self.session.settle(delivery, ACCEPTED)
-        request = _read_request(delivery.payload)
-        answer = self._put_token if self.address == "$cbs" else self._describe
-        status, description, body = answer(request)
-        message = bytearray()
-        for section in (
-            Described(Section.PROPERTIES, [None] * 5 + [request.message_id]),
-            Described(
-                Section.APPLICATION_PROPERTIES,
-                {"status-code": Int(status), "status-description": description}
-                | ({"error-condition": Symbol("amqp:not-found")} if status == 404 else {}),
-            ),
+        self.session.settle(transfer, ACCEPTED)
+        found = {span.code: decode(payload, span.value)[0] for span in sections(payload)}
+        standard: list[Any] = [*found.get(Section.PROPERTIES, []), *[None] * 5]
+        message_id, reply_to = standard[0], standard[4]
+        asked: dict[str, Any] = found.get(Section.APPLICATION_PROPERTIES) or {}
+        if self.attach.address == "$cbs":
+            status, description, body = self._put_token(asked, found.get(Section.VALUE))
+        else:
+            status, description, body = self._describe(asked)
+        about = {"status-code": Int(status), "status-description": description}
+        if status == 404:
+            about["error-condition"] = Symbol("amqp:not-found")
+        message = encode(
+            Described(Section.PROPERTIES, [None] * 5 + [message_id]),
+            Described(Section.APPLICATION_PROPERTIES, about),
             Described(Section.VALUE, body),
-        ):
-            encode_into(message, section)
+        )
         for link in self.session.links.values():
-            if isinstance(link, ReplyLink) and link.answers(self.address, request.reply_to):
+            if isinstance(link, ReplyLink) and link.answers(self.attach.address, reply_to):
                 self.session.transfer(link, message, settled=True)
                 return
 
-    def _put_token(self, request: _Request) -> tuple[int, str, Any]:
-        wire = self.session.wire
-        namespace = wire.namespace
-        namespace.stats.put_tokens += 1
-        audience = urllib.parse.urlsplit(str(request.properties.get("name", "")))
-        fault = namespace.faults.take("put_token", hub=audience.path.strip("/").partition("/")[0])
+    def _put_token(self, asked: dict[str, Any], token: Any) -> tuple[int, str, Any]:
+        self.namespace.stats.put_tokens += 1
+        audience = urllib.parse.urlsplit(str(asked.get("name", "")))
+        hub = audience.path.strip("/").partition("/")[0]
+        fault = self.namespace.faults.take("put_token", hub=hub)
         if fault is not None:
-            namespace.stats.faults += 1
-            return fault.refusal_status, fault.description or "A fault says so.", ""
-        kind = str(request.properties.get("type", ""))
-        token = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
-        if not namespace.admits_token(kind, token):
+            return fault.status or 401, fault.description or "A fault says so.", ""
+        text = token.decode() if isinstance(token, bytes) else str(token)
+        if not is_valid_token(str(asked.get("type", "")), text):
             return 401, "InvalidSignature: The token has an invalid signature.", ""
-        wire.authorized = True
+        self.session.wire.authorized = True
         return 202, "Accepted", ""
 
-    def _describe(self, request: _Request) -> tuple[int, str, Any]:
-        name = str(request.properties.get("name", ""))
-        hub = self.session.wire.namespace.hubs.get(name)
+    def _describe(self, asked: dict[str, Any]) -> tuple[int, str, Any]:
+        name = str(asked.get("name", ""))
+        hub = self.namespace.hubs.get(name)
         if hub is None:
             return 404, f"The messaging entity '{name}' could not be found.", None
-        if request.properties.get("type") == "com.microsoft:eventhub":
+        if asked.get("type") == "com.microsoft:eventhub":
             return 200, "OK", _hub_properties(hub)
         try:
-            partition = hub.partition(str(request.properties.get("partition", "")))
+            partition = hub.partition(str(asked.get("partition", "")))
         except KeyError as error:
             return 404, f"There is no partition {error} in hub '{name}'.", None
         return 200, "OK", _partition_properties(hub, partition)
-
-
-def _read_request(payload: bytes) -> _Request:
-    standard: list[Any] = []
-    properties: dict[str, Any] = {}
-    body: Any = None
-    for span in sections(payload):
-        if span.code == Section.PROPERTIES:
-            standard = decode(payload, span.value)[0]
-        elif span.code == Section.APPLICATION_PROPERTIES:
-            properties = decode(payload, span.value)[0] or {}
-        elif span.code == Section.VALUE:
-            body = decode(payload, span.value)[0]
-    standard = [*standard, *[None] * 5]
-    return _Request(standard[0], standard[4], properties, body)
 
 
 def _hub_properties(hub: Hub) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from shared.service.http import HttpClient
 from shared.state.account import Storage, read_blob, transport_options
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 60.0
 SECRET = "secret~of~the~proxy~tests"  # noqa: S105 - of a simulated tenant
 
 # Where connections are refused or broken on purpose, the Event Hubs SDK leaves sockets open.
@@ -110,7 +111,7 @@ class Services:
             retry_backoff_factor=0.02,
             **options,
         ) as producer:
-            producer.send_event(EventData("x"), timeout=5)
+            producer.send_event(EventData("x"), timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def services(certs: Certs) -> Iterator[Services]:
 
 @pytest.fixture
 def network(certs: Certs) -> Network:
-    return Network(ca_file=str(certs.ca_file), connect=5.0, read=5.0)
+    return Network(ca_file=str(certs.ca_file), connect=PATIENCE_S, read=PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)
@@ -287,7 +288,9 @@ def test_storage_is_not_said_to_refuse_a_token_that_could_not_be_fetched(
     spec = services.tenant.tenant.spec
     authority = {"authority": services.tenant.endpoint, "disable_instance_discovery": True}
     # Storage is trusted, and Entra, under the same authority, is not.
-    with ClientSecretCredential(spec.tenant_id, spec.client_id, SECRET, **authority) as credential:
+    with ClientSecretCredential(
+        spec.tenant_id, spec.client_id, SECRET, retry_total=0, **authority
+    ) as credential:
         storage = Storage.from_identity(
             services.storage.blob_endpoint,
             services.storage.table_endpoint,
@@ -373,7 +376,10 @@ def test_what_the_proxy_cannot_reach_is_a_bad_gateway(certs: Certs) -> None:
     with ConnectProxy() as proxy:
         with pytest.raises(requests.exceptions.ProxyError, match="502 Bad Gateway"):
             requests.get(
-                f"https://127.0.0.1:{port}/", proxies={"https": proxy.url}, timeout=5, verify=False
+                f"https://127.0.0.1:{port}/",
+                proxies={"https": proxy.url},
+                timeout=PATIENCE_S,
+                verify=False,
             )
         assert proxy.asked == [Asked(host="127.0.0.1", port=port, method="CONNECT", status=502)]
 
@@ -389,7 +395,7 @@ def test_what_the_proxy_cannot_reach_is_a_bad_gateway(certs: Certs) -> None:
 )
 def test_a_request_that_names_no_host_is_bad(request_line: str) -> None:
     with ConnectProxy() as proxy:
-        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_S) as client:
             client.sendall(request_line.encode() + b"\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 400 ")
         assert [each.status for each in proxy.asked] == [400]
@@ -397,7 +403,7 @@ def test_a_request_that_names_no_host_is_bad(request_line: str) -> None:
 
 def test_leaving_the_proxy_cuts_its_tunnels(services: Services, certs: Certs) -> None:
     with ConnectProxy() as proxy:
-        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_S)
         client.sendall(f"CONNECT localhost:{services.port('requests')} HTTP/1.1\r\n\r\n".encode())
         assert client.recv(100).startswith(b"HTTP/1.1 200 ")
     with client:
@@ -426,7 +432,7 @@ def test_the_process_tells_what_it_was_asked_and_ends_with_its_standard_input(
                             f"https://{host}:{services.port('requests')}/",
                             proxies={"https": url},
                             verify=str(certs.ca_file),
-                            timeout=5,
+                            timeout=PATIENCE_S,
                         )
                     except requests.exceptions.ProxyError:
                         assert status == 403
@@ -436,7 +442,7 @@ def test_the_process_tells_what_it_was_asked_and_ends_with_its_standard_input(
                     "method": "CONNECT",
                     "status": status,
                 }
-            _, errors = process.communicate(timeout=5)
+            _, errors = process.communicate(timeout=PATIENCE_S)
             assert (process.returncode, errors) == (0, "")
         finally:
             process.kill()

@@ -16,11 +16,14 @@ from local.eventhubs import EventHubs
 
 T = TypeVar("T")
 
+PATIENCE_S = 60.0
+"""How long a test waits for what has to come: far longer than it takes, for machines are busy."""
+
 
 class Bounded(Protocol):
     """Runs a call that may hang for good."""
 
-    def __call__(self, call: Callable[..., T], *args: Any, timeout_s: float = 10.0) -> T:
+    def __call__(self, call: Callable[..., T], *args: Any, timeout_s: float = PATIENCE_S) -> T:
         """Return the call's result, or raise TimeoutError."""
 
 
@@ -37,7 +40,7 @@ def _collect_what_the_sdk_left_open() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bounded() -> Bounded:
-    def run(call: Callable[..., T], *args: Any, timeout_s: float = 10.0) -> T:
+    def run(call: Callable[..., T], *args: Any, timeout_s: float = PATIENCE_S) -> T:
         return in_background(call, *args).result(timeout_s)
 
     return run

@@ -22,7 +22,7 @@ from azure.eventhub.exceptions import AuthenticationError, ConnectError
 
 from local.eventhubs import EventHubs
 
-from .conftest import BREAKS_CONNECTIONS, Bounded, producer_of
+from .conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded, producer_of
 
 pytestmark = BREAKS_CONNECTIONS
 Received = list[tuple[str, EventData]]
@@ -48,11 +48,11 @@ def _consuming(server: EventHubs, **options: Any) -> Iterator[Received]:
         yield received
     finally:
         client.close()
-        reader.join(10)
+        reader.join(PATIENCE_S)
         assert not reader.is_alive()
 
 
-def _until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def _until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "nothing came in time"

@@ -9,6 +9,8 @@ from local.eventhubs.hub import Hub
 from local.eventhubs.message import Publication
 from local.eventhubs.namespace import Throughput
 
+from .conftest import PATIENCE_S
+
 
 @pytest.mark.parametrize(
     ("rule", "message"),
@@ -101,7 +103,7 @@ def test_rules_may_change_from_any_thread() -> None:
     for thread in (taker, *adders):
         thread.start()
     for thread in (*adders, taker):
-        thread.join(5)
+        thread.join(PATIENCE_S)
     assert len(taken) == 400
     assert faults.armed() == []
 

@@ -18,7 +18,7 @@ from azure.eventhub.exceptions import (
 
 from local.eventhubs import SERVER_BUSY, EventHubs, Fault
 
-from .conftest import BREAKS_CONNECTIONS, Bounded, in_background, producer_of
+from .conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded, in_background, producer_of
 
 pytestmark = BREAKS_CONNECTIONS
 
@@ -130,11 +130,11 @@ def test_a_held_acknowledgement_leaves_the_send_in_flight(
 ) -> None:
     server.faults.add(Fault(action="hold"))
     send = in_background(_send, warm)
-    assert server.wait_held(timeout_s=5)
+    assert server.wait_held(timeout_s=PATIENCE_S)
     assert not send.done()
     assert (_stored(server), server.stats.held, server.stats.accepted) == (1, 1, 0)
     assert server.release_held() == 1
-    send.result(5)
+    send.result(PATIENCE_S)
     assert (server.stats.transfers, server.stats.held, server.stats.accepted) == (1, 0, 1)
 
 
@@ -156,7 +156,7 @@ def test_a_send_hangs_in_spite_of_its_timeout_until_its_connection_goes(
     assert (server.stats.transfers, _stored(server)) == (1, 0)
     assert server.drop_connections() >= 1
     with pytest.raises(OperationTimeoutError):
-        send.result(10)
+        send.result(PATIENCE_S)
 
 
 def test_a_refused_link_raises_with_the_condition(server: EventHubs, bounded: Bounded) -> None:
