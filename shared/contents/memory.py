@@ -28,7 +28,6 @@ class Gate:
         self._stop = stop
         self._used = 0
         self._changed = threading.Condition()
-        self.peak = 0
 
     def _acquire(self, size: int) -> None:
         with self._changed:
@@ -40,7 +39,6 @@ class Gate:
     def _add(self, size: int) -> None:
         with self._changed:
             self._used += size
-            self.peak = max(self.peak, self._used)
             self._changed.notify_all()
 
     def reservation(self) -> Reservation:
