@@ -12,13 +12,23 @@ from shared.contents.memory import INFLATION, UNKNOWN, Gate
 from shared.stop import RunStopped, Stop
 
 
+class Watched(Gate):
+    """A gate that remembers the most that it ever held."""
+
+    peak = 0
+
+    def _add(self, size: int) -> None:
+        super()._add(size)
+        self.peak = max(self.peak, self._used)
+
+
 @pytest.fixture
 def stop() -> Stop:
     return Stop(30)
 
 
 def test_bodies_that_fit_are_let_in_together(stop: Stop) -> None:
-    gate = Gate(100, stop)
+    gate = Watched(100, stop)
 
     for _ in range(4):
         gate.reservation().announce(25, compressed=False)
@@ -27,7 +37,7 @@ def test_bodies_that_fit_are_let_in_together(stop: Stop) -> None:
 
 
 def test_a_body_that_does_not_fit_waits_for_room(stop: Stop) -> None:
-    gate = Gate(100, stop)
+    gate = Watched(100, stop)
     first, second = gate.reservation(), gate.reservation()
     first.announce(60, compressed=False)
     entered = threading.Event()
@@ -47,7 +57,7 @@ def test_a_body_that_does_not_fit_waits_for_room(stop: Stop) -> None:
 
 
 def test_a_body_larger_than_the_gate_is_let_in_alone(stop: Stop) -> None:
-    gate = Gate(100, stop)
+    gate = Watched(100, stop)
     large, small = gate.reservation(), gate.reservation()
     large.announce(5000, compressed=False)
     entered = threading.Event()
@@ -68,7 +78,7 @@ def test_a_body_larger_than_the_gate_is_let_in_alone(stop: Stop) -> None:
 def test_a_compressed_body_is_reserved_inflated_and_one_of_unknown_length_by_a_guess(
     stop: Stop,
 ) -> None:
-    gate = Gate(10**9, stop)
+    gate = Watched(10**9, stop)
 
     gate.reservation().announce(100, compressed=True)
     assert gate._used == 100 * INFLATION
@@ -77,7 +87,7 @@ def test_a_compressed_body_is_reserved_inflated_and_one_of_unknown_length_by_a_g
 
 
 def test_what_a_body_really_takes_replaces_the_estimate(stop: Stop) -> None:
-    gate = Gate(1000, stop)
+    gate = Watched(1000, stop)
     one, other = gate.reservation(), gate.reservation()
     one.announce(900, compressed=False)
 
@@ -88,7 +98,7 @@ def test_what_a_body_really_takes_replaces_the_estimate(stop: Stop) -> None:
 
 
 def test_announcing_again_gives_back_what_was_held(stop: Stop) -> None:
-    gate = Gate(100, stop)
+    gate = Watched(100, stop)
     reservation = gate.reservation()
 
     for _ in range(3):
@@ -102,7 +112,7 @@ def test_announcing_again_gives_back_what_was_held(stop: Stop) -> None:
 
 
 def test_waiting_ends_when_the_run_does(stop: Stop) -> None:
-    gate = Gate(100, stop)
+    gate = Watched(100, stop)
     gate.reservation().announce(100, compressed=False)
     threading.Timer(0.05, stop.set).start()
 
@@ -113,7 +123,7 @@ def test_waiting_ends_when_the_run_does(stop: Stop) -> None:
 def test_many_threads_never_hold_more_than_the_limit_and_never_lock_each_other_out(
     stop: Stop,
 ) -> None:
-    gate = Gate(1000, stop)
+    gate = Watched(1000, stop)
     held = {"now": 0, "most": 0, "alone": 0}
     lock = threading.Lock()
     done: list[int] = []
