@@ -6,13 +6,12 @@ of any length costs no memory: an hour is written again when somebody asks for i
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from random import Random
 
+from local.tenant.records import UPNS
 from local.tenant.trace.rows import Row
 from local.tenant.trace.spec import TraceSpec
-from local.tenant.words import SUBJECTS, UPNS
 
 HOUR = 3_600_000
 # Nothing of the history is younger, so that a first run has a settled past.
@@ -25,7 +24,16 @@ PLACED = 1 << 60
 _SENDERS = tuple(
     f"{name}@sender{number}.example" for number in range(40) for name in ("news", "ap")
 )
-_SUBJECTS = tuple(json.loads(f'"{subject}"') for subject in SUBJECTS)
+_SUBJECTS = (
+    *("Lunch on Friday", "Invoices", "Monthly close", "Stra\u00dfe & Stadt", "Re: \u4f1a\u8b70"),
+    *(
+        "Fwd: <urgent>",
+        "\U0001f600 hi",
+        "Kvart\u00e1l 3/4",
+        "tab\there",
+        "Rapport d\u2019\u00e9t\u00e9",
+    ),
+)
 _FINAL = (
     *("delivered",) * 84,
     *("filteredAsSpam",) * 5,
