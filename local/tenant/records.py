@@ -20,8 +20,8 @@ from random import Random
 UPNS = tuple(
     f"{first}.{last}{number}@lumenfield.example"
     for number in ("", "2", "3")
-    for first in "mira tomas zoe oystein lukasz aiko jose anna olga".split()
-    for last in "kovac berg mueller smordal nowak tanaka ibanez schmidt".split()
+    for first in ("mira", "tomas", "zoe", "oystein", "lukasz", "aiko", "jose", "anna", "olga")
+    for last in ("kovac", "berg", "mueller", "smordal", "nowak", "tanaka", "ibanez", "schmidt")
 )
 _NETWORKS = ("198.51.100", "203.0.113", "192.0.2")
 _SAMPLES = Path(__file__).with_name("samples")
