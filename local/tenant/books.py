@@ -15,19 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from local.tenant.content import Event
+from local.tenant.bodies import Event
+from local.tenant.messages import API_KINDS
 from local.tenant.shelf import Shelf
 from local.tenant.spec import SOURCES
-
-# Kinds of requests; those of the Management API count against its quota.
-LOGIN_KINDS = ("discovery", "token")
-API_KINDS = ("subscriptions", "start", "stop", "list", "content", "notifications", "types")
-TRACE_KINDS = ("trace", "trace_page", "details")
-REPORT_KINDS = ("report", "report_page")
-OTHER = "other"
-
-# The source that requests of the message trace are about.
-TRACE = "MessageTrace"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,9 +111,8 @@ class Books:
             listed, served = Counter(self._listed), Counter(self._served)
             notes = list(self._requests)
             refused = Counter(self._refused)
-        sources: dict[str, dict[str, int]] = {
-            source: dict.fromkeys(_COLUMNS, 0) for source in SOURCES
-        }
+        columns = "offered visible listed listings served servings refused offered_events"
+        sources = {source: dict.fromkeys(columns.split(), 0) for source in SOURCES}
         visible = {content.content_id for content in self._shelf.visible()}
         for content in self._shelf.offered():
             row, name = sources[content.source], content.content_id
@@ -165,15 +155,3 @@ class Books:
         """Write down that somebody asked to start a subscription."""
         with self._lock:
             self._starts.append((source, at))
-
-
-_COLUMNS = (
-    "offered",
-    "visible",
-    "listed",
-    "listings",
-    "served",
-    "servings",
-    "refused",
-    "offered_events",
-)

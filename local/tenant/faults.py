@@ -15,40 +15,38 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from local.tenant.books import REPORT_KINDS, TRACE_KINDS
-from local.tenant.trace.errors import GRAPH_ERRORS, REPORT_ERRORS
+from local.tenant.errors import GRAPH_ERRORS, REPORT_ERRORS
+from local.tenant.messages import REPORT_KINDS, TRACE_KINDS, known_fields
 
-KINDS = (
-    *("token", "discovery", "subscriptions", "start", "list", "content"),
-    *TRACE_KINDS,
-    *REPORT_KINDS,
-    "any",
-)
+_KINDS = ("token", "discovery", "subscriptions", "start", "list", "content")
+KINDS = (*_KINDS, *TRACE_KINDS, *REPORT_KINDS, "any")
 
 # Action, and the fields that mean something to it beyond those that choose the request.
-ACTIONS: dict[str, frozenset[str]] = {
-    "status": frozenset({"status", "code", "body", "headers", "retry_after", "retry_after_date"}),
-    "throttle": frozenset({"status", "headers", "retry_after", "retry_after_date"}),
-    "error_object": frozenset({"code"}),
-    "redirect": frozenset({"status", "url"}),
-    "reset": frozenset(),
-    "hang": frozenset({"delay_s"}),
-    "slow": frozenset({"delay_s"}),
-    "expire_tokens": frozenset(),
-    "reset_mid_body": frozenset(),
-    "truncate_gzip": frozenset(),
-    "truncate_json": frozenset(),
-    "wrong_length": frozenset({"by"}),
-    "drip": frozenset({"delay_s", "pieces"}),
-    "never_ends": frozenset({"delay_s"}),
-    "bom": frozenset(),
-    "page_header_name": frozenset({"name"}),
-    "repeat_page_token": frozenset(),
-    "empty_page_with_next": frozenset(),
-    "foreign_next_page": frozenset({"host"}),
-    "break_page_token": frozenset(),
-    "refuse_page_token": frozenset(),
+ACTIONS = {
+    "status": "status code body headers retry_after retry_after_date",
+    "throttle": "status headers retry_after retry_after_date",
+    "error_object": "code",
+    "redirect": "status url",
+    "reset": "",
+    "hang": "delay_s",
+    "slow": "delay_s",
+    "expire_tokens": "",
+    "reset_mid_body": "",
+    "truncate_gzip": "",
+    "truncate_json": "",
+    "wrong_length": "by",
+    "drip": "delay_s pieces",
+    "never_ends": "delay_s",
+    "bom": "",
+    "page_header_name": "name",
+    "repeat_page_token": "",
+    "empty_page_with_next": "",
+    "foreign_next_page": "host",
+    "break_page_token": "",
+    "refuse_page_token": "",
 }
+_CHOOSING = ("on", "action", "source", "content_id", "after", "times", "rate")
+_NEEDED = {"redirect": "url", "foreign_next_page": "host", "page_header_name": "name"}
 _LISTINGS = frozenset({"list", "trace", "trace_page", *REPORT_KINDS})
 # These change the answer to a listing, not its bytes; and to which kinds of listings.
 PAGE_ACTIONS = {
@@ -108,28 +106,25 @@ class Fault:
             raise ValueError(f"unknown kind {self.on!r}, accepted are {', '.join(KINDS)}")
         if self.action not in ACTIONS:
             raise ValueError(f"unknown action {self.action!r}, accepted are {', '.join(ACTIONS)}")
-        accepted = ACTIONS[self.action] | _CHOOSING
+        accepted = {*ACTIONS[self.action].split(), *_CHOOSING}
         for item in dataclasses.fields(self):
-            if item.name not in accepted and getattr(self, item.name) != _default(item):
+            default = {} if item.name == "headers" else item.default
+            if item.name not in accepted and getattr(self, item.name) != default:
                 raise ValueError(
                     f"{self.action} has no field {item.name!r}, it accepts "
                     f"{', '.join(sorted(accepted))}"
                 )
-        names = _codes(self.on)
-        if self.code is not None and names is not None and self.code not in names:
-            raise ValueError(f"unknown code {self.code!r}, accepted are {', '.join(names)}")
-        for action, needed in (
-            ("redirect", "url"),
-            ("foreign_next_page", "host"),
-            ("page_header_name", "name"),
-        ):
-            if self.action == action and not getattr(self, needed):
-                raise ValueError(f"{action} needs the field {needed!r}")
+        codes = GRAPH_ERRORS if self.on in TRACE_KINDS else REPORT_ERRORS
+        if self.code and self.on in (*TRACE_KINDS, *REPORT_KINDS) and self.code not in codes:
+            names = ", ".join(sorted(codes))
+            raise ValueError(f"unknown code {self.code!r}, accepted are {names}")
+        needed = _NEEDED.get(self.action)
+        if needed is not None and not getattr(self, needed):
+            raise ValueError(f"{self.action} needs the field {needed!r}")
         listings = PAGE_ACTIONS.get(self.action)
         if listings is not None and self.on not in (*listings, "any"):
-            raise ValueError(
-                f"{self.action} acts on {', '.join(sorted(listings))}, not on {self.on}"
-            )
+            names = ", ".join(sorted(listings))
+            raise ValueError(f"{self.action} acts on {names}, not on {self.on}")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Fault:
@@ -138,10 +133,7 @@ class Fault:
         Raises:
             ValueError: a field or an action is unknown, naming what is accepted.
         """
-        known = [item.name for item in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(f"unknown field {unknown[0]!r}, accepted are {', '.join(known)}")
+        known_fields(values, [item.name for item in dataclasses.fields(cls)])
         if not {"on", "action"} <= set(values):
             raise ValueError("a fault needs the fields 'on' and 'action'")
         return cls(**values)
@@ -212,86 +204,49 @@ class _Active:
         return True
 
 
-_CHOOSING = frozenset({"on", "action", "source", "content_id", "after", "times", "rate"})
-
-
-def _codes(kind: str) -> list[str] | None:
-    """The codes a kind of request of the message trace takes; None where any goes."""
-    if kind in TRACE_KINDS:
-        return sorted(GRAPH_ERRORS)
-    return sorted(REPORT_ERRORS) if kind in REPORT_KINDS else None
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    if item.default is not dataclasses.MISSING:
-        return item.default
-    return {} if item.default_factory is not dataclasses.MISSING else None
+# What a profile plays: on a kind, a mixture of transient faults of one probability each.
+_ANYTHING: tuple[dict[str, Any], ...] = (
+    {"action": "reset"},
+    {"action": "throttle", "retry_after": 1},
+    {"action": "hang", "delay_s": 1.0},
+)
+_TORN: tuple[dict[str, Any], ...] = ({"action": "reset_mid_body"}, {"action": "truncate_json"})
+_CUT: dict[str, Any] = {"action": "truncate_gzip"}
+_EMPTY: dict[str, Any] = {"action": "empty_page_with_next"}
+_ACTIVITY: tuple[dict[str, Any], ...] = (
+    *_ANYTHING,
+    {"action": "status", "status": 500, "code": "AF50000"},
+    {"action": "status", "status": 503, "body": ""},
+    {"action": "throttle", "status": 429, "retry_after": 1, "retry_after_date": True},
+)
+_TRACE: tuple[dict[str, Any], ...] = (
+    *(*_ANYTHING, *_TORN, _CUT, {"action": "throttle"}),
+    {"action": "status", "code": "internal"},
+    {"action": "status", "code": "unavailable", "retry_after": 1},
+)
+_PAGES: tuple[dict[str, Any], ...] = (*_TRACE, {"action": "break_page_token"}, _EMPTY)
+_MIXTURE: dict[str, tuple[dict[str, Any], ...]] = {
+    "subscriptions": _ACTIVITY,
+    "list": (*_ACTIVITY, *_TORN, _EMPTY),
+    "content": (
+        *(*_ACTIVITY, *_TORN, _CUT),
+        {"action": "wrong_length"},
+        {"action": "error_object"},
+    ),
+    "trace": _PAGES,
+    "trace_page": (*_PAGES, {"action": "status", "code": "page-token"}),
+    "details": (*_TRACE, {"action": "status", "code": "no-details"}),
+    "token": ({"action": "status", "code": "AADSTS90033"}, {"action": "reset"}),
+}
 
 
 def _mixture(share: float) -> tuple[Fault, ...]:
-    """Transient faults that together hit about ``share`` of all requests."""
-    anything: list[tuple[str, dict[str, Any]]] = [
-        ("status", {"status": 500, "code": "AF50000"}),
-        ("status", {"status": 503, "body": ""}),
-        ("reset", {}),
-        ("throttle", {"retry_after": 1}),
-        ("throttle", {"status": 429, "retry_after": 1, "retry_after_date": True}),
-        ("hang", {"delay_s": 1.0}),
-    ]
-    bodies: list[tuple[str, dict[str, Any]]] = [
-        ("reset_mid_body", {}),
-        ("truncate_gzip", {}),
-        ("truncate_json", {}),
-        ("wrong_length", {}),
-        ("error_object", {}),
-    ]
-    faults = []
-    for kind in ("subscriptions", "list", "content"):
-        chosen = list(anything)
-        if kind == "content":
-            chosen += bodies
-        elif kind == "list":
-            chosen += [("reset_mid_body", {}), ("truncate_json", {}), ("empty_page_with_next", {})]
-        faults += [
-            Fault(on=kind, action=action, times=-1, rate=share / len(chosen), **fields)
-            for action, fields in chosen
-        ]
-    faults += _trace_mixture(share)
-    tokens: list[tuple[str, dict[str, Any]]] = [
-        ("status", {"code": "AADSTS90033"}),
-        ("reset", {}),
-    ]
-    faults += [
-        Fault(on="token", action=action, times=-1, rate=share / len(tokens), **fields)
-        for action, fields in tokens
-    ]
-    return tuple(faults)
-
-
-def _trace_mixture(share: float) -> list[Fault]:
-    """The same for the message trace in Graph."""
-    anything: list[tuple[str, dict[str, Any]]] = [
-        ("status", {"code": "internal"}),
-        ("status", {"code": "unavailable", "retry_after": 1}),
-        ("reset", {}),
-        ("throttle", {}),
-        ("throttle", {"retry_after": 1}),
-        ("hang", {"delay_s": 1.0}),
-        ("reset_mid_body", {}),
-        ("truncate_gzip", {}),
-        ("truncate_json", {}),
-    ]
-    pages = [*anything, ("break_page_token", {}), ("empty_page_with_next", {})]
-    kinds = {
-        "trace": pages,
-        "trace_page": [*pages, ("status", {"code": "page-token"})],
-        "details": [*anything, ("status", {"code": "no-details"})],
-    }
-    return [
-        Fault(on=kind, action=action, times=-1, rate=share / len(chosen), **fields)
-        for kind, chosen in kinds.items()
-        for action, fields in chosen
-    ]
+    """Transient faults that together hit about ``share`` of the requests of each kind."""
+    return tuple(
+        Fault(on=kind, times=-1, rate=share / len(chosen), **fault)
+        for kind, chosen in _MIXTURE.items()
+        for fault in chosen
+    )
 
 
 PROFILES: dict[str, tuple[Fault, ...]] = {

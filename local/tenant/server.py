@@ -19,9 +19,8 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from local.certs import Certs
-from local.tenant.api import http_date
 from local.tenant.faults import Fault
-from local.tenant.messages import Answer, Request
+from local.tenant.messages import Answer, Request, http_date
 from local.tenant.model import Tenant
 from local.tenant.site import Site
 

@@ -14,19 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from local.tenant.messages import Refused
 from local.tenant.spec import SOURCES
 
 COOL_DOWN = timedelta(minutes=15)
-
-
-class Refused(Exception):  # noqa: N818
-    """A request broke a rule of the API; carries its code, what it is about, and the status."""
-
-    def __init__(self, code: str, *about: str, status: int | None = None) -> None:
-        super().__init__(code, *about)
-        self.code = code
-        self.about = about
-        self.status = status
 
 
 @dataclass(kw_only=True)

@@ -16,16 +16,16 @@ A test uses it so; everything goes by the tenant's clock, which is moved and not
 
 Kinds of requests, for faults (``on``) and books: ``trace`` (a first page), ``trace_page`` (one by
 ``$skiptoken``), ``details``, ``report``, ``report_page``. ``code`` of a ``status`` fault is a name
-of ``errors.GRAPH_ERRORS`` or ``errors.REPORT_ERRORS``; ``throttle`` has a ``Retry-After`` only when
+of ``errors.toml``; ``throttle`` has a ``Retry-After`` only when
 it is given one; ``break_page_token`` hands out a ``nextLink`` that is refused for ever. The SP of
 the trace: ``TraceSpec(service_principal_after_s=3600)`` or ``tenant.trace.provision(after_s)``.
 """
 
 from __future__ import annotations
 
+from local.tenant.spec import TraceSpec
 from local.tenant.trace.books import TraceBooks
 from local.tenant.trace.rows import Row, Triple
-from local.tenant.trace.spec import TraceSpec
 from local.tenant.trace.trace import MessageTrace
 
 __all__ = ["MessageTrace", "Row", "TraceBooks", "TraceSpec", "Triple"]

@@ -6,16 +6,14 @@ The grammar is what the service takes: clauses joined by ``and``; ``or`` is take
 
 from __future__ import annotations
 
-import base64
-import itertools
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 
-from local.tenant.trace.errors import Refused
+from local.tenant.messages import Refused
+from local.tenant.tokens import PageSeal
 from local.tenant.trace.rows import Row, millis, stamp
 
 SPAN = timedelta(days=10)
@@ -31,14 +29,14 @@ _TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:Z|[+-]\d\d:\d\d)", re.ASCII
 )
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
-_FIELDS: dict[str, Callable[[Row], str | None]] = {
-    "id": lambda row: row.trace_id,
-    "messageId": lambda row: row.message_id,
-    "senderAddress": lambda row: row.sender,
-    "recipientAddress": lambda row: row.recipient,
-    "subject": lambda row: row.subject,
-    "fromIP": lambda row: row.from_ip,
-    "toIP": lambda row: row.to_ip,
+_FIELDS = {
+    "id": "trace_id",
+    "messageId": "message_id",
+    "senderAddress": "sender",
+    "recipientAddress": "recipient",
+    "subject": "subject",
+    "fromIP": "from_ip",
+    "toIP": "to_ip",
 }
 _PLAIN = re.compile(r"[^\s\"'#?&+%/<>]+@[^\s\"'#?&+%/<>]+")
 
@@ -107,10 +105,9 @@ class TraceTokens:
     have: a date inside two pairs of quotes. It is refused whenever it comes.
     """
 
-    def __init__(self, key: bytes, *, strict: bool) -> None:
-        self._key = key
+    def __init__(self, about: str, *, strict: bool) -> None:
+        self._seal = PageSeal(about)
         self._strict = strict
-        self._numbers = itertools.count(1)
 
     def make(
         self,
@@ -118,7 +115,6 @@ class TraceTokens:
         query: Query,
         top: int,
         position: tuple[int, int] | None,
-        *,
         recipient: str | None = None,
         broken: bool = False,
     ) -> str:
@@ -133,11 +129,9 @@ class TraceTokens:
             "EndDate": stamp(end),
             "StartingRecipientAddress": recipient,
             "ResultSize": str(top),
-            "Position": [query.low, query.high, end, uid, next(self._numbers)],
+            "Position": [query.low, query.high, end, uid],
         }
-        text = json.dumps(fields)
-        raw = self._mark(about, text) + text.encode()
-        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+        return self._seal.close(about, json.dumps(fields))
 
     def read(self, about: str, token: str) -> tuple[int, int, tuple[int, int] | None, int]:
         """Window, position and page size in a token.
@@ -145,25 +139,14 @@ class TraceTokens:
         Raises:
             Refused: it is not one of ours, belongs to another filter, or is broken.
         """
-        try:
-            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-            text = raw[_MARK:].decode()
-            fields = json.loads(text)
-        except ValueError:
-            raise Refused("page-token") from None
-        if raw[:_MARK] != self._mark(about, text) or fields["StartDate"].startswith('"'):
+        fields = json.loads(self._seal.open(about, token) or "{}")
+        if not fields or fields["StartDate"].startswith('"'):
             raise Refused("page-token")
-        low, high, end, uid, _ = fields["Position"]
+        low, high, end, uid = fields["Position"]
         recipient = fields["StartingRecipientAddress"]
         if self._strict and uid >= 0 and not _PLAIN.fullmatch(recipient or ""):
             raise Refused("page-recipient")
         return low, high, None if uid < 0 else (end, uid), int(fields["ResultSize"])
-
-    def _mark(self, about: str, text: str) -> bytes:
-        return blake2b(f"{about} {text}".encode(), key=self._key, digest_size=_MARK).digest()
-
-
-_MARK = 12
 
 
 def _clauses(text: str) -> list[str]:
@@ -203,21 +186,23 @@ def _read(clause: str, bounds: dict[str, datetime], tests: dict[str, Test]) -> N
 def _field_test(field: str, value: str) -> Test:
     if field == "status":
         return lambda _, status: status == value
-    of, wanted = _FIELDS[field], value.lower()
+    name, wanted = _FIELDS[field], value.lower()
     if field.endswith("Address") and wanted.startswith("*"):
-        return lambda row, _: (of(row) or "").lower().endswith(wanted[1:])
-    return lambda row, _: (of(row) or "").lower() == wanted
+        return lambda row, _: _lower(row, name).endswith(wanted[1:])
+    return lambda row, _: _lower(row, name) == wanted
 
 
 def _subject_test(name: str, value: str) -> Test:
     wanted = value.lower()
-    match name:
-        case "contains":
-            return lambda row, _: wanted in (row.subject or "").lower()
-        case "startswith":
-            return lambda row, _: (row.subject or "").lower().startswith(wanted)
-        case _:
-            return lambda row, _: (row.subject or "").lower().endswith(wanted)
+    if name == "contains":
+        return lambda row, _: wanted in _lower(row, "subject")
+    if name == "startswith":
+        return lambda row, _: _lower(row, "subject").startswith(wanted)
+    return lambda row, _: _lower(row, "subject").endswith(wanted)
+
+
+def _lower(row: Row, name: str) -> str:
+    return (getattr(row, name) or "").lower()
 
 
 def _text(text: str) -> str:

@@ -14,9 +14,9 @@ from random import Random
 from typing import Any
 
 from local.tenant.quota import Quota
+from local.tenant.spec import TraceSpec
 from local.tenant.trace.books import TraceBooks
 from local.tenant.trace.rows import MAX_PHASES, Row, millis
-from local.tenant.trace.spec import TraceSpec
 from local.tenant.trace.writing import HOUR, ORDINALS, PLACED, Writer, place_of
 
 QUOTA_PERIOD = timedelta(minutes=5)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from local.tenant.records import UPNS
+from local.tenant.spec import TraceSpec
 from local.tenant.trace.rows import Row
-from local.tenant.trace.spec import TraceSpec
 
 HOUR = 3_600_000
 # Nothing of the history is younger, so that a first run has a settled past.
