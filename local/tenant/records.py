@@ -24,7 +24,7 @@ UPNS = tuple(
     for last in ("kovac", "berg", "mueller", "smordal", "nowak", "tanaka", "ibanez", "schmidt")
 )
 _NETWORKS = ("198.51.100", "203.0.113", "192.0.2")
-_SAMPLES = Path(__file__).with_name("samples")
+SAMPLES = Path(__file__).with_name("samples")
 _ORGANIZATION = "3c5158d0-5962-5090-9c19-b6852a206f1d"
 # What differs from record to record; everything else stays as the sample has it.
 _SLOT = re.compile(
@@ -136,7 +136,7 @@ def _form(sample: str) -> _Form:
 @cache
 def _forms(source: str, record_bytes: int) -> list[_Form]:
     """The samples of a source that fit the size of records, or else the smallest."""
-    samples = (_SAMPLES / f"{source}.jsonl").read_text("utf-8").splitlines()
+    samples = (SAMPLES / f"{source}.jsonl").read_text("utf-8").splitlines()
     forms = sorted((_form(sample) for sample in samples), key=lambda form: form.size)
     return [form for form in forms if form.size < 1.3 * record_bytes] or forms[:1]
 

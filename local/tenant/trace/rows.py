@@ -10,21 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-import msgspec
-
-KNOWN = frozenset(
-    {
-        "gettingStatus",
-        "pending",
-        "failed",
-        "delivered",
-        "expanded",
-        "quarantined",
-        "filteredAsSpam",
-    }
+# What a client knows that does not ask for unknown statuses.
+KNOWN = (
+    *("gettingStatus", "pending", "failed", "delivered"),
+    *("expanded", "quarantined", "filteredAsSpam"),
 )
-"""What a client knows that does not ask for unknown statuses."""
-
 MAX_PHASES = 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
@@ -77,41 +67,25 @@ class Row:
         return self.received, self.uid
 
 
-class GraphRow(msgspec.Struct):
-    """A row as Microsoft Graph has it on the wire."""
-
-    id: str
-    senderAddress: str | None
-    recipientAddress: str | None
-    messageId: str | None
-    receivedDateTime: str
-    subject: str | None
-    status: str
-    fromIP: str | None
-    toIP: str | None
-    size: int
-
-
-def graph_row(row: Row, status: str) -> GraphRow:
+def graph_row(row: Row, status: str) -> dict[str, str | int | None]:
     """The row with a status; ``msgspec.json.encode`` gives the bytes that stand in a page."""
-    return GraphRow(
-        row.trace_id,
-        row.sender,
-        row.recipient,
-        row.message_id,
-        stamp(row.received),
-        row.subject,
-        status,
-        row.from_ip,
-        row.to_ip,
-        row.size,
-    )
+    return {
+        "id": row.trace_id,
+        "senderAddress": row.sender,
+        "recipientAddress": row.recipient,
+        "messageId": row.message_id,
+        "receivedDateTime": stamp(row.received),
+        "subject": row.subject,
+        "status": status,
+        "fromIP": row.from_ip,
+        "toIP": row.to_ip,
+        "size": row.size,
+    }
 
 
 def stamp(ms: int) -> str:
     """A time as Graph writes it: UTC with ``Z``, and no more digits of the second than needed."""
-    moment = EPOCH + timedelta(milliseconds=ms)
-    text = f"{moment:%Y-%m-%dT%H:%M:%S}"
+    text = f"{moment(ms):%Y-%m-%dT%H:%M:%S}"
     return f"{text}.{ms % 1000:03d}".rstrip("0") + "Z" if ms % 1000 else text + "Z"
 
 

@@ -6,10 +6,11 @@ of any length costs no memory: an hour is written again when somebody asks for i
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from random import Random
 
-from local.tenant.records import UPNS
+from local.tenant.records import SAMPLES, UPNS
 from local.tenant.spec import TraceSpec
 from local.tenant.trace.rows import Row
 
@@ -24,43 +25,14 @@ PLACED = 1 << 60
 _SENDERS = tuple(
     f"{name}@sender{number}.example" for number in range(40) for name in ("news", "ap")
 )
-_SUBJECTS = (
-    *("Lunch on Friday", "Invoices", "Monthly close", "Stra\u00dfe & Stadt", "Re: \u4f1a\u8b70"),
-    *(
-        "Fwd: <urgent>",
-        "\U0001f600 hi",
-        "Kvart\u00e1l 3/4",
-        "tab\there",
-        "Rapport d\u2019\u00e9t\u00e9",
-    ),
-)
+_SAMPLES = json.loads((SAMPLES / "trace.json").read_text("utf-8"))
+_SUBJECTS: list[str] = _SAMPLES["subjects"]
+# What a row of the real service may have, and what has broken clients.
+_ODD: list[dict[str, str | None]] = _SAMPLES["odd"]
 _FINAL = (
-    *("delivered",) * 84,
-    *("filteredAsSpam",) * 5,
-    *("failed",) * 4,
-    *("quarantined",) * 3,
-    *("expanded",) * 4,
+    *("delivered",) * 84 + ("filteredAsSpam",) * 5 + ("failed",) * 4,
+    *("quarantined",) * 3 + ("expanded",) * 4,
 )
-ODD: tuple[dict[str, str | None], ...] = (
-    {"sender": None},
-    {"sender": ""},
-    {"sender": "<>", "from_ip": None},
-    {"recipient": None},
-    {"recipient": ""},
-    {"subject": None},
-    {"subject": ""},
-    {"from_ip": ""},
-    {"to_ip": None},
-    {"message_id": None},
-    {"message_id": ""},
-    {"recipient": "o'neill@lumenfield.example"},
-    {"recipient": '"mira kovac"@lumenfield.example'},
-    {"recipient": "team#1@lumenfield.example"},
-    {"recipient": "a+b/c%20d?e&f=g@lumenfield.example"},
-    {"sender": "bounce#'\"<x>@sender.example"},
-    {"subject": 'quote " back \\ line\nnull\x00 \U0001f600 \u2028 </script>'},
-)
-"""What a row of the real service may have, and what has broken clients."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +127,7 @@ class Writer:
                 self._phases(received, draw),
             )
             if spec.odd and random() < spec.odd:
-                for name, value in ODD[int(random() * len(ODD))].items():
+                for name, value in _ODD[int(random() * len(_ODD))].items():
                     setattr(row, name, value)
             if spec.details_missing and random() < spec.details_missing:
                 row.details = "missing"
@@ -182,11 +154,14 @@ class Writer:
         return 1 + int((0.1 + 0.9 * draw.random()) * self._spec.changes_after_s * 1000)
 
 
-def may_hold(block: int, low: int | None, high: int | None) -> bool:
-    """Whether rows whose uid begins with ``block`` can be received in ``low`` to ``high`` (ms)."""
-    placed = block << ORDINALS >= PLACED
-    early = low is not None and block < low // HOUR
-    return placed or not (early or (high is not None and block > high // HOUR))
+def block_of(uid: int) -> int:
+    """The hour of a row of the seed; of the placed ones a number beyond all hours."""
+    return uid >> ORDINALS
+
+
+def may_hold(block: int, low: float, high: float) -> bool:
+    """Whether rows of a block can be received in ``low`` to ``high`` (ms)."""
+    return block_of(PLACED) <= block or (low < (block + 1) * HOUR and block * HOUR <= high)
 
 
 def place_of(trace_id: str) -> tuple[int, int] | None:
