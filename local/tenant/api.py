@@ -8,8 +8,10 @@ rather than its bytes are played here; all others belong to ``server``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -18,14 +20,52 @@ from local.tenant.errors import management_answer, management_error, plain_error
 from local.tenant.faults import PAGE_ACTIONS, Fault
 from local.tenant.messages import JSON_TYPE, Answer, Refused, Request, json_answer
 from local.tenant.model import Tenant
+from local.tenant.shelf import HORIZON
 from local.tenant.spec import SOURCES, is_guid
-from local.tenant.windows import PageTokens, Window, requested_window
+from local.tenant.tokens import PageSeal
 
+DAY = timedelta(hours=24)
+# The service has been seen to take about an hour more than it says.
+GRACE = timedelta(hours=1)
+
+_FORMS = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,7})?)?Z?)?", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _METHODS = {"list": "GetContent", "content": "GetBlob", "subscriptions": "ListSubscriptions"}
 _TYPES = [
     {"id": "50842eb7-edc8-4019-85dd-5a5c1f2bb085", "name": "Credit Card Number"},
     {"id": "a44669fe-0d48-453d-a9b1-2cc83f2cba77", "name": "U.S. Social Security Number (SSN)"},
 ]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A stretch of ``contentCreated``, start-inclusive and end-exclusive."""
+
+    start: datetime
+    end: datetime
+
+
+class _PageTokens:
+    """Names positions in listings: when an entry became visible, and its serial."""
+
+    def __init__(self, about: str) -> None:
+        self._seal = PageSeal(about)
+
+    def make(self, source: str, window: _Window, position: tuple[datetime, int]) -> str:
+        """A token that continues behind ``position``."""
+        micros = (position[0] - _EPOCH) // timedelta(microseconds=1)
+        sealed = self._seal.close(f"{source} {window}", f"{micros} {position[1]}")
+        return f"{position[0]:%Y%m%d%H}R{sealed}"
+
+    def read(self, source: str, window: _Window, token: str | None) -> tuple[datetime, int]:
+        """The position in a token, or the beginning; AF20031 for a token of another listing or none of ours."""
+        if token is None:
+            return _EPOCH, 0
+        text = self._seal.open(f"{source} {window}", token.partition("R")[2])
+        if text is None:
+            raise Refused("AF20031", token)
+        micros, serial = (int(part) for part in text.split())
+        return _EPOCH + timedelta(microseconds=micros), serial
 
 
 class ActivityApi:
@@ -34,7 +74,7 @@ class ActivityApi:
     def __init__(self, tenant: Tenant, endpoint: str) -> None:
         self._tenant = tenant
         self._endpoint = endpoint
-        self._pages = PageTokens(f"{tenant.spec.seed} {tenant.spec.tenant_id}")
+        self._pages = _PageTokens(f"{tenant.spec.seed} {tenant.spec.tenant_id}")
 
     def answer(self, request: Request, fault: Fault | None) -> Answer:
         """The answer to a request; of faults only those in ``PAGE_ACTIONS`` matter here."""
@@ -139,14 +179,14 @@ class ActivityApi:
         answer.note = lambda: self._tenant.books.note_listed(listed)
         return answer
 
-    def _page(self, request: Request) -> tuple[list[Content], Window, tuple[datetime, int] | None]:
+    def _page(self, request: Request) -> tuple[list[Content], _Window, tuple[datetime, int] | None]:
         """Entries of the page, its window, and the last position when more follow."""
         tenant, source = self._tenant, _content_type(request)
         status = tenant.subscriptions.status(source)
         if status != "enabled":
             raise Refused("AF20022" if status is None else "AF20023", source)
         now = tenant.now()
-        window = requested_window(
+        window = _requested_window(
             request.query.get("starttime"),
             request.query.get("endtime"),
             now,
@@ -184,7 +224,7 @@ class ActivityApi:
         }
 
     def _next_page(
-        self, request: Request, source: str, window: Window, token: str, host: str | None
+        self, request: Request, source: str, window: _Window, token: str, host: str | None
     ) -> str:
         spec = self._tenant.spec
         root = self._endpoint if host is None else host if "://" in host else f"https://{host}"
@@ -232,3 +272,41 @@ def _webhook(body: bytes, now: datetime) -> dict[str, Any] | None:
 
 def _stamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _requested_window(
+    start: str | None,
+    end: str | None,
+    now: datetime,
+    *,
+    reject_full_day: bool = False,
+    reject_future: bool = False,
+) -> _Window:
+    """The window a listing asks for; without bounds the last 24 hours.
+
+    Raises:
+        Refused: AF20002 for an unreadable time, AF20030 for one bound only, AF20055 for an empty
+            or backward window, one over 24 hours (or of 24 hours, with ``reject_full_day``), one
+            that starts too long ago, or (with ``reject_future``) one that ends after now.
+    """
+    if start is None and end is None:
+        whole = now.replace(microsecond=0)
+        return _Window(whole - DAY, whole)
+    if start is None or end is None:
+        raise Refused("AF20030")
+    window = _Window(_moment("startTime", start), _moment("endTime", end))
+    span = window.end - window.start
+    too_wide = span > DAY or (reject_full_day and span == DAY)
+    too_late = reject_future and window.end > now
+    if span <= timedelta(0) or too_wide or too_late or window.start < now - HORIZON - GRACE:
+        raise Refused("AF20055")
+    return window
+
+
+def _moment(name: str, text: str) -> datetime:
+    whole, dot, fraction = text.removesuffix("Z").partition(".")
+    try:
+        moment = datetime.fromisoformat(whole if _FORMS.fullmatch(text) else "").replace(tzinfo=UTC)
+    except ValueError:
+        raise Refused("AF20002", f"{name}={text}") from None
+    return moment + timedelta(microseconds=int(f"{fraction:0<6}"[:6]) if dot else 0)

@@ -47,11 +47,7 @@ class ControlServer(ThreadedServer):
 
 
 def faults_from_json(given: Any) -> tuple[Fault, ...]:
-    """Faults from a decoded body: a list, one fault, or a profile's name.
-
-    Raises:
-        ValueError: saying what is accepted.
-    """
+    """Faults from a decoded body: a list, one fault, or a profile's name. Else a ``ValueError``."""
     if isinstance(given, list):
         return tuple(Fault.from_json(one) for one in given)
     if isinstance(given, dict):
@@ -60,11 +56,7 @@ def faults_from_json(given: Any) -> tuple[Fault, ...]:
 
 
 def profile(name: str) -> tuple[Fault, ...]:
-    """The faults of a profile.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
+    """The faults of a profile; a ``ValueError`` where there is none of that name."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}, accepted are {', '.join(PROFILES)}")
     return PROFILES[name]
@@ -73,12 +65,6 @@ def profile(name: str) -> tuple[Fault, ...]:
 class _Handler(http.server.BaseHTTPRequestHandler):
     timeout = 30.0
     server: ControlServer
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Keep quiet: standard output is for the caller."""
@@ -104,6 +90,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_GET = do_POST = _serve
 
 
 def _shown(tenant: Tenant, path: str, query: dict[str, str]) -> Reply:

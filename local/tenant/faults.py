@@ -97,11 +97,7 @@ class Fault:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no server could play.
-
-        Raises:
-            ValueError: naming what is accepted.
-        """
+        """Refuse what no server could play, by a ``ValueError`` that names what is accepted."""
         if self.on not in KINDS:
             raise ValueError(f"unknown kind {self.on!r}, accepted are {', '.join(KINDS)}")
         if self.action not in ACTIONS:
@@ -128,11 +124,7 @@ class Fault:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Fault:
-        """A fault from decoded JSON.
-
-        Raises:
-            ValueError: a field or an action is unknown, naming what is accepted.
-        """
+        """A fault from decoded JSON, or a ``ValueError`` that names what is accepted."""
         known_fields(values, [item.name for item in dataclasses.fields(cls)])
         if not {"on", "action"} <= set(values):
             raise ValueError("a fault needs the fields 'on' and 'action'")

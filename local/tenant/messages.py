@@ -122,11 +122,7 @@ def http_date(moment: datetime) -> str:
 
 
 def known_fields(values: Mapping[str, Any], names: list[str]) -> None:
-    """Refuse JSON with a field that there is not.
-
-    Raises:
-        ValueError: naming the field and those that are accepted.
-    """
+    """Refuse JSON with a field that there is not, by a ``ValueError`` that names those there are."""
     unknown = sorted(set(values) - set(names))
     if unknown:
         raise ValueError(f"unknown field {unknown[0]!r}, accepted are {', '.join(sorted(names))}")

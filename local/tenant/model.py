@@ -15,7 +15,7 @@ from local.tenant.books import Books
 from local.tenant.faults import Faults
 from local.tenant.messages import Answer, Request
 from local.tenant.quota import Quota
-from local.tenant.shelf import Shelf, milliseconds
+from local.tenant.shelf import HORIZON, Shelf, milliseconds
 from local.tenant.spec import TenantSpec
 from local.tenant.subscriptions import Subscriptions
 from local.tenant.tokens import Tokens
@@ -96,7 +96,7 @@ class Tenant:
             content_id=content_id,
             created=created,
             visible_at=max(created, now) if visible_at is None else visible_at,
-            expires=milliseconds(expires or created + timedelta(days=self.spec.expires_days)),
+            expires=milliseconds(expires or created + HORIZON),
             uri=content_uri,
             hidden_after_listings=hidden_after_listings,
             records=None if records is None else tuple(records),

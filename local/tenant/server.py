@@ -135,12 +135,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     timeout = _IDLE_S
     server: _TlsServer
 
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Keep quiet: the books have everything."""
 
@@ -165,6 +159,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = site.encode(request, answer, fault)
         site.note(request, answer, fault)
         self._send(answer, body, fault)
+
+    do_GET = do_POST = _serve
 
     def _send(self, answer: Answer, body: bytes, fault: Fault | None) -> None:
         match fault:

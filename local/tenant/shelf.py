@@ -48,11 +48,7 @@ class Shelf:
     def add(
         self, source: str, *, content_id: str | None, created: datetime, **fields: Any
     ) -> Content:
-        """Place a content with the other ``fields``; the tenant's ``offer`` is the comfortable way.
-
-        Raises:
-            ValueError: there is a content with that id already.
-        """
+        """Place a content with the other ``fields``; a ``ValueError`` where its id is taken."""
         with self._lock:
             self._serial += 1
             created = milliseconds(created)
@@ -149,7 +145,7 @@ class Shelf:
             content_id=_content_id(source, created, self._serial),
             created=created,
             visible_at=visible_at,
-            expires=created + timedelta(days=spec.expires_days),
+            expires=created + HORIZON,
             serial=self._serial,
             count=draw.randrange(1, 2 * spec.records),
             ordinal=len(written),

@@ -53,11 +53,7 @@ class _Checked:
     """A value object whose fields are checked when it is made."""
 
     def _check(self, *, fractions: str, counts: str, amounts: str) -> None:
-        """Refuse values that no tenant can have; each argument names fields.
-
-        Raises:
-            ValueError: naming the field and what it takes.
-        """
+        """Refuse what no tenant can have, by a ``ValueError``; each argument names fields."""
         for name in fractions.split():
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a fraction from 0 to 1, not {getattr(self, name)!r}")
@@ -167,7 +163,6 @@ class TenantSpec(_Checked):
     late_after_s: float = 600.0
     relisted: float = 0.0
     duplicate_ids: float = 0.0
-    expires_days: float = 7.0
     extra_records: Sequence[bytes] = ()
     requests_per_minute: int | None = None
     subscribed: Sequence[str] = ()
@@ -215,11 +210,7 @@ class TenantSpec(_Checked):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TenantSpec:
-        """A spec from decoded JSON, where ``extra_records`` are strings.
-
-        Raises:
-            ValueError: a field is unknown, or its value is refused.
-        """
+        """A spec from decoded JSON, where ``extra_records`` are strings; an unknown field is a ``ValueError``."""
         known_fields(values, [item.name for item in dataclasses.fields(cls)])
         given = dict(values)
         given["extra_records"] = tuple(record.encode() for record in given.get("extra_records", ()))

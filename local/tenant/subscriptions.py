@@ -61,11 +61,7 @@ class Subscriptions:
     def start(
         self, source: str, webhook: Mapping[str, Any] | None, now: datetime
     ) -> dict[str, Any]:
-        """Start, re-enable or change a subscription and return the API's answer.
-
-        Raises:
-            Refused: AF429 within the cool-down, AF20024 when nothing would change.
-        """
+        """The API's answer to a start: AF429 within the cool-down, AF20024 when nothing would change."""
         with self._lock:
             state = self._states[source]
             if state.last_start is not None and now - state.last_start < COOL_DOWN:
@@ -85,11 +81,7 @@ class Subscriptions:
             return {"contentType": source, "status": "enabled", "webhook": kept}
 
     def stop(self, source: str, now: datetime) -> None:
-        """Remove a subscription.
-
-        Raises:
-            Refused: AF20022 when there is none.
-        """
+        """Remove a subscription; AF20022 when there is none."""
         with self._lock:
             state = self._states[source]
             if state.status is None:

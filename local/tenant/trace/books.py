@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from local.tenant.trace.rows import MAX_PHASES, Row, Triple, graph_row, millis
-from local.tenant.trace.writing import block_of, may_hold
+from local.tenant.trace.rows import MAX_PHASES, Row, Triple, block_of, graph_row, may_hold, millis
 
 if TYPE_CHECKING:
     from local.tenant.trace.trace import MessageTrace, Span

@@ -41,6 +41,11 @@ _FIELDS = {
 _PLAIN = re.compile(r"[^\s\"'#?&+%/<>]+@[^\s\"'#?&+%/<>]+")
 
 Test = Callable[[Row, str], bool]
+_SUBJECT_TESTS: dict[str, Callable[[str, str], bool]] = {
+    "contains": str.__contains__,
+    "startswith": str.startswith,
+    "endswith": str.endswith,
+}
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,7 @@ class Query:
 
 
 def parse_query(text: str | None, now: datetime) -> Query:
-    """What a ``$filter`` asks for; without times the last 48 hours.
-
-    Raises:
-        Refused: the filter cannot be read, or its window is not allowed.
-    """
+    """What a ``$filter`` asks for, without times the last 48 hours, or ``Refused``."""
     bounds: dict[str, datetime] = {}
     tests: dict[str, Test] = {}
     for clause in _clauses(text or ""):
@@ -86,11 +87,7 @@ def parse_query(text: str | None, now: datetime) -> Query:
 
 
 def parse_top(text: str | None) -> int:
-    """How many rows a page may have.
-
-    Raises:
-        Refused: it is no number from 1 to 5000.
-    """
+    """How many rows a page may have; ``Refused`` unless it is a number from 1 to 5000."""
     if text is None:
         return DEFAULT_TOP
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_TOP:
@@ -134,11 +131,7 @@ class TraceTokens:
         return self._seal.close(about, json.dumps(fields))
 
     def read(self, about: str, token: str) -> tuple[int, int, tuple[int, int] | None, int]:
-        """Window, position and page size in a token.
-
-        Raises:
-            Refused: it is not one of ours, belongs to another filter, or is broken.
-        """
+        """Window, position and page size in a token that is ours, of this filter and whole; or ``Refused``."""
         fields = json.loads(self._seal.open(about, token) or "{}")
         if not fields or fields["StartDate"].startswith('"'):
             raise Refused("page-token")
@@ -168,7 +161,7 @@ def _read(clause: str, bounds: dict[str, datetime], tests: dict[str, Test]) -> N
         name, field, value = called[1].lower(), called[2], _text(called[3])
         if field != "subject":
             raise Refused("filter")
-        tests[field] = _subject_test(name, value)
+        tests[field] = _subject_test(_SUBJECT_TESTS[name], value.lower())
     elif compared is not None and compared[1] == "receivedDateTime":
         if compared[2] not in ("ge", "le") or not _TIME.fullmatch(compared[3]):
             raise Refused("filter")
@@ -192,13 +185,8 @@ def _field_test(field: str, value: str) -> Test:
     return lambda row, _: _lower(row, name) == wanted
 
 
-def _subject_test(name: str, value: str) -> Test:
-    wanted = value.lower()
-    if name == "contains":
-        return lambda row, _: wanted in _lower(row, "subject")
-    if name == "startswith":
-        return lambda row, _: _lower(row, "subject").startswith(wanted)
-    return lambda row, _: _lower(row, "subject").endswith(wanted)
+def _subject_test(test: Callable[[str, str], bool], wanted: str) -> Test:
+    return lambda row, _: test(_lower(row, "subject"), wanted)
 
 
 def _lower(row: Row, name: str) -> str:

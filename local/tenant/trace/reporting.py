@@ -29,16 +29,8 @@ _BEYOND = 999_999
 _SERVICE = "https://reports.office365.com/ecp/ReportingWebService/Reporting.svc"
 _RELATIVE = "../../reportingwebservice/reporting.svc/MessageTrace"
 _CLAUSE = re.compile(r"(\w+)\s+eq\s+(?:datetime)?'((?:[^']|'')*)'(?:\s+and\s+|\s*$)", re.I)
-_FIELDS = (
-    "SenderAddress",
-    "RecipientAddress",
-    "Status",
-    "MessageId",
-    "MessageTraceId",
-    "FromIP",
-    "ToIP",
-)
-_BY_NAME = {name.lower(): name for name in _FIELDS}
+_FIELDS = "SenderAddress RecipientAddress Status MessageId MessageTraceId FromIP ToIP"
+_BY_NAME = {name.lower(): name for name in _FIELDS.split()}
 _TYPES = {
     "Size": "Edm.Int32",
     "Index": "Edm.Int32",
@@ -123,12 +115,9 @@ class ReportingService:
             fields.update({"StartDate": _zoned(start), "EndDate": _zoned(end), "Index": number})
         if request.query.get("$format", "").lower() == "json":
             for fields, (row, _) in zip(rows, page, strict=True):
-                times = {
-                    "Received": row.received,
-                    "StartDate": millis(start),
-                    "EndDate": millis(end),
-                }
-                fields.update({name: f"/Date({ms})/" for name, ms in times.items()})
+                times = (row.received, millis(start), millis(end))
+                dates = (f"/Date({ms})/" for ms in times)
+                fields.update(zip(("Received", "StartDate", "EndDate"), dates, strict=True))
             answer = self._verbose(rows, link)
         elif "application/json" in request.headers.get("accept", ""):
             answer = _minimal(rows, link)

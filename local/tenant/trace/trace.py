@@ -16,8 +16,16 @@ from typing import Any
 from local.tenant.quota import Quota
 from local.tenant.spec import TraceSpec
 from local.tenant.trace.books import TraceBooks
-from local.tenant.trace.rows import MAX_PHASES, Row, millis
-from local.tenant.trace.writing import HOUR, PLACED, Writer, block_of, place_of
+from local.tenant.trace.rows import (
+    HOUR,
+    MAX_PHASES,
+    PLACED,
+    Row,
+    Writer,
+    block_of,
+    millis,
+    place_of,
+)
 
 QUOTA_PERIOD = timedelta(minutes=5)
 
@@ -111,11 +119,7 @@ class MessageTrace:
         return made
 
     def change(self, row: Row, status: str, *, at: datetime | None = None) -> None:
-        """Give a placed row another status, now or at a time.
-
-        Raises:
-            ValueError: it was not placed, has four already, or has none before that time.
-        """
+        """Give a placed row another status, now or at a time; ``ValueError`` where it cannot have it."""
         with self._lock:
             when = millis(at or self._now())
             if row.uid < PLACED:
