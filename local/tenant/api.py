@@ -153,7 +153,7 @@ class ActivityApi:
             body=lambda: tenant.shelf.bodies.body(content),
             headers={"Content-Type": JSON_TYPE},
             cache_key=content_id,
-            note=lambda: tenant.books.note_served(content_id),
+            note=lambda: tenant.books.note("served", content_id),
         )
 
     def _list(self, request: Request, fault: Fault | None) -> Answer:
@@ -176,7 +176,7 @@ class ActivityApi:
             name = "NextPageUri" if fault is None else fault.name or "NextPageUri"
             answer.headers[name] = self._next_page(request, source, window, token, host)
         listed = [content.content_id for content in entries]
-        answer.note = lambda: self._tenant.books.note_listed(listed)
+        answer.note = lambda: self._tenant.books.note("listed", *listed)
         return answer
 
     def _page(self, request: Request) -> tuple[list[Content], _Window, tuple[datetime, int] | None]:

@@ -48,9 +48,8 @@ class Books:
         self._shelf = shelf
         self._lock = threading.Lock()
         self._requests: list[RequestNote] = []
-        self._listed: Counter[str] = Counter()
-        self._served: Counter[str] = Counter()
-        self._refused: Counter[str] = Counter()
+        # How often a content was listed, served or refused.
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._starts: list[tuple[str, datetime]] = []
 
     def requests(self, *kinds: str) -> list[RequestNote]:
@@ -70,18 +69,15 @@ class Books:
 
     def listed(self, content_id: str) -> int:
         """How often a content stood in a listing that was answered whole."""
-        with self._lock:
-            return self._listed[content_id]
+        return self._counts["listed", content_id]
 
     def served(self, content_id: str) -> int:
         """How often a content's body was answered whole."""
-        with self._lock:
-            return self._served[content_id]
+        return self._counts["served", content_id]
 
     def refused(self, content_id: str) -> int:
         """How often a content was asked for and answered with an error, fault or not."""
-        with self._lock:
-            return self._refused[content_id]
+        return self._counts["refused", content_id]
 
     def starts(self, source: str | None = None) -> list[tuple[str, datetime]]:
         """Requests to start a subscription: content type and tenant time, refused ones too."""
@@ -107,10 +103,7 @@ class Books:
 
     def summary(self) -> dict[str, Any]:
         """Counts per source and per kind of request, ready for JSON."""
-        with self._lock:
-            listed, served = Counter(self._listed), Counter(self._served)
-            notes = list(self._requests)
-            refused = Counter(self._refused)
+        notes = self.requests()
         columns = "offered visible listed listings served servings refused offered_events"
         sources = {source: dict.fromkeys(columns.split(), 0) for source in SOURCES}
         visible = {content.content_id for content in self._shelf.visible()}
@@ -118,11 +111,11 @@ class Books:
             row, name = sources[content.source], content.content_id
             row["offered"] += 1
             row["visible"] += name in visible
-            row["listed"] += listed[name] > 0
-            row["listings"] += listed[name]
-            row["served"] += served[name] > 0
-            row["servings"] += served[name]
-            row["refused"] += refused[name] > 0
+            row["listed"] += self.listed(name) > 0
+            row["listings"] += self.listed(name)
+            row["served"] += self.served(name) > 0
+            row["servings"] += self.served(name)
+            row["refused"] += self.refused(name) > 0
             row["offered_events"] += self._shelf.bodies.record_count(content)
         statuses: dict[str, Counter[str]] = {}
         for note in notes:
@@ -138,18 +131,13 @@ class Books:
         """Write down one request and its end."""
         with self._lock:
             self._requests.append(note)
-            if note.kind == "content" and note.content_id and note.status >= 400:
-                self._refused[note.content_id] += 1
+        if note.kind == "content" and note.content_id and note.status >= 400:
+            self.note("refused", note.content_id)
 
-    def note_listed(self, content_ids: Iterable[str]) -> None:
-        """Write down that contents stood in a listing."""
+    def note(self, what: str, *content_ids: str) -> None:
+        """Write down that contents were ``listed``, ``served`` or ``refused``."""
         with self._lock:
-            self._listed.update(content_ids)
-
-    def note_served(self, content_id: str) -> None:
-        """Write down that a content was answered."""
-        with self._lock:
-            self._served[content_id] += 1
+            self._counts.update((what, content_id) for content_id in content_ids)
 
     def note_start(self, source: str, at: datetime) -> None:
         """Write down that somebody asked to start a subscription."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,7 +40,7 @@ class Shelf:
         self._written: dict[str, list[Content]] = {}
         # Per source, ordered by the time that decides about windows.
         self._places: dict[str, list[tuple[datetime, int, Content]]] = {}
-        self._windows: OrderedDict[tuple[str, datetime, datetime], list[Content]] = OrderedDict()
+        self._windows: dict[tuple[str, datetime, datetime], list[Content]] = {}
         self.bodies = Bodies(spec, self._written)
         self._plan_history()
 
@@ -97,11 +96,9 @@ class Shelf:
                 low, high = (bisect_left(places, (limit, 0)) for limit in (start, end))
                 found = [content for _, _, content in places[low:high]]
                 found.sort(key=_turn)
-                self._windows[key] = found
                 if len(self._windows) > 64:
-                    self._windows.popitem(last=False)
-            else:
-                self._windows.move_to_end(key)
+                    self._windows.clear()
+                self._windows[key] = found
         return itertools.islice(found, bisect_right(found, after, key=_turn), None)
 
     def _plan_history(self) -> None:

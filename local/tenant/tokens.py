@@ -42,7 +42,11 @@ class Tokens:
         """A new token that looks as the login authority's do; nobody can check its signature."""
         spec, now = self._spec, int(self._now().timestamp())
         issuer = f"https://sts.windows.net/{spec.tenant_id}/"
-        roles = tuple(role for role in self.roles if self._has(audience, role))
+        roles = tuple(
+            role
+            for role in self.roles
+            if role not in ROLE_APIS or self.opens(ROLE_APIS[role], audience)
+        )
         claims = {
             "aud": audience,
             "iss": issuer,
@@ -95,10 +99,6 @@ class Tokens:
         with self._lock:
             return self._issued.get(token.strip()) if scheme.lower() == "bearer" else None
 
-    def _has(self, audience: str, role: str) -> bool:
-        api = ROLE_APIS.get(role)
-        return api is None or self.opens(api, audience)
-
 
 class PageSeal:
     """Seals the text of a page token for one listing; no two sealed texts are the same."""
@@ -110,7 +110,8 @@ class PageSeal:
     def close(self, listing: str, text: str) -> str:
         """A token that holds a text, good for that listing alone."""
         text = f"{next(self._numbers)} {text}"
-        return _base64(self._mark(listing, text) + text.encode())
+        raw = self._mark(listing, text) + text.encode()
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
     def open(self, listing: str, token: str) -> str | None:
         """The text in a token; None when it is not one of ours or belongs to another listing."""
@@ -127,7 +128,3 @@ class PageSeal:
 
 
 _MARK = 12
-
-
-def _base64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -20,8 +20,9 @@ import msgspec
 from local.tenant.trace.rows import MAX_PHASES, Row, Triple, block_of, graph_row, may_hold, millis
 
 if TYPE_CHECKING:
-    from local.tenant.trace.trace import MessageTrace, Span
+    from local.tenant.trace.trace import Lived, MessageTrace
 
+Bound = datetime | None
 KINDS = ("standing", "served", "expected", "ever_visible")
 SINCE_KINDS = ("standing", "expected")
 
@@ -32,9 +33,7 @@ class TraceBooks:
     ``start`` and ``end`` narrow an answer down to rows received in between, both inclusive.
     """
 
-    def __init__(
-        self, trace: MessageTrace, now: Callable[[], datetime], lived: Callable[[], list[Span]]
-    ) -> None:
+    def __init__(self, trace: MessageTrace, now: Callable[[], datetime], lived: Lived) -> None:
         self._trace = trace
         self._now = now
         self._lived = lived
@@ -45,11 +44,7 @@ class TraceBooks:
         self._details: Counter[tuple[str, str | None]] = Counter()
 
     def standing(
-        self,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        *,
-        since: datetime | None = None,
+        self, start: Bound = None, end: Bound = None, *, since: Bound = None
     ) -> set[Triple]:
         """What the trace shows now; with ``since`` only what it has shown from then on."""
         now = millis(self._now())
@@ -60,9 +55,7 @@ class TraceBooks:
             if (phase := row.phase_at(now)) >= 0 and row.phases[phase][0] <= latest
         }
 
-    def ever_visible(
-        self, start: datetime | None = None, end: datetime | None = None
-    ) -> set[Triple]:
+    def ever_visible(self, start: Bound = None, end: Bound = None) -> set[Triple]:
         """What the trace showed at any time that the tenant's clock went through.
 
         What stood there only in a time that ``advance`` jumped over was seen by nobody and is not
@@ -76,7 +69,7 @@ class TraceBooks:
             if _stood(row, phase, spans)
         }
 
-    def served(self, start: datetime | None = None, end: datetime | None = None) -> set[Triple]:
+    def served(self, start: Bound = None, end: Bound = None) -> set[Triple]:
         """What stood in a page that was answered whole."""
         low = float("-inf") if start is None else millis(start)
         high = float("inf") if end is None else millis(end)
@@ -84,11 +77,7 @@ class TraceBooks:
         return {row.triple(phase) for row, phase, _ in servings if low <= row.received <= high}
 
     def expected(
-        self,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        *,
-        since: datetime | None = None,
+        self, start: Bound = None, end: Bound = None, *, since: Bound = None
     ) -> set[Triple]:
         """What a collector must have delivered by now: what it was shown, and what stands there.
 
@@ -96,9 +85,7 @@ class TraceBooks:
         """
         return self.standing(start, end, since=since) | self.served(start, end)
 
-    def bodies(
-        self, start: datetime | None = None, end: datetime | None = None
-    ) -> dict[Triple, bytes]:
+    def bodies(self, start: Bound = None, end: Bound = None) -> dict[Triple, bytes]:
         """The bytes of every row in every status it ever has, as they stand in a page of Graph."""
         return {
             row.triple(phase): msgspec.json.encode(graph_row(row, row.phases[phase][1]))

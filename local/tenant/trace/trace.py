@@ -33,7 +33,7 @@ QUOTA_PERIOD = timedelta(minutes=5)
 _KEPT = 200_000
 _KEY = attrgetter("key")
 
-Span = tuple[datetime, datetime]
+Lived = Callable[[], list[tuple[datetime, datetime]]]
 
 
 class MessageTrace:
@@ -43,14 +43,9 @@ class MessageTrace:
     """
 
     def __init__(
-        self,
-        spec: TraceSpec,
-        seed: int,
-        now: Callable[[], datetime],
-        lived: Callable[[], list[Span]],
+        self, spec: TraceSpec, seed: int, now: Callable[[], datetime], lived: Lived
     ) -> None:
         self.spec = spec
-        self.seed = seed
         self.quota = Quota(spec.quota, now, QUOTA_PERIOD)
         self._now = now
         self._started = now()
