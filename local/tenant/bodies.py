@@ -109,7 +109,8 @@ class Bodies:
             return content.body
         body = self._cache.get(content.content_id)
         if body is None:
-            body = b"[" + b",".join(record.raw for record in self._records(content)) + b"]"
+            raws = content.records or [record.raw for record in self._records(content)]
+            body = b"[" + b",".join(raws) + b"]"
             self._cache.put(content.content_id, body)
         return body
 

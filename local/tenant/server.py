@@ -49,49 +49,27 @@ class ThreadedServer(socketserver.ThreadingTCPServer):
         self.server_close()
 
 
-class TenantServer:
+class TenantServer(ThreadedServer):
     """Serves one tenant until the ``with`` block is left.
 
     ``gzip_level`` 1 to 6 is used for clients that accept gzip; 0 never compresses.
     """
 
     def __init__(self, tenant: Tenant, *, certs: Certs, port: int = 0, gzip_level: int = 1) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.tenant = tenant
         self.certs = certs
-        self._gzip_level = gzip_level
-        self._port = port
-        self._server: _TlsServer | None = None
+        self.site = Site(tenant, self.endpoint, gzip_level)
+        self.stopping = threading.Event()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certs.cert_file, certs.key_file)
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, threading.Thread] = {}
 
     @property
     def endpoint(self) -> str:
-        """``https://localhost:<port>``, while it serves."""
-        if self._server is None:
-            raise RuntimeError("the tenant is not being served; enter the with block first")
-        return f"https://localhost:{self._server.server_address[1]}"
-
-    def __enter__(self) -> TenantServer:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certs.cert_file, self.certs.key_file)
-        self._server = _TlsServer(("127.0.0.1", self._port), context)
-        self._server.site = Site(self.tenant, self.endpoint, self._gzip_level)
-        self._server.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.__exit__()
-
-
-class _TlsServer(ThreadedServer):
-    site: Site
-
-    def __init__(self, address: tuple[str, int], context: ssl.SSLContext) -> None:
-        super().__init__(address, _Handler)
-        self.stopping = threading.Event()
-        self._context = context
-        self._lock = threading.Lock()
-        self._open: dict[socket.socket, threading.Thread] = {}
+        """``https://localhost:<port>``."""
+        return f"https://localhost:{self.server_address[1]}"
 
     def __exit__(self, *exc: object) -> None:
         self.stopping.set()
@@ -105,6 +83,7 @@ class _TlsServer(ThreadedServer):
             thread.join(5)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, on its own thread."""
         # The handshake happens here, on the connection's thread, and not where connections are
         # accepted: a client that stalls in it holds up nobody.
         request.settimeout(_HANDSHAKE_S)
@@ -133,7 +112,7 @@ class _TlsServer(ThreadedServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_S
-    server: _TlsServer
+    server: TenantServer
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Keep quiet: the books have everything."""
@@ -180,7 +159,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _head(self, answer: Answer, length: int | None, *, close: bool = False) -> bytes:
         phrase = http.client.responses.get(answer.status, "Unknown")
         headers = {
-            "Date": http_date(self.server.site.tenant.now()),
+            "Date": http_date(self.server.tenant.now()),
             "Server": "Microsoft-IIS/10.0",
             **answer.headers,
         }
