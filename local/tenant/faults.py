@@ -2,16 +2,18 @@
 
 A fault says on which requests it acts (kind, source, content), how often, and what happens
 instead of the right answer. They are data: a test builds them, the control port takes them as
-JSON, profiles name mixtures of them. Which wire effects exist is ``ACTIONS``.
+JSON, profiles name mixtures of them. Which there are stands in ``faults.toml``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
+import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -21,42 +23,11 @@ from local.tenant.messages import REPORT_KINDS, TRACE_KINDS, known_fields
 _KINDS = ("token", "discovery", "subscriptions", "start", "list", "content")
 KINDS = (*_KINDS, *TRACE_KINDS, *REPORT_KINDS, "any")
 
-# Action, and the fields that mean something to it beyond those that choose the request.
-ACTIONS = {
-    "status": "status code body headers retry_after retry_after_date",
-    "throttle": "status headers retry_after retry_after_date",
-    "error_object": "code",
-    "redirect": "status url",
-    "reset": "",
-    "hang": "delay_s",
-    "slow": "delay_s",
-    "expire_tokens": "",
-    "reset_mid_body": "",
-    "truncate_gzip": "",
-    "truncate_json": "",
-    "wrong_length": "by",
-    "drip": "delay_s pieces",
-    "never_ends": "delay_s",
-    "bom": "",
-    "page_header_name": "name",
-    "repeat_page_token": "",
-    "empty_page_with_next": "",
-    "foreign_next_page": "host",
-    "break_page_token": "",
-    "refuse_page_token": "",
-}
+_TABLES = tomllib.loads(Path(__file__).with_name("faults.toml").read_text("utf-8"))
+ACTIONS: dict[str, list[str]] = _TABLES["actions"]
+# Actions that change the answer to a listing, not its bytes; and to which kinds of listings.
+PAGE_ACTIONS: dict[str, list[str]] = _TABLES["listings"]
 _CHOOSING = ("on", "action", "source", "content_id", "after", "times", "rate")
-_NEEDED = {"redirect": "url", "foreign_next_page": "host", "page_header_name": "name"}
-_LISTINGS = frozenset({"list", "trace", "trace_page", *REPORT_KINDS})
-# These change the answer to a listing, not its bytes; and to which kinds of listings.
-PAGE_ACTIONS = {
-    "page_header_name": frozenset({"list"}),
-    "repeat_page_token": _LISTINGS,
-    "empty_page_with_next": _LISTINGS,
-    "foreign_next_page": _LISTINGS,
-    "break_page_token": frozenset({"trace", "trace_page"}),
-    "refuse_page_token": frozenset({"list"}),
-}
 # The client gets all the right bytes, in the end.
 HARMLESS = PAGE_ACTIONS.keys() | {"slow", "drip", "bom", "expire_tokens"}
 
@@ -102,7 +73,7 @@ class Fault:
             raise ValueError(f"unknown kind {self.on!r}, accepted are {', '.join(KINDS)}")
         if self.action not in ACTIONS:
             raise ValueError(f"unknown action {self.action!r}, accepted are {', '.join(ACTIONS)}")
-        accepted = {*ACTIONS[self.action].split(), *_CHOOSING}
+        accepted = {*ACTIONS[self.action], *_CHOOSING}
         for item in dataclasses.fields(self):
             default = {} if item.name == "headers" else item.default
             if item.name not in accepted and getattr(self, item.name) != default:
@@ -114,7 +85,7 @@ class Fault:
         if self.code and self.on in (*TRACE_KINDS, *REPORT_KINDS) and self.code not in codes:
             names = ", ".join(sorted(codes))
             raise ValueError(f"unknown code {self.code!r}, accepted are {names}")
-        needed = _NEEDED.get(self.action)
+        needed = _TABLES["needed"].get(self.action)
         if needed is not None and not getattr(self, needed):
             raise ValueError(f"{self.action} needs the field {needed!r}")
         listings = PAGE_ACTIONS.get(self.action)
@@ -177,7 +148,7 @@ class _Active:
 
     def fits(self, kind: str, source: str | None, content_id: str | None) -> bool:
         fault = self.fault
-        kinds = PAGE_ACTIONS.get(fault.action, frozenset({kind}))
+        kinds = PAGE_ACTIONS.get(fault.action, [kind])
         return (
             self._left != 0
             and (fault.on == "any" or fault.on == kind)
@@ -196,49 +167,14 @@ class _Active:
         return True
 
 
-# What a profile plays: on a kind, a mixture of transient faults of one probability each.
-_ANYTHING: tuple[dict[str, Any], ...] = (
-    {"action": "reset"},
-    {"action": "throttle", "retry_after": 1},
-    {"action": "hang", "delay_s": 1.0},
-)
-_TORN: tuple[dict[str, Any], ...] = ({"action": "reset_mid_body"}, {"action": "truncate_json"})
-_CUT: dict[str, Any] = {"action": "truncate_gzip"}
-_EMPTY: dict[str, Any] = {"action": "empty_page_with_next"}
-_ACTIVITY: tuple[dict[str, Any], ...] = (
-    *_ANYTHING,
-    {"action": "status", "status": 500, "code": "AF50000"},
-    {"action": "status", "status": 503, "body": ""},
-    {"action": "throttle", "status": 429, "retry_after": 1, "retry_after_date": True},
-)
-_TRACE: tuple[dict[str, Any], ...] = (
-    *(*_ANYTHING, *_TORN, _CUT, {"action": "throttle"}),
-    {"action": "status", "code": "internal"},
-    {"action": "status", "code": "unavailable", "retry_after": 1},
-)
-_PAGES: tuple[dict[str, Any], ...] = (*_TRACE, {"action": "break_page_token"}, _EMPTY)
-_MIXTURE: dict[str, tuple[dict[str, Any], ...]] = {
-    "subscriptions": _ACTIVITY,
-    "list": (*_ACTIVITY, *_TORN, _EMPTY),
-    "content": (
-        *(*_ACTIVITY, *_TORN, _CUT),
-        {"action": "wrong_length"},
-        {"action": "error_object"},
-    ),
-    "trace": _PAGES,
-    "trace_page": (*_PAGES, {"action": "status", "code": "page-token"}),
-    "details": (*_TRACE, {"action": "status", "code": "no-details"}),
-    "token": ({"action": "status", "code": "AADSTS90033"}, {"action": "reset"}),
-}
-
-
 def _mixture(share: float) -> tuple[Fault, ...]:
     """Transient faults that together hit about ``share`` of the requests of each kind."""
-    return tuple(
-        Fault(on=kind, times=-1, rate=share / len(chosen), **fault)
-        for kind, chosen in _MIXTURE.items()
-        for fault in chosen
-    )
+    faults: list[Fault] = []
+    for kind, groups in _TABLES["mixture"].items():
+        chosen = [fault for group in groups for fault in _TABLES["groups"][group]]
+        rate = share / len(chosen)
+        faults += [Fault(on=kind, times=-1, rate=rate, **fault) for fault in chosen]
+    return tuple(faults)
 
 
 PROFILES: dict[str, tuple[Fault, ...]] = {
