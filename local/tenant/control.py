@@ -18,7 +18,7 @@ import dataclasses
 import http.server
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -28,6 +28,7 @@ from local.tenant.model import Tenant
 from local.tenant.server import ThreadedServer
 from local.tenant.spec import SOURCES
 from local.tenant.trace.books import KINDS, SINCE_KINDS
+from local.tenant.trace.rows import utc_time
 
 # An object, or rows that go out as JSON lines.
 Reply = dict[str, Any] | Iterable[dict[str, Any]]
@@ -163,8 +164,4 @@ def _offer(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _time(text: str | None) -> datetime | None:
-    """A time as ISO 8601, which is UTC where it names no zone."""
-    if text is None:
-        return None
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return None if text is None else utc_time(text)

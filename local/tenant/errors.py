@@ -27,14 +27,6 @@ _PAGE = (
     '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">\r\n<html><head>'
     "<title>{0}</title></head><body><h1>Server Error</h1><h2>{0}</h2></body></html>\r\n"
 )
-_TITLES = {
-    400: "400 - Bad Request.",
-    401: "401 - Unauthorized: Access is denied due to invalid credentials.",
-    403: "403 - Forbidden: Access is denied.",
-    404: "404 - File or directory not found.",
-    500: "500 - Internal server error.",
-    503: "503 - Service Unavailable.",
-}
 
 
 def management_answer(value: object, status: int, code: str | None = None) -> Answer:
@@ -102,6 +94,6 @@ def report_error(name: str) -> Answer:
     status, *said = REPORT_ERRORS.get(name) or [int(name)]
     if said and isinstance(said[0], str):
         said = [{"error": {"code": "", "message": {"lang": "en-US", "value": said[0]}}}]
-    page = _PAGE.format(_TITLES.get(status, f"{status} - Error."))
+    page = _PAGE.format(_TABLES["titles"].get(str(status), f"{status} - Error."))
     text, kind = (json.dumps(said[0]), JSON_TYPE) if said else (page, "text/html; charset=utf-8")
     return Answer(status=status, body=text.encode(), headers={"Content-Type": kind}, code=name)

@@ -100,7 +100,8 @@ class GraphTrace:
         if token is not None:
             low, high, before, top = self._tokens.read(about, token)
             query = Query(low, high, query.tests)
-        page, more = self._rows(query, min(top, self._trace.spec.max_page), before)
+        limit = min(top, self._trace.spec.max_page)
+        page, more = self._trace.page(query.low, query.high, query.takes, limit, before=before)
         action = None if fault is None else fault.action
         host = fault.host if fault is not None and action == "foreign_next_page" else None
         again = self._tokens.make(about, query, top, before)
@@ -115,21 +116,6 @@ class GraphTrace:
         elif action == "foreign_next_page":
             following = following or again
         return self._listing(request, page, following, host)
-
-    def _rows(
-        self, query: Query, limit: int, before: tuple[int, int] | None
-    ) -> tuple[list[tuple[Row, int]], bool]:
-        """Rows of a page, each with the phase it is in, and whether more follow."""
-        now = millis(self._tenant.now())
-        page: list[tuple[Row, int]] = []
-        for row in self._trace.newest_first(query.low, query.high, before):
-            phase = row.phase_at(now)
-            if phase < 0 or (query.tests and not query.takes(row, row.phases[phase][1])):
-                continue
-            if len(page) == limit:
-                return page, True
-            page.append((row, phase))
-        return page, False
 
     def _listing(
         self, request: Request, page: list[tuple[Row, int]], following: str | None, host: str | None

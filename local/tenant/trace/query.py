@@ -56,8 +56,9 @@ class Query:
     high: int
     tests: tuple[Test, ...] = ()
 
-    def takes(self, row: Row, status: str) -> bool:
-        """Whether a row passes, with the status it has now."""
+    def takes(self, row: Row, phase: int) -> bool:
+        """Whether a row passes in a phase."""
+        status = row.phases[phase][1]
         return all(test(row, status) for test in self.tests)
 
 

@@ -6,10 +6,10 @@ zone, relative links to the next page, which is an index into rows that move, an
 
 from __future__ import annotations
 
-import itertools
+import functools
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -17,7 +17,7 @@ from local.tenant.errors import REPORT_ERRORS, report_error
 from local.tenant.faults import Fault
 from local.tenant.messages import Answer, Refused, Request
 from local.tenant.model import Tenant
-from local.tenant.trace.rows import Row, millis, moment
+from local.tenant.trace.rows import Row, millis, moment, utc_time
 
 ROLE = "ReportingWebService.Read.All"
 AGE = timedelta(days=10)
@@ -100,7 +100,8 @@ class ReportingService:
             if not request.query["$top"].isdigit():
                 raise Refused("filter")
             limit = min(limit, int(request.query["$top"]))
-        page, more = self._rows(start, end, wanted, first, limit)
+        low, high, takes = millis(start), millis(end), functools.partial(_takes, wanted)
+        page, more = self._trace.page(low, high, takes, limit, first=first)
         action = None if fault is None else fault.action
         following: int | None = first + len(page) - 1 if more else None
         if action == "empty_page_with_next":
@@ -115,7 +116,7 @@ class ReportingService:
             fields.update({"StartDate": _zoned(start), "EndDate": _zoned(end), "Index": number})
         if request.query.get("$format", "").lower() == "json":
             for fields, (row, _) in zip(rows, page, strict=True):
-                times = (row.received, millis(start), millis(end))
+                times = (row.received, low, high)
                 dates = (f"/Date({ms})/" for ms in times)
                 fields.update(zip(("Received", "StartDate", "EndDate"), dates, strict=True))
             answer = self._verbose(rows, link)
@@ -147,19 +148,6 @@ class ReportingService:
         if start < now - AGE:
             raise Refused("age")
         return start, end, wanted
-
-    def _rows(
-        self, start: datetime, end: datetime, wanted: Fields, first: int, limit: int
-    ) -> tuple[list[tuple[Row, int]], bool]:
-        """Rows of a page, by their number among all that are visible now, and if more follow."""
-        now = millis(self._tenant.now())
-        visible = (
-            (row, phase)
-            for row in self._trace.newest_first(millis(start), millis(end))
-            if (phase := row.phase_at(now)) >= 0 and (not wanted or _takes(row, phase, wanted))
-        )
-        page = list(itertools.islice(visible, first, first + limit + 1))
-        return page[:limit], len(page) > limit
 
     def _link(self, request: Request, last: int) -> str:
         query = "".join(
@@ -232,8 +220,8 @@ def _fields(row: Row, phase: int) -> Fields:
     }
 
 
-def _takes(row: Row, phase: int, wanted: Fields) -> bool:
-    fields = _fields(row, phase)
+def _takes(wanted: Fields, row: Row, phase: int) -> bool:
+    fields = _fields(row, phase) if wanted else {}
     return all(str(fields[name] or "").lower() == str(wanted[name]).lower() for name in wanted)
 
 
@@ -252,10 +240,9 @@ def _zoned(moment: datetime) -> str:
 
 def _time(text: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        return utc_time(text)
     except ValueError:
         raise Refused("filter") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _answer(text: str, kind: str) -> Answer:

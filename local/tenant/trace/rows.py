@@ -121,6 +121,12 @@ def millis(moment: datetime) -> int:
     return (moment - EPOCH) // _MS
 
 
+def utc_time(text: str) -> datetime:
+    """A time as ISO 8601, which is UTC where it names no zone."""
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
 def moment(ms: int) -> datetime:
     """The time that whole milliseconds stand for."""
     return EPOCH + timedelta(milliseconds=ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
 import uuid
 from bisect import bisect_left
@@ -153,6 +154,26 @@ class MessageTrace:
             placed = self._placed
         written = self._written(low, top)
         return heapq.merge(written, _downward(placed, low, top), key=_KEY, reverse=True)
+
+    def page(
+        self,
+        low: int,
+        high: int,
+        takes: Callable[[Row, int], bool],
+        limit: int,
+        *,
+        first: int = 0,
+        before: tuple[int, int] | None = None,
+    ) -> tuple[list[tuple[Row, int]], bool]:
+        """Of the rows that are visible and taken, each with its phase, a page; and if more follow."""
+        now = millis(self._now())
+        found = (
+            (row, phase)
+            for row in self.newest_first(low, high, before)
+            if (phase := row.phase_at(now)) >= 0 and takes(row, phase)
+        )
+        page = list(itertools.islice(found, first, first + limit + 1))
+        return page[:limit], len(page) > limit
 
     def find(self, trace_id: str) -> list[Row]:
         """The rows of a message; none when there is no such message."""
