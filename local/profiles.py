@@ -46,7 +46,7 @@ def _hub(share: float) -> tuple[Mapping[str, Any], ...]:
     )
 
 
-_OURS = {
+PROFILES: dict[str, Profile] = {
     "none": Profile(help="nothing goes wrong (default)"),
     "mixed": Profile(
         help="one in twenty requests and publications fails: errors, throttling, resets, torn bodies, busy hub, "
@@ -58,16 +58,6 @@ _OURS = {
     "hub": Profile(help="the hub's part of 'mixed' alone", hub_faults=_hub(0.05)),
 }
 
-PROFILES: dict[str, Profile] = {
-    **_OURS,
-    **{
-        name: Profile(help=f"the tenant's profile '{name}'", tenant=name)
-        for name in tenant.PROFILES
-        if name not in _OURS
-    },
-}
-"""Every profile by name: those with faults on both sides, and whatever else the tenant knows."""
-
 
 def read_profile(path: Path) -> Profile:
     """Faults from a file.
@@ -77,20 +67,19 @@ def read_profile(path: Path) -> Profile:
     """
     try:
         given = json.loads(path.read_text("utf-8"))
+        if not isinstance(given, dict) or not set(given) <= {"tenant", "eventhubs"}:
+            raise ValueError('expected {"tenant": [...], "eventhubs": [...]}')
+        faults, hub_faults = given.get("tenant", []), given.get("eventhubs", [])
+        if not isinstance(faults, list) or not isinstance(hub_faults, list):
+            raise TypeError("'tenant' and 'eventhubs' are lists of faults")
+        for fault in faults:
+            tenant.Fault.from_json(fault)
+        for fault in hub_faults:
+            eventhubs.Fault.from_mapping(fault)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(given, dict) or not set(given) <= {"tenant", "eventhubs"}:
-        raise ValueError(f'{path}: expected {{"tenant": [...], "eventhubs": [...]}}')
-    lists = [given.get("tenant", []), given.get("eventhubs", [])]
-    if not all(isinstance(each, list) for each in lists):
-        raise ValueError(f"{path}: 'tenant' and 'eventhubs' are lists of faults")
-    try:
-        for fault in lists[0]:
-            tenant.Fault.from_json(fault)
-        for fault in lists[1]:
-            eventhubs.Fault.from_mapping(fault)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    return Profile(tenant_faults=lists[0], hub_faults=lists[1])
+    return Profile(tenant_faults=faults, hub_faults=hub_faults)

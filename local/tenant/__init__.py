@@ -7,24 +7,19 @@ serves it over TLS on localhost; ``Fault`` and ``PROFILES`` say what goes wrong 
 
 from __future__ import annotations
 
-from local.tenant.books import Books, RequestNote
-from local.tenant.content import Content, Event, event_id
-from local.tenant.faults import ACTIONS, PROFILES, Fault, Faults
+from local.tenant.bodies import Content, Event, event_id
+from local.tenant.faults import PROFILES, Fault
 from local.tenant.model import Tenant
 from local.tenant.server import TenantServer
 from local.tenant.spec import SOURCES, TenantSpec
 from local.tenant.trace import TraceSpec, Triple
 
 __all__ = [
-    "ACTIONS",
     "PROFILES",
     "SOURCES",
-    "Books",
     "Content",
     "Event",
     "Fault",
-    "Faults",
-    "RequestNote",
     "Tenant",
     "TenantServer",
     "TenantSpec",

@@ -34,28 +34,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"python -m local.tenant: {error}", file=sys.stderr)
         return 2
     ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    signal.signal(signal.SIGINT, lambda *_: ended.set())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
     threading.Thread(target=_await_eof, args=(ended,), daemon=True).start()
-    with contextlib.ExitStack() as stack:
-        folder = options.certs or stack.enter_context(tempfile.TemporaryDirectory())
-        certs = _certs(Path(folder))
-        tenant = Tenant(spec)
-        tenant.faults.add(*faults)
-        server = stack.enter_context(
-            TenantServer(tenant, certs=certs, port=options.port, gzip_level=options.gzip_level)
-        )
-        control = stack.enter_context(ControlServer(tenant, port=options.control_port))
-        ready = {
-            "endpoint": server.endpoint,
-            "control": control.url,
-            "ca_file": str(certs.ca_file),
-            "tenant_id": spec.tenant_id,
-            "client_id": spec.client_id,
-            "pid": os.getpid(),
-        }
-        print(json.dumps(ready), flush=True)
-        ended.wait()
+    tenant = Tenant(spec)
+    tenant.faults.add(*faults)
+    with tempfile.TemporaryDirectory() as folder:
+        certs = _certs(Path(options.certs or folder))
+        server = TenantServer(tenant, certs=certs, port=options.port, gzip_level=options.gzip_level)
+        with server, ControlServer(tenant, port=options.control_port) as control:
+            ready = {
+                "endpoint": server.endpoint,
+                "control": control.url,
+                "ca_file": str(certs.ca_file),
+                "tenant_id": spec.tenant_id,
+                "client_id": spec.client_id,
+                "pid": os.getpid(),
+            }
+            print(json.dumps(ready), flush=True)
+            ended.wait()
     return 0
 
 
@@ -71,11 +68,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _certs(folder: Path) -> Certs:
-    there = Certs(
-        ca_file=folder / "ca.pem", cert_file=folder / "server.pem", key_file=folder / "server.key"
-    )
-    files = (there.ca_file, there.cert_file, there.key_file)
-    return there if all(file.exists() for file in files) else make_certs(folder)
+    files = [folder / name for name in ("ca.pem", "server.pem", "server.key")]
+    if not all(file.exists() for file in files):
+        return make_certs(folder)
+    return Certs(ca_file=files[0], cert_file=files[1], key_file=files[2])
 
 
 def _await_eof(ended: threading.Event) -> None:

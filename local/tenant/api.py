@@ -8,33 +8,64 @@ rather than its bytes are played here; all others belong to ``server``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from datetime import datetime
-from email.utils import format_datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from local.tenant.content import Content
-from local.tenant.errors import AF_ERRORS, af_body, single_quoted
+from local.tenant.bodies import Content
+from local.tenant.errors import management_answer, management_error, plain_error
 from local.tenant.faults import PAGE_ACTIONS, Fault
-from local.tenant.messages import JSON_TYPE, Answer, Request
+from local.tenant.messages import JSON_TYPE, Answer, Refused, Request, json_answer
 from local.tenant.model import Tenant
+from local.tenant.shelf import HORIZON
 from local.tenant.spec import SOURCES, is_guid
-from local.tenant.subscriptions import Refused
-from local.tenant.windows import PageTokens, Window, requested_window
+from local.tenant.tokens import PageSeal
 
-_ERROR_HEADERS = {
-    "Content-Type": JSON_TYPE,
-    "Cache-Control": "no-cache",
-    "Pragma": "no-cache",
-    "Expires": "-1",
-    "mise-correlation-id": "00000000-0000-4000-8000-000000000000",
-}
+DAY = timedelta(hours=24)
+# The service has been seen to take about an hour more than it says.
+GRACE = timedelta(hours=1)
+
+_FORMS = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,7})?)?Z?)?", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _METHODS = {"list": "GetContent", "content": "GetBlob", "subscriptions": "ListSubscriptions"}
 _TYPES = [
     {"id": "50842eb7-edc8-4019-85dd-5a5c1f2bb085", "name": "Credit Card Number"},
     {"id": "a44669fe-0d48-453d-a9b1-2cc83f2cba77", "name": "U.S. Social Security Number (SSN)"},
 ]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A stretch of ``contentCreated``, start-inclusive and end-exclusive."""
+
+    start: datetime
+    end: datetime
+
+
+class _PageTokens:
+    """Names positions in listings: when an entry became visible, and its serial."""
+
+    def __init__(self, about: str) -> None:
+        self._seal = PageSeal(about)
+
+    def make(self, source: str, window: _Window, position: tuple[datetime, int]) -> str:
+        """A token that continues behind ``position``."""
+        micros = (position[0] - _EPOCH) // timedelta(microseconds=1)
+        sealed = self._seal.close(f"{source} {window}", f"{micros} {position[1]}")
+        return f"{position[0]:%Y%m%d%H}R{sealed}"
+
+    def read(self, source: str, window: _Window, token: str | None) -> tuple[datetime, int]:
+        """The position in a token, or the beginning; AF20031 for a token of another listing or none of ours."""
+        if token is None:
+            return _EPOCH, 0
+        text = self._seal.open(f"{source} {window}", token.partition("R")[2])
+        if text is None:
+            raise Refused("AF20031", token)
+        micros, serial = (int(part) for part in text.split())
+        return _EPOCH + timedelta(microseconds=micros), serial
 
 
 class ActivityApi:
@@ -43,38 +74,35 @@ class ActivityApi:
     def __init__(self, tenant: Tenant, endpoint: str) -> None:
         self._tenant = tenant
         self._endpoint = endpoint
-        self._pages = PageTokens(f"{tenant.spec.seed} {tenant.spec.tenant_id}".encode()[:64])
-        self._handlers = {
-            "subscriptions": self._subscriptions,
-            "start": self._start,
-            "stop": self._stop,
-            "content": self._content,
-            "notifications": self._notifications,
-            "types": self._sensitive_types,
-        }
+        self._pages = _PageTokens(f"{tenant.spec.seed} {tenant.spec.tenant_id}")
 
-    def answer(self, request: Request, fault: Fault | None = None) -> Answer:
+    def answer(self, request: Request, fault: Fault | None) -> Answer:
         """The answer to a request; of faults only those in ``PAGE_ACTIONS`` matter here."""
-        audience = self._tenant.tokens.audience(request.headers.get("authorization"))
-        if audience is None or not self._tenant.tokens.opens("management", audience):
-            body = json.dumps({"Message": "Authorization has been denied for this request."})
-            return Answer(status=401, body=body.encode(), headers=dict(_ERROR_HEADERS))
+        tokens, authorization = self._tenant.tokens, request.headers.get("authorization")
+        audience = tokens.audience(authorization)
+        if audience is None or not tokens.opens("management", audience):
+            denied = "Authorization has been denied for this request."
+            return management_answer({"Message": denied}, 401)
         try:
-            self._admit(request)
-            if request.kind == "list":
-                return self._list(request, fault)
-            return self._handlers[request.kind](request)
+            self._admit(request, tokens.roles_of(authorization))
+            return self._admitted(request, fault)
         except Refused as refused:
-            return error_answer(refused.code, *refused.about, status=refused.status)
+            return management_error(refused)
 
-    def _admit(self, request: Request) -> None:
+    def played(self, request: Request, fault: Fault) -> Answer:
+        """What a fault of the actions ``status`` and ``throttle`` answers."""
+        if fault.action != "throttle":
+            return plain_error(fault.code, request.content_id or "")
+        publisher = request.query.get("publisheridentifier", "")
+        return management_error(Refused("AF429", f"Get{request.kind.capitalize()}", publisher))
+
+    def _admit(self, request: Request, roles: tuple[str, ...]) -> None:
         spec, tenant_id = self._tenant.spec, request.route[1]
         publisher = request.query.get("publisheridentifier")
         if not is_guid(tenant_id):
             raise Refused("AF20013", tenant_id)
         if tenant_id.lower() != spec.tenant_id.lower():
             raise Refused("AF20010", tenant_id)
-        roles = self._tenant.tokens.roles_of(request.headers.get("authorization"))
         if "ActivityFeed.Read" not in roles:
             raise Refused("AF10001", ", ".join(roles))
         if publisher is not None and not is_guid(publisher):
@@ -85,91 +113,87 @@ class ActivityApi:
         if not spec.auditing:
             raise Refused("AF20011", tenant_id)
 
-    def _subscriptions(self, request: Request) -> Answer:
-        return json_answer(self._tenant.subscriptions.listed())
+    def _admitted(self, request: Request, fault: Fault | None) -> Answer:
+        tenant = self._tenant
+        match request.kind:
+            case "list":
+                return self._list(request, fault)
+            case "content":
+                return self._content(request.route[2])
+            case "subscriptions":
+                return json_answer(tenant.subscriptions.listed())
+            case "start":
+                source, now = _content_type(request), tenant.now()
+                tenant.books.note_start(source, now)
+                webhook = _webhook(request.body, now)
+                return json_answer(tenant.subscriptions.start(source, webhook, now))
+            case "stop":
+                tenant.subscriptions.stop(_content_type(request), tenant.now())
+                return Answer()
+            case "notifications":
+                sent = {"notificationSent": _stamp(tenant.now()), "notificationStatus": "success"}
+                entries, _, _ = self._page(request)
+                return json_answer([{**self._entry(content), **sent} for content in entries])
+            case _:
+                language = request.headers.get("accept-language", "")
+                if "," in language:
+                    raise Refused("AF20053", language)
+                return json_answer(_TYPES)
 
-    def _start(self, request: Request) -> Answer:
-        source, now = _content_type(request), self._tenant.now()
-        self._tenant.books.note_start(source, now)
-        webhook = _webhook(request.body, now)
-        return json_answer(self._tenant.subscriptions.start(source, webhook, now))
-
-    def _stop(self, request: Request) -> Answer:
-        self._tenant.subscriptions.stop(_content_type(request), self._tenant.now())
-        return Answer(status=200)
-
-    def _content(self, request: Request) -> Answer:
-        content_id = request.route[2]
+    def _content(self, content_id: str) -> Answer:
+        tenant = self._tenant
         if content_id.count("$") < 2 or "%" in content_id:
             raise Refused("AF20052", content_id)
-        content = self._tenant.shelf.find(content_id)
+        content = tenant.shelf.find(content_id)
         if content is None or self._lost(content):
             raise Refused("AF20050", content_id)
-        if content.expires <= self._tenant.now():
+        if content.expires <= tenant.now():
             raise Refused("AF20051", content_id)
         return Answer(
-            status=200,
-            body=lambda: self._tenant.shelf.bodies.body(content),
+            body=lambda: tenant.shelf.bodies.body(content),
             headers={"Content-Type": JSON_TYPE},
             cache_key=content_id,
-            note=lambda: self._tenant.books.note_served(content_id),
+            note=lambda: tenant.books.note("served", content_id),
         )
-
-    def _notifications(self, request: Request) -> Answer:
-        entries, _, _ = self._page(request)
-        now = _stamp(self._tenant.now())
-        return json_answer(
-            [
-                {**self._entry(content), "notificationSent": now, "notificationStatus": "success"}
-                for content in entries
-            ]
-        )
-
-    def _sensitive_types(self, request: Request) -> Answer:
-        language = request.headers.get("accept-language", "")
-        if "," in language:
-            raise Refused("AF20053", language)
-        return json_answer(_TYPES)
 
     def _list(self, request: Request, fault: Fault | None) -> Answer:
-        source = _content_type(request)
+        source, asked = _content_type(request), request.query.get("nextpage")
         action = fault.action if fault is not None and fault.action in PAGE_ACTIONS else None
-        if action == "refuse_page_token" and (refused := request.query.get("nextpage")):
-            raise Refused("AF20031", refused)
+        if action == "refuse_page_token" and asked:
+            raise Refused("AF20031", asked)
         entries, window, last = self._page(request)
         token = None if last is None else self._pages.make(source, window, last)
-        if action in ("empty_page_with_next", "repeat_page_token"):
-            here = self._position(request, source, window)
-            repeated = request.query.get("nextpage")
-            if action == "empty_page_with_next":
-                entries, repeated = [], None
-            token = repeated or self._pages.make(source, window, here)
+        here = self._pages.make(source, window, self._pages.read(source, window, asked))
+        if action == "empty_page_with_next":
+            entries, token = [], here
+        elif action == "repeat_page_token":
+            token = asked or here
+        elif action == "foreign_next_page":
+            token = token or here
         answer = json_answer([self._entry(content) for content in entries])
-        if token is None and action == "foreign_next_page":
-            token = self._pages.make(source, window, self._position(request, source, window))
         if token is not None:
             host = None if fault is None else fault.host
             name = "NextPageUri" if fault is None else fault.name or "NextPageUri"
             answer.headers[name] = self._next_page(request, source, window, token, host)
         listed = [content.content_id for content in entries]
-        answer.note = lambda: self._tenant.books.note_listed(listed)
+        answer.note = lambda: self._tenant.books.note("listed", *listed)
         return answer
 
-    def _page(self, request: Request) -> tuple[list[Content], Window, tuple[datetime, int] | None]:
+    def _page(self, request: Request) -> tuple[list[Content], _Window, tuple[datetime, int] | None]:
         """Entries of the page, its window, and the last position when more follow."""
         tenant, source = self._tenant, _content_type(request)
         status = tenant.subscriptions.status(source)
         if status != "enabled":
             raise Refused("AF20022" if status is None else "AF20023", source)
         now = tenant.now()
-        window = requested_window(
+        window = _requested_window(
             request.query.get("starttime"),
             request.query.get("endtime"),
             now,
             reject_full_day=tenant.spec.reject_full_day,
             reject_future=tenant.spec.reject_future,
         )
-        after = self._position(request, source, window)
+        after = self._pages.read(source, window, request.query.get("nextpage"))
         entries: list[Content] = []
         for content in tenant.shelf.listing(source, window.start, window.end, after=after):
             if content.visible_at > now:
@@ -177,22 +201,14 @@ class ActivityApi:
             if self._hidden(content):
                 continue
             if len(entries) == tenant.spec.page_size:
-                last = entries[-1]
-                return entries, window, (last.visible_at, last.serial)
+                return entries, window, (entries[-1].visible_at, entries[-1].serial)
             entries.append(content)
         return entries, window, None
 
-    def _position(self, request: Request, source: str, window: Window) -> tuple[datetime, int]:
-        token = request.query.get("nextpage")
-        if token is None:
-            return (_BEGINNING, 0)
-        return self._pages.read(source, window, token)
-
     def _hidden(self, content: Content) -> bool:
         limit = content.hidden_after_listings
-        if limit is not None and self._tenant.books.listed(content.content_id) >= limit:
-            return True
-        return self._lost(content)
+        often = limit is not None and self._tenant.books.listed(content.content_id) >= limit
+        return often or self._lost(content)
 
     def _lost(self, content: Content) -> bool:
         return self._tenant.subscriptions.lost(content.source, content.visible_at)
@@ -208,7 +224,7 @@ class ActivityApi:
         }
 
     def _next_page(
-        self, request: Request, source: str, window: Window, token: str, host: str | None
+        self, request: Request, source: str, window: _Window, token: str, host: str | None
     ) -> str:
         spec = self._tenant.spec
         root = self._endpoint if host is None else host if "://" in host else f"https://{host}"
@@ -219,32 +235,6 @@ class ActivityApi:
             f"content?contentType={source}&startTime={quote(start, safe=':')}"
             f"&endTime={quote(end, safe=':')}&nextPage={token}"
         )
-
-
-def json_answer(value: object) -> Answer:
-    """A 200 with a JSON body."""
-    body = json.dumps(value, separators=(",", ":")).encode()
-    return Answer(status=200, body=body, headers={"Content-Type": JSON_TYPE})
-
-
-def error_answer(code: str, *about: str, status: int | None = None) -> Answer:
-    """The answer for an AF code; throttling has its own, broken form of a body."""
-    default, text = AF_ERRORS.get(code, (500, "Internal error {0}."))
-    if code == "AF429" and status == 429:
-        body = af_body(code, about[0])
-    elif code == "AF429":
-        body = single_quoted(code, text.format(*about))
-    else:
-        body = af_body(code, text.format(*about, "", ""))
-    return Answer(status=status or default, body=body, headers=dict(_ERROR_HEADERS), code=code)
-
-
-def http_date(moment: datetime) -> str:
-    """A time as HTTP headers have it."""
-    return format_datetime(moment, usegmt=True)
-
-
-_BEGINNING = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def _content_type(request: Request) -> str:
@@ -258,10 +248,8 @@ def _content_type(request: Request) -> str:
 
 def _webhook(body: bytes, now: datetime) -> dict[str, Any] | None:
     """The webhook in the body of a start, checked as far as it can be without calling it."""
-    if not body.strip():
-        return None
     try:
-        given = json.loads(body)
+        given = json.loads(body.strip() or b"{}")
     except ValueError:
         raise Refused("AF20002", "webhook") from None
     webhook = given.get("webhook") if isinstance(given, Mapping) else None
@@ -272,16 +260,53 @@ def _webhook(body: bytes, now: datetime) -> dict[str, Any] | None:
     address = str(webhook["address"])
     if not address.startswith("https://"):
         raise Refused("AF20021", address)
-    expiration = webhook.get("expiration") or None
-    if expiration is not None:
-        try:
-            ends = datetime.fromisoformat(expiration)
-        except (TypeError, ValueError):
-            raise Refused("AF20002", "webhook.expiration") from None
-        if ends.astimezone(now.tzinfo) <= now:
-            raise Refused("AF20003", expiration)
+    expiration: Any = webhook.get("expiration") or None
+    try:
+        ended = expiration and datetime.fromisoformat(expiration).astimezone(now.tzinfo) <= now
+    except (TypeError, ValueError):
+        raise Refused("AF20002", "webhook.expiration") from None
+    if ended:
+        raise Refused("AF20003", expiration)
     return {"address": address, "authId": webhook.get("authId"), "expiration": expiration}
 
 
 def _stamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _requested_window(
+    start: str | None,
+    end: str | None,
+    now: datetime,
+    *,
+    reject_full_day: bool = False,
+    reject_future: bool = False,
+) -> _Window:
+    """The window a listing asks for; without bounds the last 24 hours.
+
+    Raises:
+        Refused: AF20002 for an unreadable time, AF20030 for one bound only, AF20055 for an empty
+            or backward window, one over 24 hours (or of 24 hours, with ``reject_full_day``), one
+            that starts too long ago, or (with ``reject_future``) one that ends after now.
+    """
+    if start is None and end is None:
+        whole = now.replace(microsecond=0)
+        return _Window(whole - DAY, whole)
+    if start is None or end is None:
+        raise Refused("AF20030")
+    window = _Window(_moment("startTime", start), _moment("endTime", end))
+    span = window.end - window.start
+    too_wide = span > DAY or (reject_full_day and span == DAY)
+    too_late = reject_future and window.end > now
+    if span <= timedelta(0) or too_wide or too_late or window.start < now - HORIZON - GRACE:
+        raise Refused("AF20055")
+    return window
+
+
+def _moment(name: str, text: str) -> datetime:
+    whole, dot, fraction = text.removesuffix("Z").partition(".")
+    try:
+        moment = datetime.fromisoformat(whole if _FORMS.fullmatch(text) else "").replace(tzinfo=UTC)
+    except ValueError:
+        raise Refused("AF20002", f"{name}={text}") from None
+    return moment + timedelta(microseconds=int(f"{fraction:0<6}"[:6]) if dot else 0)

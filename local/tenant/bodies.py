@@ -1,4 +1,4 @@
-"""What is in the contents of a simulated tenant: their bodies, and the events expected of them.
+"""What is in the contents (blobs) of a simulated tenant: their bodies, and the events expected of them.
 
 Bodies are written from the seed when somebody asks for them and kept in a bounded cache; what a
 test gave goes out as it is. The same content always has the same bytes.
@@ -6,15 +6,86 @@ test gave goes out as it is. The same content always has the same bytes.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from random import Random
+from typing import NamedTuple
 
-from local.tenant.content import Content, Event, record_id, split_records
 from local.tenant.records import Record, RecordWriter
 from local.tenant.spec import TenantSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """One content (blob) of the tenant.
+
+    ``records`` or ``body`` are given for contents that a test placed; otherwise ``count`` records
+    are written from the seed, and ``extras`` mixed in. ``ordinal`` numbers the written contents
+    of a source, from 0; it is -1 for placed ones.
+    """
+
+    source: str
+    content_id: str
+    created: datetime
+    visible_at: datetime
+    expires: datetime
+    serial: int
+    count: int = 0
+    ordinal: int = -1
+    relisted_at: datetime | None = None
+    uri: str | None = None
+    hidden_after_listings: int | None = None
+    records: tuple[bytes, ...] | None = None
+    body: bytes | None = None
+    extras: tuple[bytes, ...] = ()
+
+
+class Event(NamedTuple):
+    """One record as a collector has to deliver it; ``digest`` is the blake2b-128 of its bytes."""
+
+    content_id: str
+    event_id: str
+    digest: str
+
+
+def event_id(raw: bytes) -> str:
+    """The id of the event a record becomes: its Id, else the blake2b-128 of its bytes."""
+    return record_id(raw) or blake2b(raw, digest_size=16).hexdigest()
+
+
+def record_id(raw: bytes) -> str | None:
+    """The Id in a record's bytes, when it is a string with something in it."""
+    try:
+        record = json.loads(raw)
+    except ValueError:
+        return None
+    found = record.get("Id") if isinstance(record, dict) else None
+    return found if isinstance(found, str) and found else None
+
+
+def split_records(body: bytes) -> list[bytes]:
+    """The records of an array, as they stand in it; none when it is not a JSON array."""
+    decoder = json.JSONDecoder()
+    try:
+        text = body.removeprefix(b"\xef\xbb\xbf").decode()
+        whole = json.loads(text)
+    except ValueError:
+        return []
+    if not isinstance(whole, list):
+        return []
+    raws, at = [], text.index("[") + 1
+    for _ in whole:
+        while text[at] in " \t\r\n,":
+            at += 1
+        _, end = decoder.raw_decode(text, at)
+        raws.append(text[at:end].encode())
+        at = end
+    return raws
 
 
 class Bodies:
@@ -38,7 +109,8 @@ class Bodies:
             return content.body
         body = self._cache.get(content.content_id)
         if body is None:
-            body = b"[" + b",".join(self._raws(content)) + b"]"
+            raws = content.records or [record.raw for record in self._records(content)]
+            body = b"[" + b",".join(raws) + b"]"
             self._cache.put(content.content_id, body)
         return body
 
@@ -56,16 +128,12 @@ class Bodies:
             return len(content.records)
         return content.count + len(content.extras)
 
-    def _raws(self, content: Content) -> Iterable[bytes]:
-        if content.records is not None:
-            return content.records
-        return (record.raw for record in self._records(content))
-
     def _records(self, content: Content) -> list[Record]:
+        given = content.records
         if content.body is not None:
-            return [_read(raw) for raw in split_records(content.body)]
-        if content.records is not None:
-            return [_read(raw) for raw in content.records]
+            given = tuple(split_records(content.body))
+        if given is not None:
+            return [_read(raw) for raw in given]
         key = self._writer.key(content.content_id)
         taken: set[str | None] = set()
         records = []

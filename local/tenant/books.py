@@ -15,19 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from local.tenant.content import Event
+from local.tenant.bodies import Event
+from local.tenant.messages import API_KINDS
 from local.tenant.shelf import Shelf
 from local.tenant.spec import SOURCES
-
-# Kinds of requests; those of the Management API count against its quota.
-LOGIN_KINDS = ("discovery", "token")
-API_KINDS = ("subscriptions", "start", "stop", "list", "content", "notifications", "types")
-TRACE_KINDS = ("trace", "trace_page", "details")
-REPORT_KINDS = ("report", "report_page")
-OTHER = "other"
-
-# The source that requests of the message trace are about.
-TRACE = "MessageTrace"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +48,8 @@ class Books:
         self._shelf = shelf
         self._lock = threading.Lock()
         self._requests: list[RequestNote] = []
-        self._listed: Counter[str] = Counter()
-        self._served: Counter[str] = Counter()
-        self._refused: Counter[str] = Counter()
+        # How often a content was listed, served or refused.
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._starts: list[tuple[str, datetime]] = []
 
     def requests(self, *kinds: str) -> list[RequestNote]:
@@ -79,18 +69,15 @@ class Books:
 
     def listed(self, content_id: str) -> int:
         """How often a content stood in a listing that was answered whole."""
-        with self._lock:
-            return self._listed[content_id]
+        return self._counts["listed", content_id]
 
     def served(self, content_id: str) -> int:
         """How often a content's body was answered whole."""
-        with self._lock:
-            return self._served[content_id]
+        return self._counts["served", content_id]
 
     def refused(self, content_id: str) -> int:
         """How often a content was asked for and answered with an error, fault or not."""
-        with self._lock:
-            return self._refused[content_id]
+        return self._counts["refused", content_id]
 
     def starts(self, source: str | None = None) -> list[tuple[str, datetime]]:
         """Requests to start a subscription: content type and tenant time, refused ones too."""
@@ -116,23 +103,19 @@ class Books:
 
     def summary(self) -> dict[str, Any]:
         """Counts per source and per kind of request, ready for JSON."""
-        with self._lock:
-            listed, served = Counter(self._listed), Counter(self._served)
-            notes = list(self._requests)
-            refused = Counter(self._refused)
-        sources: dict[str, dict[str, int]] = {
-            source: dict.fromkeys(_COLUMNS, 0) for source in SOURCES
-        }
+        notes = self.requests()
+        columns = "offered visible listed listings served servings refused offered_events"
+        sources = {source: dict.fromkeys(columns.split(), 0) for source in SOURCES}
         visible = {content.content_id for content in self._shelf.visible()}
         for content in self._shelf.offered():
             row, name = sources[content.source], content.content_id
             row["offered"] += 1
             row["visible"] += name in visible
-            row["listed"] += listed[name] > 0
-            row["listings"] += listed[name]
-            row["served"] += served[name] > 0
-            row["servings"] += served[name]
-            row["refused"] += refused[name] > 0
+            row["listed"] += self.listed(name) > 0
+            row["listings"] += self.listed(name)
+            row["served"] += self.served(name) > 0
+            row["servings"] += self.served(name)
+            row["refused"] += self.refused(name) > 0
             row["offered_events"] += self._shelf.bodies.record_count(content)
         statuses: dict[str, Counter[str]] = {}
         for note in notes:
@@ -148,32 +131,15 @@ class Books:
         """Write down one request and its end."""
         with self._lock:
             self._requests.append(note)
-            if note.kind == "content" and note.content_id and note.status >= 400:
-                self._refused[note.content_id] += 1
+        if note.kind == "content" and note.content_id and note.status >= 400:
+            self.note("refused", note.content_id)
 
-    def note_listed(self, content_ids: Iterable[str]) -> None:
-        """Write down that contents stood in a listing."""
+    def note(self, what: str, *content_ids: str) -> None:
+        """Write down that contents were ``listed``, ``served`` or ``refused``."""
         with self._lock:
-            self._listed.update(content_ids)
-
-    def note_served(self, content_id: str) -> None:
-        """Write down that a content was answered."""
-        with self._lock:
-            self._served[content_id] += 1
+            self._counts.update((what, content_id) for content_id in content_ids)
 
     def note_start(self, source: str, at: datetime) -> None:
         """Write down that somebody asked to start a subscription."""
         with self._lock:
             self._starts.append((source, at))
-
-
-_COLUMNS = (
-    "offered",
-    "visible",
-    "listed",
-    "listings",
-    "served",
-    "servings",
-    "refused",
-    "offered_events",
-)

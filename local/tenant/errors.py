@@ -1,135 +1,99 @@
-"""Error answers of the Management API and of the login authority.
-
-One table each: code to status and text. Texts are our own; clients have to go by codes
-(management-activity-api, section 9; identity, section 3).
-"""
+"""Error answers of all that a simulated tenant serves; codes and texts stand in ``errors.toml``."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 import uuid
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-AF_ERRORS: dict[str, tuple[int, str]] = {
-    "AF10001": (403, "Missing permission. Permissions in token: {0}. Needed: ActivityFeed.Read"),
-    "AF20001": (400, "Parameter missing: {0}."),
-    "AF20002": (400, "Parameter has the wrong type: {0}."),
-    "AF20003": (400, "The webhook expiration lies in the past: {0}."),
-    "AF20010": (400, "Tenant {0} in the path is not the tenant in the token."),
-    "AF20011": (
-        400,
-        "Microsoft.Office.Compliance.Audit.DataServiceException: Tenant {0} does not exist.",
-    ),
-    "AF20012": (400, "Tenant {0} is not configured rightly in the service."),
-    "AF20013": (400, "Tenant id is not a GUID: {0}."),
-    "AF20020": (400, "Content type not valid: {0}."),
-    "AF20021": (400, "The webhook could not be validated: {0}."),
-    "AF20022": (400, "No subscription for the content type {0}."),
-    "AF20023": (400, "The subscription of {0} is disabled."),
-    "AF20024": (400, "The subscription of {0} is enabled already; nothing changed."),
-    "AF20030": (
-        400,
-        "Start and end: both or none, at most 24 hours apart, start at most 7 days back.",
-    ),
-    "AF20031": (400, "nextPage is not valid: {0}."),
-    "AF20050": (404, "The content {0} does not exist."),
-    "AF20051": (400, "The content {0} has expired."),
-    "AF20052": (400, "The content id {0} is malformed."),
-    "AF20053": (400, "Accept-Language names several languages: {0}."),
-    "AF20055": (
-        400,
-        "Start and end: both or none, start before end, at most 24 hours apart, "
-        "start at most 7 days back.",
-    ),
-    "AF429": (403, "Too many requests. Method={0}, PublisherId={1}"),
-    "AF50000": (500, "An internal error occurred. Retry the request."),
+from local.tenant.messages import JSON_TYPE, Answer, Refused, json_answer
+
+_TABLES = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
+AF_ERRORS: dict[str, tuple[int, str]] = _TABLES["management"]
+AAD_ERRORS: dict[str, tuple[str, int, str]] = _TABLES["login"]
+GRAPH_ERRORS: dict[str, list[Any]] = _TABLES["graph"]
+REPORT_ERRORS: dict[str, list[Any]] = _TABLES["reporting"]
+
+_MANAGEMENT_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Pragma": "no-cache",
+    "Expires": "-1",
+    "mise-correlation-id": "00000000-0000-4000-8000-000000000000",
 }
-
-# code: (error, status, text)
-AAD_ERRORS: dict[int, tuple[str, int, str]] = {
-    7000215: (
-        "invalid_client",
-        401,
-        "Invalid client secret provided. Send the secret value, not the secret ID, for app '{0}'.",
-    ),
-    7000222: ("invalid_client", 401, "The provided client secret keys for app '{0}' are expired."),
-    700016: (
-        "unauthorized_client",
-        400,
-        "Application with identifier '{0}' was not found in the directory '{1}'.",
-    ),
-    90002: ("invalid_request", 400, "Tenant '{0}' not found. Check that it is the right one."),
-    700027: (
-        "invalid_client",
-        401,
-        "The certificate used to sign the client assertion is not "
-        "registered. [Reason - The key was not found., Thumbprint of key used by client: '']",
-    ),
-    700024: (
-        "invalid_client",
-        401,
-        "Client assertion is not within its valid time range.",
-    ),
-    700213: (
-        "invalid_client",
-        401,
-        "No matching federated identity record found for presented assertion subject '{0}'.",
-    ),
-    7000229: (
-        "invalid_client",
-        401,
-        "The client application '{0}' is missing service principal in the tenant '{1}'.",
-    ),
-    7000112: ("unauthorized_client", 400, "Application '{0}' is disabled."),
-    53003: ("access_denied", 400, "Access has been blocked by Conditional Access policies."),
-    500011: (
-        "invalid_resource",
-        400,
-        "The resource principal named '{0}' was not found in the tenant named '{1}'. You might have "
-        "sent your request to the wrong tenant.",
-    ),
-    900432: (
-        "invalid_request",
-        400,
-        "Confidential Client is not supported in Cross Cloud request.",
-    ),
-    90055: ("temporarily_unavailable", 429, "The tenant has been throttled."),
-    70011: (
-        "invalid_scope",
-        400,
-        "The provided value for the input parameter 'scope' is not valid: '{0}'.",
-    ),
-    900144: ("invalid_request", 400, "The request body must contain the parameter '{0}'."),
-    70003: ("unsupported_grant_type", 400, "The grant type '{0}' is not supported."),
-    50196: ("invalid_request", 400, "The server stopped the request: client loop detected."),
-    90033: ("temporarily_unavailable", 503, "A transient error has occurred. Please try again."),
-}
+_PAGE = (
+    '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">\r\n<html><head>'
+    "<title>{0}</title></head><body><h1>Server Error</h1><h2>{0}</h2></body></html>\r\n"
+)
 
 
-def af_body(code: str, message: str) -> bytes:
-    """The body of a Management API error."""
-    return json.dumps({"error": {"code": code, "message": message}}).encode()
+def management_answer(value: object, status: int, code: str | None = None) -> Answer:
+    """An answer of the Management API that is no success, with the headers those have."""
+    answer = json_answer(value, status, code)
+    answer.headers.update(_MANAGEMENT_HEADERS)
+    return answer
 
 
-def single_quoted(code: str, message: str) -> bytes:
-    """The body of a throttled answer, which is no JSON at all."""
-    return f"{{'error':{{'code':'{code}','message':'{message}'}}}}".encode()
+def management_error(refused: Refused) -> Answer:
+    """The answer for an AF code; throttling has its own, broken form of a body."""
+    code, about = refused.code, refused.about
+    default, text = AF_ERRORS.get(code, (500, "Internal error {0}."))
+    throttled = code == "AF429"
+    plain = throttled and refused.status == 429
+    message = about[0] if plain else text.format(*about, "", "")
+    error = {"error": {"code": code, "message": message}}
+    answer = management_answer(error, refused.status or default, code)
+    if throttled and not plain:
+        answer.body = f"{{'error':{{'code':'{code}','message':'{message}'}}}}".encode()
+    return answer
 
 
-def aad_body(code: int, now: datetime, *about: str, error: str | None = None) -> bytes:
-    """The body of an error of the login authority; ``error`` overrides the table's."""
-    kind, _, text = AAD_ERRORS[code]
+def plain_error(code: str | None, about: str = "") -> Answer:
+    """The answer for an AF code, or what a web server says when there is none."""
+    if code is None:
+        return Answer(status=500, headers={"Content-Type": "text/html"})
+    return management_error(Refused(code, about))
+
+
+def login_error(code: str, now: datetime, *about: str, error: str | None = None) -> Answer:
+    """The answer of the login authority; ``error`` overrides the table's."""
+    kind, status, text = AAD_ERRORS[code]
     stamp = f"{now:%Y-%m-%d %H:%M:%S}Z"
     trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
-    return json.dumps(
-        {
-            "error": error or kind,
-            "error_description": f"AADSTS{code}: {text.format(*about)} Trace ID: {trace} "
-            f"Correlation ID: {correlation} Timestamp: {stamp}",
-            "error_codes": [code],
-            "timestamp": stamp,
-            "trace_id": trace,
-            "correlation_id": correlation,
-            "error_uri": f"https://login.microsoftonline.com/error?code={code}",
-        }
-    ).encode()
+    body = {
+        "error": error or kind,
+        "error_description": f"AADSTS{code}: {text.format(*about, '', '')} Trace ID: {trace} "
+        f"Correlation ID: {correlation} Timestamp: {stamp}",
+        "error_codes": [int(code)],
+        "timestamp": stamp,
+        "trace_id": trace,
+        "correlation_id": correlation,
+        "error_uri": f"https://login.microsoftonline.com/error?code={code}",
+    }
+    return json_answer(body, status, f"AADSTS{code}")
+
+
+def graph_error(name: str, now: datetime) -> Answer:
+    """The answer of Graph for an error of that name."""
+    status, code, text, *wait = GRAPH_ERRORS[name]
+    identity = str(uuid.uuid4())
+    stamp = f"{now:%Y-%m-%dT%H:%M:%S}"
+    inner = {"date": stamp, "request-id": identity, "client-request-id": identity}
+    body = {"error": {"code": code, "message": text, "innerError": inner}}
+    answer = json_answer(body, status, name)
+    answer.headers["request-id"] = identity
+    if wait:
+        answer.headers["Retry-After"] = str(wait[0])
+    return answer
+
+
+def report_error(name: str) -> Answer:
+    """The answer of the Reporting Web Service for an error of that name, or for a bare status."""
+    status, *said = REPORT_ERRORS.get(name) or [int(name)]
+    if said and isinstance(said[0], str):
+        said = [{"error": {"code": "", "message": {"lang": "en-US", "value": said[0]}}}]
+    page = _PAGE.format(_TABLES["titles"].get(str(status), f"{status} - Error."))
+    text, kind = (json.dumps(said[0]), JSON_TYPE) if said else (page, "text/html; charset=utf-8")
+    return Answer(status=status, body=text.encode(), headers={"Content-Type": kind}, code=name)

@@ -2,63 +2,32 @@
 
 A fault says on which requests it acts (kind, source, content), how often, and what happens
 instead of the right answer. They are data: a test builds them, the control port takes them as
-JSON, profiles name mixtures of them. Which wire effects exist is ``ACTIONS``.
+JSON, profiles name mixtures of them. Which there are stands in ``faults.toml``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
+import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
-from local.tenant.books import REPORT_KINDS, TRACE_KINDS
-from local.tenant.trace.errors import GRAPH_ERRORS, REPORT_ERRORS
+from local.tenant.errors import GRAPH_ERRORS, REPORT_ERRORS
+from local.tenant.messages import REPORT_KINDS, TRACE_KINDS, known_fields
 
-KINDS = (
-    *("token", "discovery", "subscriptions", "start", "list", "content"),
-    *TRACE_KINDS,
-    *REPORT_KINDS,
-    "any",
-)
+_KINDS = ("token", "discovery", "subscriptions", "start", "list", "content")
+KINDS = (*_KINDS, *TRACE_KINDS, *REPORT_KINDS, "any")
 
-# Action, and the fields that mean something to it beyond those that choose the request.
-ACTIONS: dict[str, frozenset[str]] = {
-    "status": frozenset({"status", "code", "body", "headers", "retry_after", "retry_after_date"}),
-    "throttle": frozenset({"status", "headers", "retry_after", "retry_after_date"}),
-    "error_object": frozenset({"code"}),
-    "redirect": frozenset({"status", "url"}),
-    "reset": frozenset(),
-    "hang": frozenset({"delay_s"}),
-    "slow": frozenset({"delay_s"}),
-    "expire_tokens": frozenset(),
-    "reset_mid_body": frozenset(),
-    "truncate_gzip": frozenset(),
-    "truncate_json": frozenset(),
-    "wrong_length": frozenset({"by"}),
-    "drip": frozenset({"delay_s", "pieces"}),
-    "never_ends": frozenset({"delay_s"}),
-    "bom": frozenset(),
-    "page_header_name": frozenset({"name"}),
-    "repeat_page_token": frozenset(),
-    "empty_page_with_next": frozenset(),
-    "foreign_next_page": frozenset({"host"}),
-    "break_page_token": frozenset(),
-    "refuse_page_token": frozenset(),
-}
-_LISTINGS = frozenset({"list", "trace", "trace_page", *REPORT_KINDS})
-# These change the answer to a listing, not its bytes; and to which kinds of listings.
-PAGE_ACTIONS = {
-    "page_header_name": frozenset({"list"}),
-    "repeat_page_token": _LISTINGS,
-    "empty_page_with_next": _LISTINGS,
-    "foreign_next_page": _LISTINGS,
-    "break_page_token": frozenset({"trace", "trace_page"}),
-    "refuse_page_token": frozenset({"list"}),
-}
+_TABLES = tomllib.loads(Path(__file__).with_name("faults.toml").read_text("utf-8"))
+ACTIONS: dict[str, list[str]] = _TABLES["actions"]
+# Actions that change the answer to a listing, not its bytes; and to which kinds of listings.
+PAGE_ACTIONS: dict[str, list[str]] = _TABLES["listings"]
+_CHOOSING = ("on", "action", "source", "content_id", "after", "times", "rate")
 # The client gets all the right bytes, in the end.
 HARMLESS = PAGE_ACTIONS.keys() | {"slow", "drip", "bom", "expire_tokens"}
 
@@ -99,49 +68,35 @@ class Fault:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no server could play.
-
-        Raises:
-            ValueError: naming what is accepted.
-        """
+        """Refuse what no server could play, by a ``ValueError`` that names what is accepted."""
         if self.on not in KINDS:
             raise ValueError(f"unknown kind {self.on!r}, accepted are {', '.join(KINDS)}")
         if self.action not in ACTIONS:
             raise ValueError(f"unknown action {self.action!r}, accepted are {', '.join(ACTIONS)}")
-        accepted = ACTIONS[self.action] | _CHOOSING
+        accepted = {*ACTIONS[self.action], *_CHOOSING}
         for item in dataclasses.fields(self):
-            if item.name not in accepted and getattr(self, item.name) != _default(item):
+            default = {} if item.name == "headers" else item.default
+            if item.name not in accepted and getattr(self, item.name) != default:
                 raise ValueError(
                     f"{self.action} has no field {item.name!r}, it accepts "
                     f"{', '.join(sorted(accepted))}"
                 )
-        names = _codes(self.on)
-        if self.code is not None and names is not None and self.code not in names:
-            raise ValueError(f"unknown code {self.code!r}, accepted are {', '.join(names)}")
-        for action, needed in (
-            ("redirect", "url"),
-            ("foreign_next_page", "host"),
-            ("page_header_name", "name"),
-        ):
-            if self.action == action and not getattr(self, needed):
-                raise ValueError(f"{action} needs the field {needed!r}")
+        codes = GRAPH_ERRORS if self.on in TRACE_KINDS else REPORT_ERRORS
+        if self.code and self.on in (*TRACE_KINDS, *REPORT_KINDS) and self.code not in codes:
+            names = ", ".join(sorted(codes))
+            raise ValueError(f"unknown code {self.code!r}, accepted are {names}")
+        needed = _TABLES["needed"].get(self.action)
+        if needed is not None and not getattr(self, needed):
+            raise ValueError(f"{self.action} needs the field {needed!r}")
         listings = PAGE_ACTIONS.get(self.action)
         if listings is not None and self.on not in (*listings, "any"):
-            raise ValueError(
-                f"{self.action} acts on {', '.join(sorted(listings))}, not on {self.on}"
-            )
+            names = ", ".join(sorted(listings))
+            raise ValueError(f"{self.action} acts on {names}, not on {self.on}")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Fault:
-        """A fault from decoded JSON.
-
-        Raises:
-            ValueError: a field or an action is unknown, naming what is accepted.
-        """
-        known = [item.name for item in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(f"unknown field {unknown[0]!r}, accepted are {', '.join(known)}")
+        """A fault from decoded JSON, or a ``ValueError`` that names what is accepted."""
+        known_fields(values, [item.name for item in dataclasses.fields(cls)])
         if not {"on", "action"} <= set(values):
             raise ValueError("a fault needs the fields 'on' and 'action'")
         return cls(**values)
@@ -193,7 +148,7 @@ class _Active:
 
     def fits(self, kind: str, source: str | None, content_id: str | None) -> bool:
         fault = self.fault
-        kinds = PAGE_ACTIONS.get(fault.action, frozenset({kind}))
+        kinds = PAGE_ACTIONS.get(fault.action, [kind])
         return (
             self._left != 0
             and (fault.on == "any" or fault.on == kind)
@@ -212,86 +167,14 @@ class _Active:
         return True
 
 
-_CHOOSING = frozenset({"on", "action", "source", "content_id", "after", "times", "rate"})
-
-
-def _codes(kind: str) -> list[str] | None:
-    """The codes a kind of request of the message trace takes; None where any goes."""
-    if kind in TRACE_KINDS:
-        return sorted(GRAPH_ERRORS)
-    return sorted(REPORT_ERRORS) if kind in REPORT_KINDS else None
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    if item.default is not dataclasses.MISSING:
-        return item.default
-    return {} if item.default_factory is not dataclasses.MISSING else None
-
-
 def _mixture(share: float) -> tuple[Fault, ...]:
-    """Transient faults that together hit about ``share`` of all requests."""
-    anything: list[tuple[str, dict[str, Any]]] = [
-        ("status", {"status": 500, "code": "AF50000"}),
-        ("status", {"status": 503, "body": ""}),
-        ("reset", {}),
-        ("throttle", {"retry_after": 1}),
-        ("throttle", {"status": 429, "retry_after": 1, "retry_after_date": True}),
-        ("hang", {"delay_s": 1.0}),
-    ]
-    bodies: list[tuple[str, dict[str, Any]]] = [
-        ("reset_mid_body", {}),
-        ("truncate_gzip", {}),
-        ("truncate_json", {}),
-        ("wrong_length", {}),
-        ("error_object", {}),
-    ]
-    faults = []
-    for kind in ("subscriptions", "list", "content"):
-        chosen = list(anything)
-        if kind == "content":
-            chosen += bodies
-        elif kind == "list":
-            chosen += [("reset_mid_body", {}), ("truncate_json", {}), ("empty_page_with_next", {})]
-        faults += [
-            Fault(on=kind, action=action, times=-1, rate=share / len(chosen), **fields)
-            for action, fields in chosen
-        ]
-    faults += _trace_mixture(share)
-    tokens: list[tuple[str, dict[str, Any]]] = [
-        ("status", {"code": "AADSTS90033"}),
-        ("reset", {}),
-    ]
-    faults += [
-        Fault(on="token", action=action, times=-1, rate=share / len(tokens), **fields)
-        for action, fields in tokens
-    ]
+    """Transient faults that together hit about ``share`` of the requests of each kind."""
+    faults: list[Fault] = []
+    for kind, groups in _TABLES["mixture"].items():
+        chosen = [fault for group in groups for fault in _TABLES["groups"][group]]
+        rate = share / len(chosen)
+        faults += [Fault(on=kind, times=-1, rate=rate, **fault) for fault in chosen]
     return tuple(faults)
-
-
-def _trace_mixture(share: float) -> list[Fault]:
-    """The same for the message trace in Graph."""
-    anything: list[tuple[str, dict[str, Any]]] = [
-        ("status", {"code": "internal"}),
-        ("status", {"code": "unavailable", "retry_after": 1}),
-        ("reset", {}),
-        ("throttle", {}),
-        ("throttle", {"retry_after": 1}),
-        ("hang", {"delay_s": 1.0}),
-        ("reset_mid_body", {}),
-        ("truncate_gzip", {}),
-        ("truncate_json", {}),
-    ]
-    pages = [*anything, ("break_page_token", {}), ("empty_page_with_next", {})]
-    kinds = {
-        "trace": pages,
-        "trace_page": [*pages, ("status", {"code": "page-token"})],
-        "details": [*anything, ("status", {"code": "no-details"})],
-    }
-    return [
-        Fault(on=kind, action=action, times=-1, rate=share / len(chosen), **fields)
-        for kind, chosen in kinds.items()
-        for action, fields in chosen
-    ]
 
 
 PROFILES: dict[str, tuple[Fault, ...]] = {

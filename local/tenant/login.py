@@ -7,11 +7,10 @@ could have signed it.
 
 from __future__ import annotations
 
-import json
 from urllib.parse import parse_qsl
 
-from local.tenant.errors import AAD_ERRORS, aad_body
-from local.tenant.messages import JSON_TYPE, Answer, Request
+from local.tenant.errors import login_error
+from local.tenant.messages import Answer, Refused, Request, json_answer
 from local.tenant.model import Tenant
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -24,23 +23,25 @@ class Login:
         self._tenant = tenant
         self._endpoint = endpoint
 
-    def discovery(self, request: Request) -> Answer:
-        """OpenID configuration of the tenant, or the list of known authorities."""
+    def answer(self, request: Request) -> Answer:
+        """The answer to a request."""
+        try:
+            return self._discovery(request) if request.kind == "discovery" else self._token(request)
+        except Refused as refused:
+            return login_error(refused.code, self._tenant.now(), *refused.about)
+
+    def _discovery(self, request: Request) -> Answer:
         tenant_id, endpoint = self._tenant.spec.tenant_id, self._endpoint
         _, asked, rest = request.route
+        root = f"{endpoint}/{tenant_id}"
         if rest == "instance":
-            return _json(
-                {
-                    "tenant_discovery_endpoint": f"{endpoint}/{tenant_id}/v2.0/.well-known/"
-                    "openid-configuration",
-                    "api-version": "1.1",
-                    "metadata": [],
-                }
+            configuration = f"{root}/v2.0/.well-known/openid-configuration"
+            return json_answer(
+                {"tenant_discovery_endpoint": configuration, "api-version": "1.1", "metadata": []}
             )
         if asked.lower() != tenant_id.lower():
-            return self._error(90002, asked, error="invalid_tenant")
-        root = f"{endpoint}/{tenant_id}"
-        return _json(
+            return login_error("90002", self._tenant.now(), asked, error="invalid_tenant")
+        return json_answer(
             {
                 "token_endpoint": f"{root}/oauth2/v2.0/token",
                 "authorization_endpoint": f"{root}/oauth2/v2.0/authorize",
@@ -49,72 +50,40 @@ class Login:
             }
         )
 
-    def token(self, request: Request) -> Answer:
+    def _token(self, request: Request) -> Answer:
         """A token for client credentials, in the form of the endpoint that was asked."""
-        spec = self._tenant.spec
         _, asked, version = request.route
         form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
-        refused = self._refusal(asked, form)
-        if refused is not None:
-            return refused
-        life = int(spec.token_life_s)
+        self._admit(asked, form)
+        life, audience = int(self._tenant.spec.token_life_s), form.get("resource", "")
         if version:
             scope = form.get("scope", "")
             if not scope.endswith("/.default"):
-                return self._error(70011, scope)
-            token = self._tenant.tokens.issue(scope.removesuffix("/.default"))
-            return _json(
-                {
-                    "token_type": "Bearer",
-                    "expires_in": life,
-                    "ext_expires_in": life,
-                    "access_token": token,
-                }
-            )
-        resource = form.get("resource", "")
-        if not resource:
-            return self._error(900144, "resource")
+                raise Refused("70011", scope)
+            audience = scope.removesuffix("/.default")
+        if not audience:
+            raise Refused("900144", "resource")
+        token = {"token_type": "Bearer", "access_token": self._tenant.tokens.issue(audience)}
+        if version:
+            return json_answer({**token, "expires_in": life, "ext_expires_in": life})
         now = int(self._tenant.now().timestamp())
-        return _json(
-            {
-                "token_type": "Bearer",
-                "expires_in": str(life),
-                "ext_expires_in": str(life),
-                "expires_on": str(now + life),
-                "not_before": str(now),
-                "resource": resource,
-                "access_token": self._tenant.tokens.issue(resource),
-            }
-        )
+        times = {"expires_in": life, "ext_expires_in": life, "expires_on": now + life}
+        texts = {name: str(value) for name, value in {**times, "not_before": now}.items()}
+        return json_answer({**token, **texts, "resource": audience})
 
-    def _refusal(self, asked: str, form: dict[str, str]) -> Answer | None:
-        spec = self._tenant.spec
+    def _admit(self, asked: str, form: dict[str, str]) -> None:
+        spec, client = self._tenant.spec, form.get("client_id", "")
         if asked.lower() != spec.tenant_id.lower():
-            return self._error(90002, asked)
+            raise Refused("90002", asked)
         if form.get("grant_type") != "client_credentials":
-            return self._error(70003, form.get("grant_type", ""))
-        client = form.get("client_id", "")
+            raise Refused("70003", form.get("grant_type", ""))
         if client.lower() != spec.client_id.lower():
-            return self._error(700016, client, asked)
+            raise Refused("700016", client, asked)
         if "client_assertion" in form:
             right = form.get("client_assertion_type") == _ASSERTION_TYPE
             if not (spec.accept_assertions and right and form["client_assertion"]):
-                return self._error(700027)
-            return None
-        if spec.secret_expired:
-            return self._error(7000222, client)
-        if form.get("client_secret") != spec.client_secret:
-            return self._error(7000215, client)
-        return None
-
-    def _error(self, code: int, *about: str, error: str | None = None) -> Answer:
-        return Answer(
-            status=AAD_ERRORS[code][1],
-            body=aad_body(code, self._tenant.now(), *about, error=error),
-            headers={"Content-Type": JSON_TYPE},
-            code=f"AADSTS{code}",
-        )
-
-
-def _json(value: object) -> Answer:
-    return Answer(status=200, body=json.dumps(value).encode(), headers={"Content-Type": JSON_TYPE})
+                raise Refused("700027")
+        elif spec.secret_expired:
+            raise Refused("7000222", client)
+        elif form.get("client_secret") != spec.client_secret:
+            raise Refused("7000215", client)

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import format_datetime
 from functools import cached_property
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from local.tenant.books import OTHER
+# Kinds of requests; those of the Management API count against its quota.
+LOGIN_KINDS = ("discovery", "token")
+API_KINDS = ("subscriptions", "start", "stop", "list", "content", "notifications", "types")
+TRACE_KINDS = ("trace", "trace_page", "details")
+REPORT_KINDS = ("report", "report_page")
 
 JSON_TYPE = "application/json; charset=utf-8"
+_FEED = r"/api/v1(?:\.0)?/(?P<tenant>[^/]+)/activity/feed"
+_TRACES = r"/v1\.0/admin/exchange/tracing/messageTraces"
+_ROUTES = (
+    ("content", "GET", _FEED + r"/audit/(?P<rest>[^/]*)"),
+    ("list", "GET", _FEED + r"/subscriptions/content"),
+    ("subscriptions", "GET", _FEED + r"/subscriptions/list"),
+    ("start", "POST", _FEED + r"/subscriptions/start"),
+    ("stop", "POST", _FEED + r"/subscriptions/stop"),
+    ("notifications", "GET", _FEED + r"/subscriptions/notifications"),
+    ("types", "GET", _FEED + r"/resources/dlpSensitiveTypes"),
+    ("trace", "GET", _TRACES),
+    ("details", "GET", _TRACES + r"/(?P<tenant>[^/]+)/getDetailsByRecipient\((?P<rest>[^/]*)\)"),
+    ("report", "GET", r"(?i:/ecp/reportingwebservice/reporting\.svc/MessageTrace)"),
+    ("token", "POST", r"/(?P<tenant>[^/]+)/oauth2/(?P<rest>v2\.0/)?token"),
+    ("discovery", "GET", r"/(?P<tenant>[^/]+)/v2\.0/\.well-known/openid-configuration"),
+    ("discovery", "GET", r"/(?P<tenant>common)/discovery/(?P<rest>instance)"),
+)
+
+
+class Refused(Exception):  # noqa: N818
+    """A request broke a rule of an API: the error's code or name, what it is about, the status."""
+
+    def __init__(self, code: str, *about: str, status: int | None = None) -> None:
+        super().__init__(code, *about)
+        self.code = code
+        self.about = about
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -36,12 +71,12 @@ class Request:
     @cached_property
     def route(self) -> tuple[str, str, str]:
         """Kind of request, tenant (or message) in the path, and the rest of it that matters."""
-        for pattern, method, kind in _ROUTES:
-            found = pattern.fullmatch(self.path)
-            if found and method == self.method:
+        for kind, method, pattern in _ROUTES:
+            found = re.fullmatch(pattern, self.path) if method == self.method else None
+            if found:
                 named = found.groupdict()
                 return kind, named.get("tenant") or "", named.get("rest") or ""
-        return OTHER, "", ""
+        return "other", "", ""
 
     @property
     def kind(self) -> str:
@@ -63,7 +98,7 @@ class Answer:
     A ``body`` that takes time to make is a callable; one with a ``cache_key`` is always the same.
     """
 
-    status: int
+    status: int = 200
     body: bytes | Callable[[], bytes] = b""
     headers: dict[str, str] = field(default_factory=dict)
     code: str | None = None
@@ -75,28 +110,19 @@ class Answer:
         return self.body if isinstance(self.body, bytes) else self.body()
 
 
-_FEED = r"/api/v1(?:\.0)?/(?P<tenant>[^/]+)/activity/feed"
-_TRACES = r"/v1\.0/admin/exchange/tracing/messageTraces"
-_REPORTS = r"/ecp/reportingwebservice/reporting\.svc"
-_ROUTES = tuple(
-    (re.compile(pattern), method, kind)
-    for pattern, method, kind in (
-        (_FEED + r"/audit/(?P<rest>[^/]*)", "GET", "content"),
-        (_FEED + r"/subscriptions/content", "GET", "list"),
-        (_FEED + r"/subscriptions/list", "GET", "subscriptions"),
-        (_FEED + r"/subscriptions/start", "POST", "start"),
-        (_FEED + r"/subscriptions/stop", "POST", "stop"),
-        (_FEED + r"/subscriptions/notifications", "GET", "notifications"),
-        (_FEED + r"/resources/dlpSensitiveTypes", "GET", "types"),
-        (_TRACES, "GET", "trace"),
-        (
-            _TRACES + r"/(?P<tenant>[^/]+)/getDetailsByRecipient\((?P<rest>[^/]*)\)",
-            "GET",
-            "details",
-        ),
-        (r"(?i:" + _REPORTS + r"/MessageTrace)", "GET", "report"),
-        (r"/(?P<tenant>[^/]+)/oauth2/(?P<rest>v2\.0/)?token", "POST", "token"),
-        (r"/(?P<tenant>[^/]+)/v2\.0/\.well-known/openid-configuration", "GET", "discovery"),
-        (r"/(?P<tenant>common)/discovery/(?P<rest>instance)", "GET", "discovery"),
-    )
-)
+def json_answer(value: object, status: int = 200, code: str | None = None) -> Answer:
+    """An answer with a JSON body."""
+    body = json.dumps(value, separators=(",", ":")).encode()
+    return Answer(status=status, body=body, headers={"Content-Type": JSON_TYPE}, code=code)
+
+
+def http_date(moment: datetime) -> str:
+    """A time as HTTP headers have it."""
+    return format_datetime(moment, usegmt=True)
+
+
+def known_fields(values: Mapping[str, Any], names: list[str]) -> None:
+    """Refuse JSON with a field that there is not, by a ``ValueError`` that names those there are."""
+    unknown = sorted(set(values) - set(names))
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]!r}, accepted are {', '.join(sorted(names))}")

@@ -1,21 +1,38 @@
-"""Writes audit records, each a pure function of (seed, content id, number).
+"""Writes audit records after samples, each a pure function of (seed, content id, number).
 
-Every record is addressable by itself, so contents are made only when somebody fetches them, two
-tenants with one seed agree byte for byte, and a record can be written again for another content.
-Shapes come from ``shapes``; filling one costs a hash, a few slices and a ``%``.
+The samples are records as tenants send them, anonymised, one a line and a file for each source. A
+record is a sample with its own ids, time, people and addresses, brought to its size by a list at
+its end. So contents are made only when somebody fetches them, and a record can be written again.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from hashlib import blake2b
+from pathlib import Path
+from random import Random
 
-from local.tenant.pads import Pads, compact, pads_of
-from local.tenant.shapes import PADS, SHAPES, SLIM, Shape
-from local.tenant.words import APPS, FILES, NAMES, SUBJECTS, UPNS
+UPNS = tuple(
+    f"{first}.{last}{number}@lumenfield.example"
+    for number in ("", "2", "3")
+    for first in ("mira", "tomas", "zoe", "oystein", "lukasz", "aiko", "jose", "anna", "olga")
+    for last in ("kovac", "berg", "mueller", "smordal", "nowak", "tanaka", "ibanez", "schmidt")
+)
+_NETWORKS = ("198.51.100", "203.0.113", "192.0.2")
+SAMPLES = Path(__file__).with_name("samples")
+_ORGANIZATION = "3c5158d0-5962-5090-9c19-b6852a206f1d"
+# What differs from record to record; everything else stays as the sample has it.
+_SLOT = re.compile(
+    r"(?P<guid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    r"|(?P<hex>[0-9a-f]{40})"
+    r"|(?P<upn>[\w.]+@lumenfield\.example)"
+    r"|(?P<ip>(?:198\.51\.100|203\.0\.113|192\.0\.2)\.\d+)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,18 +60,14 @@ class RecordWriter:
     ) -> Record:
         """Record ``number`` of the content with ``key``; ``shift_s`` moves its CreationTime."""
         digest = blake2b(number.to_bytes(4, "big"), key=key, digest_size=64).digest()
-        target = int(self._record_bytes * (0.6 + 0.9 * digest[0] / 255))
-        forms = _FORMS[source]
-        form = forms[digest[1] % len(forms)]
-        if form.base > 1.6 * self._record_bytes:
-            form = _SLIM_FORM
-        slots = _Slots(digest)
+        forms = _forms(source, self._record_bytes)
+        form, drawn = forms[digest[1] % len(forms)], digest.hex()
+        slots = {name: make(drawn, number) for name, make, number in form.slots}
         slots["org"] = self._tenant_id
-        slots["op"] = form.operations[digest[2] % len(form.operations)]
-        slots["type"] = str(form.types[digest[3] % len(form.types)])
         slots["time"] = _creation_time(digest, created, shift_s)
-        slots["pads"] = form.pads.text(digest[4] << 8 | digest[5], target - form.base)
-        return Record(record_id=slots["id"], raw=(form.text % slots).encode())
+        wanted = int(self._record_bytes * (0.6 + 0.9 * digest[0] / 255))
+        slots["pads"] = _padding(digest[4], wanted - form.size)
+        return Record(record_id=form.record_id % slots, raw=(form.text % slots).encode())
 
 
 def _creation_time(digest: bytes, created: datetime, shift_s: int) -> str:
@@ -64,117 +77,86 @@ def _creation_time(digest: bytes, created: datetime, shift_s: int) -> str:
     return text.isoformat(timespec="seconds") + ("Z" if digest[8] < 4 else "")
 
 
-class _Slots(dict[str, str]):
-    """Values of one record, made when the shape asks for them."""
-
-    __slots__ = ("digest", "hex")
-
-    def __init__(self, digest: bytes) -> None:
-        super().__init__()
-        self.digest = digest
-        self.hex = digest.hex()
-
-    def __missing__(self, name: str) -> str:
-        make, number = _SLOT_MAKERS[name]
-        self[name] = value = make(self, number)
-        return value
-
-
-def _guid(slots: _Slots, number: int) -> str:
+def _guid(drawn: str, number: int) -> str:
     at = (number * 11 + 2) % 96
-    text = slots.hex[at : at + 32]
+    text = drawn[at : at + 32]
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
 
-def _pick(values: Sequence[str], at: int) -> Callable[[_Slots, int], str]:
-    count = len(values)
-
-    def pick(slots: _Slots, number: int) -> str:
-        start = at + 3 * number
-        return values[int.from_bytes(slots.digest[start : start + 2], "big") % count]
-
-    return pick
-
-
-def _ip(slots: _Slots, number: int) -> str:
-    value = slots.digest[40]
-    if slots.digest[41] < 40:
+def _ip(drawn: str, number: int) -> str:
+    value = int(drawn[80:82], 16)
+    if number == 0 and drawn[82] < "3":
         return f"2001:db8:51::{value:x}"
-    return f"{('198.51.100', '203.0.113', '192.0.2')[value % 3]}.{value}"
+    return f"{_NETWORKS[value % 3]}.{value}"
 
 
-_MAKERS: Mapping[str, Callable[[_Slots, int], str]] = {
-    "id": lambda slots, number: _guid(slots, 0),
+_Maker = Callable[[str, int], str]
+_MAKERS: dict[str, _Maker] = {
     "guid": _guid,
-    "hex": lambda slots, number: slots.hex[8 * number : 8 * number + 40],
-    "n": lambda slots, number: str(int.from_bytes(slots.digest[44 + 2 * number :][:2], "big") + 1),
-    "port": lambda slots, number: str(1024 + int.from_bytes(slots.digest[42:44], "big") % 60000),
-    "puid": lambda slots, number: f"1003{slots.hex[20:32].upper()}",
+    "hex": lambda drawn, number: drawn[8 * number :][:40],
+    "upn": lambda drawn, number: UPNS[int(drawn[40 + 6 * number :][:4], 16) % len(UPNS)],
     "ip": _ip,
-    "upn": _pick(UPNS, 20),
-    "UPN": _pick(tuple(upn.upper() for upn in UPNS), 20),
-    "name": _pick(NAMES, 24),
-    "file": _pick(FILES, 30),
-    "subject": _pick(SUBJECTS, 33),
-    "app": _pick(APPS, 36),
 }
-
-
-# The makers of the slots that shapes really use, with their numbers: known when forms are made.
-_SLOT_MAKERS: dict[str, tuple[Callable[[_Slots, int], str], int]] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Form:
-    """A shape made ready: a ``%`` text, and its size without pads."""
+    """A sample made ready: texts for ``%``, what to fill in, and the size of the record."""
 
     text: str
-    base: int
-    operations: tuple[str, ...]
-    types: tuple[int, ...]
-    pads: Pads
+    record_id: str
+    slots: tuple[tuple[str, _Maker, int], ...]
+    size: int
 
 
-_SLOT = re.compile(r"<([a-zA-Z]+[0-9]?)>")
+def _form(sample: str) -> _Form:
+    record = json.loads(sample)
+    slots: dict[str, tuple[str, _Maker, int]] = {}
+
+    def slot(found: re.Match[str]) -> str:
+        if found[0] == _ORGANIZATION:
+            return "%(org)s"
+        if found[0] not in slots:
+            kind = str(found.lastgroup)
+            number = sum(name.startswith(kind) for name, _, _ in slots.values())
+            slots[found[0]] = f"{kind}{number}", _MAKERS[kind], number
+        return f"%({slots[found[0]][0]})s"
+
+    def filled(text: str) -> str:
+        return _SLOT.sub(slot, text.replace("%", "%%"))
+
+    # The Id before the rest, so that its GUID is the first one, of which no two are the same.
+    record_id = filled(record["Id"])
+    text = filled(sample.removesuffix("}")) + "%(pads)s}"
+    text = text.replace(f'"CreationTime":"{record["CreationTime"]}"', '"CreationTime":"%(time)s"')
+    size = len(sample.encode())
+    return _Form(text=text, record_id=record_id, slots=tuple(slots.values()), size=size)
 
 
-def _form(shape: Shape, pads: Pads) -> _Form:
-    head = {
-        "CreationTime": "<time>",
-        "Id": "<id>",
-        "Operation": "<op>",
-        "OrganizationId": "<org>",
-        "RecordType": "#type",
-    }
-    text = compact({**head, **shape.body}).replace("%", "%%")
-    known = {*_MAKERS, "time", "id", "op", "org"}
-    text = _SLOT.sub(
-        lambda found: f"%({found[1]})s" if found[1].rstrip("0123456789") in known else found[0],
-        text,
+@cache
+def _forms(source: str, record_bytes: int) -> list[_Form]:
+    """The samples of a source that fit the size of records, or else the smallest."""
+    samples = (SAMPLES / f"{source}.jsonl").read_text("utf-8").splitlines()
+    forms = sorted((_form(sample) for sample in samples), key=lambda form: form.size)
+    return [form for form in forms if form.size < 1.3 * record_bytes] or forms[:1]
+
+
+def _padding(start: int, size: int) -> str:
+    """A list of about ``size`` bytes, whose elements begin with the one numbered ``start``."""
+    rounds, rest = divmod(max(size - 17, 0) // _PAD_BYTES, len(_PADS))
+    start %= len(_PADS)
+    elements = _PADS * rounds + (_PADS * 2)[start : start + rest]
+    return f',"PropertyBag":[{",".join(elements)}]' if elements else ""
+
+
+def _pads() -> tuple[str, ...]:
+    draw = Random("pads")
+    names = ("AppDisplayName", "IsCompliant", "TrustType", "Policy", "Gr\u00f6\u00dfe")
+    values = (
+        f"{draw.getrandbits(4 * size):0{size}x}" for _ in range(16) for size in (8, 16, 24, 40)
     )
-    for name in re.findall(r"%\((\w+)\)s", text) + re.findall(r'"#(\w+)"', text):
-        kind = name.rstrip("0123456789")
-        if kind in _MAKERS:
-            _SLOT_MAKERS[name] = _MAKERS[kind], int(name[len(kind) :] or 0)
-    text = re.sub(r'"#(\w+)"', r"%(\1)s", text).replace(f',"{PADS}"', "%(pads)s")
-    sample = _Slots(bytes(range(64)))
-    sample.update(time="2026-11-20T08:14:52", org=_guid(sample, 1), op=shape.operations[0])
-    sample.update(type=str(shape.types[0]), pads="")
-    return _Form(
-        text=text,
-        base=len((text % sample).encode()),
-        operations=shape.operations,
-        types=shape.types,
-        pads=pads,
-    )
+    return tuple(f'{{"Name":"{draw.choice(names)}","Value":"{value}"}}' for value in values)
 
 
-_PADS = {
-    kind: pads_of(kind)
-    for kind in sorted({shape.pads for shapes in SHAPES.values() for shape in shapes})
-}
-_FORMS = {
-    source: tuple(_form(shape, _PADS[shape.pads]) for shape in shapes)
-    for source, shapes in SHAPES.items()
-}
-_SLIM_FORM = _form(SLIM, _PADS["pairs"])
+_PADS = _pads()
+_PAD_BYTES = sum(len(pad.encode()) + 1 for pad in _PADS) // len(_PADS)

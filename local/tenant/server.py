@@ -8,20 +8,18 @@ all its threads and connections.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import http.server
 import socket
 import socketserver
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
-from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Self
 
 from local.certs import Certs
-from local.tenant.api import http_date
 from local.tenant.faults import Fault
-from local.tenant.messages import Answer, Request
+from local.tenant.messages import Answer, Request, http_date
 from local.tenant.model import Tenant
 from local.tenant.site import Site
 
@@ -32,64 +30,60 @@ _HANDSHAKE_S = 10.0
 _POLL_S = 0.02
 
 
-class TenantServer:
+class ThreadedServer(socketserver.ThreadingTCPServer):
+    """A server on a thread of its own, until the ``with`` block is left."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.shutdown()
+        self._thread.join(10)
+        self.server_close()
+
+
+class TenantServer(ThreadedServer):
     """Serves one tenant until the ``with`` block is left.
 
     ``gzip_level`` 1 to 6 is used for clients that accept gzip; 0 never compresses.
     """
 
     def __init__(self, tenant: Tenant, *, certs: Certs, port: int = 0, gzip_level: int = 1) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.tenant = tenant
         self.certs = certs
-        self._gzip_level = gzip_level
-        self._port = port
-        self._server: _TlsServer | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def endpoint(self) -> str:
-        """``https://localhost:<port>``, while it serves."""
-        if self._server is None:
-            raise RuntimeError("the tenant is not being served; enter the with block first")
-        return f"https://localhost:{self._server.server_address[1]}"
-
-    def __enter__(self) -> TenantServer:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certs.cert_file, self.certs.key_file)
-        self._server = _TlsServer(("127.0.0.1", self._port), context)
-        self._server.site = Site(self.tenant, self.endpoint, self._gzip_level)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_S,), name="tenant", daemon=True
-        )
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        server, thread = self._server, self._thread
-        self._server = self._thread = None
-        if server is not None and thread is not None:
-            server.stopping.set()
-            server.shutdown()
-            thread.join(10)
-            server.server_close()
-            server.end_connections()
-
-
-class _TlsServer(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    site: Site
-
-    def __init__(self, address: tuple[str, int], context: ssl.SSLContext) -> None:
-        super().__init__(address, _Handler)
+        self.site = Site(tenant, self.endpoint, gzip_level)
         self.stopping = threading.Event()
-        self._context = context
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certs.cert_file, certs.key_file)
         self._lock = threading.Lock()
         self._open: dict[socket.socket, threading.Thread] = {}
 
+    @property
+    def endpoint(self) -> str:
+        """``https://localhost:<port>``."""
+        return f"https://localhost:{self.server_address[1]}"
+
+    def __exit__(self, *exc: object) -> None:
+        self.stopping.set()
+        super().__exit__()
+        with self._lock:
+            open_now = list(self._open.items())
+        for connection, _ in open_now:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        for _, thread in open_now:
+            thread.join(5)
+
     def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, on its own thread."""
         # The handshake happens here, on the connection's thread, and not where connections are
         # accepted: a client that stalls in it holds up nobody.
         request.settimeout(_HANDSHAKE_S)
@@ -114,31 +108,17 @@ class _TlsServer(socketserver.ThreadingTCPServer):
                 self.site.note(Request("", "plain HTTP"), None, None)
             raise
 
-    def end_connections(self) -> None:
-        with self._lock:
-            open_now = list(self._open.items())
-        for connection, _ in open_now:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-        for _, thread in open_now:
-            thread.join(5)
-
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_S
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
+    server: TenantServer
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Keep quiet: the books have everything."""
 
     def _serve(self) -> None:
-        site, stopping = self._server.site, self._server.stopping
+        site, stopping = self.server.site, self.server.stopping
         length = int(self.headers.get("Content-Length") or 0)
         request = Request(
             self.command,
@@ -159,44 +139,39 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         site.note(request, answer, fault)
         self._send(answer, body, fault)
 
-    @property
-    def _server(self) -> _TlsServer:
-        return cast(_TlsServer, self.server)
+    do_GET = do_POST = _serve
 
     def _send(self, answer: Answer, body: bytes, fault: Fault | None) -> None:
-        match None if fault is None else fault.action:
-            case "reset_mid_body":
+        match fault:
+            case Fault(action="reset_mid_body"):
                 self._write(self._head(answer, len(body)) + body[: len(body) // 2])
                 self._reset()
-            case "wrong_length":
-                by = 0 if fault is None else fault.by
-                self._write(self._head(answer, max(len(body) + by, 0), close=True) + body)
-            case "drip":
-                self._drip(answer, body, cast(Fault, fault))
-            case "never_ends":
-                self._never_end(answer, body, cast(Fault, fault))
+            case Fault(action="wrong_length"):
+                length = max(len(body) + fault.by, 0)
+                self._write(self._head(answer, length, close=True) + body)
+            case Fault(action="drip"):
+                self._drip(answer, body, fault)
+            case Fault(action="never_ends"):
+                self._never_end(answer, fault.delay_s)
             case _:
                 self._write(self._head(answer, len(body)) + body)
 
     def _head(self, answer: Answer, length: int | None, *, close: bool = False) -> bytes:
-        try:
-            phrase = HTTPStatus(answer.status).phrase
-        except ValueError:
-            phrase = "Unknown"
-        lines = [f"HTTP/1.1 {answer.status} {phrase}"]
+        phrase = http.client.responses.get(answer.status, "Unknown")
         headers = {
-            "Date": http_date(self._server.site.tenant.now()),
+            "Date": http_date(self.server.tenant.now()),
             "Server": "Microsoft-IIS/10.0",
             **answer.headers,
         }
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        lines.append(
-            "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-        )
+        if length is None:
+            headers["Transfer-Encoding"] = "chunked"
+        else:
+            headers["Content-Length"] = str(length)
         if close:
             self.close_connection = True
-            lines.append("Connection: close")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            headers["Connection"] = "close"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 {answer.status} {phrase}\r\n{lines}\r\n".encode("latin-1")
 
     def _write(self, raw: bytes) -> None:
         try:
@@ -206,20 +181,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _drip(self, answer: Answer, body: bytes, fault: Fault) -> None:
         self._write(self._head(answer, len(body)))
-        for piece in _pieces(body, fault.pieces):
-            if self._server.stopping.wait(fault.delay_s) or self.close_connection:
+        size = max(1, -(-len(body) // max(fault.pieces, 1)))
+        for at in range(0, len(body), size):
+            if self.server.stopping.wait(fault.delay_s) or self.close_connection:
                 self.close_connection = True
                 return
-            self._write(piece)
+            self._write(body[at : at + size])
 
-    def _never_end(self, answer: Answer, body: bytes, fault: Fault) -> None:
+    def _never_end(self, answer: Answer, delay_s: float) -> None:
         # Blanks behind the array are still good JSON, so only a deadline can end this.
         answer.headers.pop("Content-Encoding", None)
         self._write(self._head(answer, None, close=True) + _chunk(answer.whole()))
         self.close_connection = False
-        while not self.close_connection:
-            if self._server.stopping.wait(max(fault.delay_s, 0.01)):
-                break
+        while not self.close_connection and not self.server.stopping.wait(max(delay_s, 0.01)):
             self._write(_chunk(b" " * 1024))
         self.close_connection = True
 
@@ -228,11 +202,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _pieces(body: bytes, number: int) -> Iterator[bytes]:
-    size = max(1, -(-len(body) // max(number, 1)))
-    return (body[at : at + size] for at in range(0, len(body), size))
 
 
 def _chunk(raw: bytes) -> bytes:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import itertools
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
-from local.tenant.bodies import Bodies
-from local.tenant.content import Content
+from local.tenant.bodies import Bodies, Content
 from local.tenant.spec import TenantSpec
 
 # Nothing of the history is younger, so that a first run has a settled past.
@@ -33,7 +32,7 @@ class Shelf:
         self._spec = spec
         self._now = now
         self._lock = threading.RLock()
-        self._started = _milliseconds(now())
+        self._started = milliseconds(now())
         self._draw = Random(f"{spec.seed} contents")
         self._serial = 0
         self._grown = 0
@@ -41,47 +40,23 @@ class Shelf:
         self._written: dict[str, list[Content]] = {}
         # Per source, ordered by the time that decides about windows.
         self._places: dict[str, list[tuple[datetime, int, Content]]] = {}
-        self._windows: OrderedDict[tuple[str, datetime, datetime], list[Content]] = OrderedDict()
+        self._windows: dict[tuple[str, datetime, datetime], list[Content]] = {}
         self.bodies = Bodies(spec, self._written)
         self._plan_history()
 
     def add(
-        self,
-        source: str,
-        *,
-        created: datetime,
-        visible_at: datetime,
-        expires: datetime,
-        content_id: str | None = None,
-        uri: str | None = None,
-        hidden_after_listings: int | None = None,
-        records: Sequence[bytes] | None = None,
-        body: bytes | None = None,
-        count: int = 0,
+        self, source: str, *, content_id: str | None, created: datetime, **fields: Any
     ) -> Content:
-        """Place a content; the tenant's ``offer`` is the comfortable way.
-
-        Raises:
-            ValueError: there is a content with that id already.
-        """
+        """Place a content with the other ``fields``; a ``ValueError`` where its id is taken."""
         with self._lock:
             self._serial += 1
-            created = _milliseconds(created)
+            created = milliseconds(created)
+            name = content_id or _content_id(source, created, self._serial)
+            if name in self._by_id:
+                raise ValueError(f"there is a content {name!r} already")
             content = Content(
-                source=source,
-                content_id=content_id or _content_id(source, created, self._serial),
-                created=created,
-                visible_at=visible_at,
-                expires=_milliseconds(expires),
-                serial=self._serial,
-                count=count,
-                uri=uri,
-                hidden_after_listings=hidden_after_listings,
-                records=None if records is None else tuple(records),
-                body=body,
+                source=source, content_id=name, created=created, serial=self._serial, **fields
             )
-            if content.content_id in self._by_id:
-                raise ValueError(f"there is a content {content.content_id!r} already")
             self._put(content)
         return content
 
@@ -121,11 +96,9 @@ class Shelf:
                 low, high = (bisect_left(places, (limit, 0)) for limit in (start, end))
                 found = [content for _, _, content in places[low:high]]
                 found.sort(key=_turn)
-                self._windows[key] = found
                 if len(self._windows) > 64:
-                    self._windows.popitem(last=False)
-            else:
-                self._windows.move_to_end(key)
+                    self._windows.clear()
+                self._windows[key] = found
         return itertools.islice(found, bisect_right(found, after, key=_turn), None)
 
     def _plan_history(self) -> None:
@@ -134,7 +107,7 @@ class Shelf:
         planned: list[Content] = []
         for source, number in spec.contents_by_source().items():
             times = sorted(
-                _milliseconds(self._started - SETTLED - span * draw.random()) for _ in range(number)
+                milliseconds(self._started - SETTLED - span * draw.random()) for _ in range(number)
             )
             for index in range(1, number):
                 # Two contents of one millisecond happen, and are a classic to lose.
@@ -157,7 +130,7 @@ class Shelf:
             if not live:
                 # It has to be listable when it turns up.
                 span = min(timedelta(days=spec.days), HORIZON - delay - timedelta(hours=1))
-                created = _milliseconds(self._started - max(SETTLED, span * draw.random()))
+                created = milliseconds(self._started - max(SETTLED, span * draw.random()))
             visible_at = (created if live else self._started) + delay
         if draw.random() < spec.relisted:
             # Somewhere between its own time and the youngest the history has.
@@ -169,7 +142,7 @@ class Shelf:
             content_id=_content_id(source, created, self._serial),
             created=created,
             visible_at=visible_at,
-            expires=created + timedelta(days=spec.expires_days),
+            expires=created + HORIZON,
             serial=self._serial,
             count=draw.randrange(1, 2 * spec.records),
             ordinal=len(written),
@@ -181,25 +154,21 @@ class Shelf:
     def _grow(self) -> None:
         """Make the contents that the rate has brought since the last time."""
         rate = self._spec.rate
-        if not rate:
-            return
         with self._lock:
             due = int((self._now() - self._started).total_seconds() * rate / 60)
-            sources = list(self._spec.contents_by_source())
+            sources = list(self._spec.contents_by_source()) if self._grown < due else []
             while self._grown < due:
                 self._grown += 1
                 created = self._started + timedelta(minutes=self._grown / rate)
                 source = sources[self._draw.randrange(len(sources))]
-                self._put(self._drawn(source, _milliseconds(created), live=True))
+                self._put(self._drawn(source, milliseconds(created), live=True))
 
     def _put(self, content: Content) -> None:
         self._by_id[content.content_id] = content
         places = self._places.setdefault(content.source, [])
-        times = [content.created]
+        insort(places, (content.created, 2 * content.serial, content))
         if content.relisted_at is not None:
-            times.append(content.relisted_at)
-        for number, time in enumerate(times):
-            insort(places, (time, 2 * content.serial + number, content))
+            insort(places, (content.relisted_at, 2 * content.serial + 1, content))
         self._windows.clear()
 
 
@@ -207,7 +176,8 @@ def _turn(content: Content) -> tuple[datetime, int]:
     return content.visible_at, content.serial
 
 
-def _milliseconds(moment: datetime) -> datetime:
+def milliseconds(moment: datetime) -> datetime:
+    """A time in UTC without what lies below a millisecond."""
     moment = moment.astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 

@@ -1,4 +1,4 @@
-"""What a simulated tenant is made of: the one value object that describes it.
+"""What a simulated tenant is made of: the value objects that describe it and its message trace.
 
 A ``TenantSpec`` together with a clock decides everything a tenant offers: the same two give the
 same contents, byte for byte. It is checked when it is made, so that a typing error in a test or
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from local.tenant.trace.spec import TraceSpec
+from local.tenant.messages import known_fields
 
 SOURCES = (
     "Audit.AzureActiveDirectory",
@@ -22,6 +22,8 @@ SOURCES = (
     "Audit.General",
     "DLP.All",
 )
+# How a number of contents is spread: real tenants are dominated by mail and files.
+_WEIGHTS = dict(zip(SOURCES, (20, 33, 25, 17, 5), strict=True))
 # App roles, and the API that each belongs to.
 ROLE_APIS = {
     "ActivityFeed.Read": "management",
@@ -31,37 +33,109 @@ ROLE_APIS = {
 }
 ROLES = tuple(ROLE_APIS)
 AUDIENCES = {
-    "management": frozenset(
-        {
-            "https://manage.office.com",
-            "https://manage-gcc.office.com",
-            "https://manage.office365.us",
-            "https://manage.protection.apps.mil",
-            "c5393580-f805-4401-95e8-94b7a6ef2fc2",
-        }
+    "management": (
+        "https://manage.office.com",
+        "https://manage-gcc.office.com",
+        "https://manage.office365.us",
+        "https://manage.protection.apps.mil",
+        "c5393580-f805-4401-95e8-94b7a6ef2fc2",
     ),
-    "graph": frozenset({"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"}),
-    "reporting": frozenset(
-        {
-            "https://outlook.office365.com",
-            "https://outlook.office365.us",
-            "00000002-0000-0ff1-ce00-000000000000",
-        }
+    "graph": ("https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"),
+    "reporting": (
+        "https://outlook.office365.com",
+        "https://outlook.office365.us",
+        "00000002-0000-0ff1-ce00-000000000000",
     ),
 }
 
-# How a number of contents is spread: real tenants are dominated by mail and files.
-_WEIGHTS = {
-    "Audit.AzureActiveDirectory": 20,
-    "Audit.Exchange": 33,
-    "Audit.SharePoint": 25,
-    "Audit.General": 17,
-    "DLP.All": 5,
-}
+
+class _Checked:
+    """A value object whose fields are checked when it is made."""
+
+    def _check(self, *, fractions: str, counts: str, amounts: str) -> None:
+        """Refuse what no tenant can have, by a ``ValueError``; each argument names fields."""
+        for name in fractions.split():
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a fraction from 0 to 1, not {getattr(self, name)!r}")
+        for name in counts.split():
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)!r}")
+        for name in amounts.split():
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TenantSpec:
+class TraceSpec(_Checked):
+    """A tenant's mail flow and how its two APIs behave.
+
+    ``rows`` are spread over the last ``days`` days; ``rate`` rows a minute appear while the tenant
+    runs, each visible up to ``latency_s`` after it was received. A message has 1 to
+    ``2 * recipients - 1`` recipients, one row each. Of the rows, ``late`` become visible one of
+    ``late_after_s`` seconds after they were received, ``changing`` begin as ``pending`` (some as
+    ``gettingStatus``) and get their final status up to ``changes_after_s`` later, ``recalled`` turn
+    from ``delivered`` to ``recalled`` that much later again, ``duplicates`` stand there twice
+    (within ``rows``), and ``odd`` have null and empty fields, quotes and ``#`` in addresses.
+    ``burst`` rows more were all received in one second, an hour before the tenant was made.
+
+    ``quota`` requests are taken in five minutes (None: any number); with ``retry_after`` an answer
+    429 says when to come back. ``max_page`` caps a page below ``$top``.
+    ``strict_tokens`` refuses a page token whose last recipient has odd characters, for ever.
+    ``service_principal_after_s`` after its making the tenant knows the service principal of the
+    trace (None: never). ``details_missing`` of the rows have no details.
+    ``graph`` is False where the cloud has no trace in Graph. ``reporting_retired`` is what the
+    Reporting Web Service answers to everything, ``directory_role`` whether the app may read it.
+    ``verbose_next`` is whether the verbose shape names its next page, ``verbose_bare`` whether its
+    ``d`` is a bare array.
+    """
+
+    rows: int = 0
+    days: float = 2.0
+    rate: float = 0.0
+    latency_s: float = 60.0
+    recipients: int = 2
+    late: float = 0.0
+    late_after_s: Sequence[float] = (600.0, 10_800.0, 144_000.0)
+    changing: float = 0.0
+    changes_after_s: float = 5400.0
+    recalled: float = 0.0
+    duplicates: float = 0.0
+    odd: float = 0.0
+    burst: int = 0
+    quota: int | None = 100
+    retry_after: bool = True
+    max_page: int = 5000
+    strict_tokens: bool = False
+    service_principal_after_s: float | None = 0.0
+    details_missing: float = 0.0
+    graph: bool = True
+    reporting_page: int = 2000
+    reporting_retired: int | None = None
+    directory_role: bool = True
+    verbose_next: bool = True
+    verbose_bare: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that no tenant can have, with a ``ValueError`` that names the field."""
+        self._check(
+            fractions="late changing recalled duplicates odd details_missing",
+            counts="recipients max_page reporting_page",
+            amounts="rows days rate latency_s changes_after_s burst",
+        )
+        if not self.late_after_s or min(self.late_after_s) < 0:
+            raise ValueError("late_after_s takes one or more numbers of seconds")
+        if self.reporting_retired not in (None, 401, 403, 404):
+            raise ValueError("reporting_retired is 401, 403, 404 or null")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TraceSpec:
+        """A spec from decoded JSON; an unknown field is a ``ValueError``."""
+        known_fields(values, [item.name for item in dataclasses.fields(cls)])
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantSpec(_Checked):
     """A tenant, its app registration and the audit contents it has.
 
     ``contents`` is a total that is spread unevenly over ``sources``, or a number per source.
@@ -89,7 +163,6 @@ class TenantSpec:
     late_after_s: float = 600.0
     relisted: float = 0.0
     duplicate_ids: float = 0.0
-    expires_days: float = 7.0
     extra_records: Sequence[bytes] = ()
     requests_per_minute: int | None = None
     subscribed: Sequence[str] = ()
@@ -104,24 +177,16 @@ class TenantSpec:
     trace: TraceSpec = field(default_factory=TraceSpec)
 
     def __post_init__(self) -> None:
-        """Refuse values that no tenant can have.
-
-        Raises:
-            ValueError: naming the field and what it takes.
-        """
+        """Refuse values that no tenant can have, with a ``ValueError`` that names the field."""
         for name in ("tenant_id", "client_id"):
             value = getattr(self, name)
             if not is_guid(value):
                 raise ValueError(f"{name} must be a GUID, not {value!r}")
-        for name in ("late", "relisted", "duplicate_ids"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a fraction from 0 to 1, not {getattr(self, name)!r}")
-        for name in ("records", "record_bytes", "page_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)!r}")
-        for name in ("days", "rate", "late_after_s"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, not {getattr(self, name)!r}")
+        self._check(
+            fractions="late relisted duplicate_ids",
+            counts="records record_bytes page_size",
+            amounts="days rate late_after_s",
+        )
         named = [*self.sources, *self.subscribed]
         if isinstance(self.contents, Mapping):
             named += self.contents
@@ -145,20 +210,8 @@ class TenantSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TenantSpec:
-        """A spec from decoded JSON, where ``extra_records`` are strings.
-
-        Raises:
-            ValueError: a field is unknown or missing, or its value is refused.
-        """
-        fields = {known.name for known in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
-            raise ValueError(
-                f"unknown field {unknown[0]!r}, accepted are {', '.join(sorted(fields))}"
-            )
-        missing = {"tenant_id", "client_id", "client_secret"} - set(values)
-        if missing:
-            raise ValueError(f"missing field {', '.join(sorted(missing))}")
+        """A spec from decoded JSON, where ``extra_records`` are strings; an unknown field is a ``ValueError``."""
+        known_fields(values, [item.name for item in dataclasses.fields(cls)])
         given = dict(values)
         given["extra_records"] = tuple(record.encode() for record in given.get("extra_records", ()))
         given["trace"] = TraceSpec.from_json(given.get("trace", {}))

@@ -14,19 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from local.tenant.messages import Refused
 from local.tenant.spec import SOURCES
 
 COOL_DOWN = timedelta(minutes=15)
-
-
-class Refused(Exception):  # noqa: N818
-    """A request broke a rule of the API; carries its code, what it is about, and the status."""
-
-    def __init__(self, code: str, *about: str, status: int | None = None) -> None:
-        super().__init__(code, *about)
-        self.code = code
-        self.about = about
-        self.status = status
 
 
 @dataclass(kw_only=True)
@@ -70,11 +61,7 @@ class Subscriptions:
     def start(
         self, source: str, webhook: Mapping[str, Any] | None, now: datetime
     ) -> dict[str, Any]:
-        """Start, re-enable or change a subscription and return the API's answer.
-
-        Raises:
-            Refused: AF429 within the cool-down, AF20024 when nothing would change.
-        """
+        """The API's answer to a start: AF429 within the cool-down, AF20024 when nothing would change."""
         with self._lock:
             state = self._states[source]
             if state.last_start is not None and now - state.last_start < COOL_DOWN:
@@ -94,11 +81,7 @@ class Subscriptions:
             return {"contentType": source, "status": "enabled", "webhook": kept}
 
     def stop(self, source: str, now: datetime) -> None:
-        """Remove a subscription.
-
-        Raises:
-            Refused: AF20022 when there is none.
-        """
+        """Remove a subscription; AF20022 when there is none."""
         with self._lock:
             state = self._states[source]
             if state.status is None:

@@ -1,31 +1,24 @@
 """The message trace of a simulated tenant, in Microsoft Graph and in the Reporting Web Service.
 
-A test uses it so; everything goes by the tenant's clock, which is moved and not waited for::
+Everything goes by the tenant's clock, which is moved and not waited for::
 
     tenant = Tenant(TenantSpec(..., trace=TraceSpec(rows=2000, late=0.1, changing=0.2, odd=0.05)))
     row, *_ = tenant.trace.offer(recipients=["a@x.example", "b@x.example"], status="pending")
-    tenant.trace.offer(received=tenant.now() - timedelta(hours=2), count=5001)      # in one instant
-    tenant.trace.offer(visible_at=tenant.now() + timedelta(hours=40))               # a late row
+    tenant.trace.offer(visible_at=tenant.now() + timedelta(hours=40))   # a late row
     tenant.trace.change(row, "delivered")        # or offer(..., then=[(time, "delivered")])
     tenant.faults.add(Fault(on="trace_page", action="status", code="page-token", times=1))
-    with TenantServer(tenant, certs=certs) as server:   # server.endpoint/v1.0/admin/exchange/...
-        ...                                             # and /ecp/reportingwebservice/...
-        tenant.advance(timedelta(hours=40))
-    books = tenant.trace.books   # expected(), standing(), served(), ever_visible(): sets of Triple
-    assert books.max_requests_in_5_minutes <= 90
 
 Kinds of requests, for faults (``on``) and books: ``trace`` (a first page), ``trace_page`` (one by
-``$skiptoken``), ``details``, ``report``, ``report_page``. ``code`` of a ``status`` fault is a name
-of ``errors.GRAPH_ERRORS`` or ``errors.REPORT_ERRORS``; ``throttle`` has a ``Retry-After`` only when
-it is given one; ``break_page_token`` hands out a ``nextLink`` that is refused for ever. The SP of
-the trace: ``TraceSpec(service_principal_after_s=3600)`` or ``tenant.trace.provision(after_s)``.
+``$skiptoken``), ``details``, ``report``, ``report_page``; codes of a ``status`` fault are the names
+in ``errors.toml``. ``throttle`` has a ``Retry-After`` only when it is given one;
+``break_page_token`` hands out a ``nextLink`` that is refused for ever.
 """
 
 from __future__ import annotations
 
+from local.tenant.spec import TraceSpec
 from local.tenant.trace.books import TraceBooks
 from local.tenant.trace.rows import Row, Triple
-from local.tenant.trace.spec import TraceSpec
 from local.tenant.trace.trace import MessageTrace
 
 __all__ = ["MessageTrace", "Row", "TraceBooks", "TraceSpec", "Triple"]

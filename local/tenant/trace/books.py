@@ -8,6 +8,7 @@ what it owes.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -16,16 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from local.tenant.trace.rows import MAX_PHASES, Row, Triple, graph_row, millis
-from local.tenant.trace.writing import ORDINALS, may_hold
+from local.tenant.trace.rows import MAX_PHASES, Row, Triple, block_of, graph_row, may_hold, millis
 
 if TYPE_CHECKING:
-    from local.tenant.trace.trace import MessageTrace, Span
+    from local.tenant.trace.trace import Lived, MessageTrace
 
+Bound = datetime | None
 KINDS = ("standing", "served", "expected", "ever_visible")
 SINCE_KINDS = ("standing", "expected")
-_MASK = (1 << ORDINALS) - 1
-_MOST = 255
 
 
 class TraceBooks:
@@ -34,27 +33,18 @@ class TraceBooks:
     ``start`` and ``end`` narrow an answer down to rows received in between, both inclusive.
     """
 
-    def __init__(
-        self,
-        trace: MessageTrace,
-        now: Callable[[], datetime],
-        lived: Callable[[], list[Span]],
-    ) -> None:
+    def __init__(self, trace: MessageTrace, now: Callable[[], datetime], lived: Lived) -> None:
         self._trace = trace
         self._now = now
         self._lived = lived
         self._lock = threading.Lock()
-        # A byte for each phase of each row, by the block of their uids: how often it was served.
-        self._served: dict[int, bytearray] = {}
+        # How often a row was served in one of its phases, by ``uid * MAX_PHASES + phase``.
+        self._served: Counter[int] = Counter()
         self._refused: Counter[str] = Counter()
         self._details: Counter[tuple[str, str | None]] = Counter()
 
     def standing(
-        self,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        *,
-        since: datetime | None = None,
+        self, start: Bound = None, end: Bound = None, *, since: Bound = None
     ) -> set[Triple]:
         """What the trace shows now; with ``since`` only what it has shown from then on."""
         now = millis(self._now())
@@ -65,9 +55,7 @@ class TraceBooks:
             if (phase := row.phase_at(now)) >= 0 and row.phases[phase][0] <= latest
         }
 
-    def ever_visible(
-        self, start: datetime | None = None, end: datetime | None = None
-    ) -> set[Triple]:
+    def ever_visible(self, start: Bound = None, end: Bound = None) -> set[Triple]:
         """What the trace showed at any time that the tenant's clock went through.
 
         What stood there only in a time that ``advance`` jumped over was seen by nobody and is not
@@ -81,22 +69,15 @@ class TraceBooks:
             if _stood(row, phase, spans)
         }
 
-    def served(self, start: datetime | None = None, end: datetime | None = None) -> set[Triple]:
+    def served(self, start: Bound = None, end: Bound = None) -> set[Triple]:
         """What stood in a page that was answered whole."""
-        low = None if start is None else millis(start)
-        high = None if end is None else millis(end)
-        return {
-            row.triple(phase)
-            for row, phase, _ in self._servings(low, high)
-            if (low is None or row.received >= low) and (high is None or row.received <= high)
-        }
+        low = float("-inf") if start is None else millis(start)
+        high = float("inf") if end is None else millis(end)
+        servings = self._servings(low, high)
+        return {row.triple(phase) for row, phase, _ in servings if low <= row.received <= high}
 
     def expected(
-        self,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        *,
-        since: datetime | None = None,
+        self, start: Bound = None, end: Bound = None, *, since: Bound = None
     ) -> set[Triple]:
         """What a collector must have delivered by now: what it was shown, and what stands there.
 
@@ -104,9 +85,7 @@ class TraceBooks:
         """
         return self.standing(start, end, since=since) | self.served(start, end)
 
-    def bodies(
-        self, start: datetime | None = None, end: datetime | None = None
-    ) -> dict[Triple, bytes]:
+    def bodies(self, start: Bound = None, end: Bound = None) -> dict[Triple, bytes]:
         """The bytes of every row in every status it ever has, as they stand in a page of Graph."""
         return {
             row.triple(phase): msgspec.json.encode(graph_row(row, row.phases[phase][1]))
@@ -115,7 +94,7 @@ class TraceBooks:
         }
 
     def servings(self) -> Counter[Triple]:
-        """How often each stood in a page that was answered whole, up to 255 times a row."""
+        """How often each stood in a page that was answered whole."""
         found: Counter[Triple] = Counter()
         for row, phase, times in self._servings():
             found[row.triple(phase)] += times
@@ -139,16 +118,14 @@ class TraceBooks:
     def summary(self) -> dict[str, Any]:
         """Counts, ready for JSON."""
         now = millis(self._now())
-        offered = visible = 0
-        for row in self._trace.rows():
-            offered += 1
-            visible += row.phase_at(now) >= 0
+        visible = Counter(row.phase_at(now) >= 0 for row in self._trace.rows())
+        servings = self.servings()
         return {
-            "offered": offered,
-            "visible": visible,
-            "served": sum(1 for _ in self._servings()),
-            "servings": sum(times for _, _, times in self._servings()),
-            "details": sum(self.details().values()),
+            "offered": visible.total(),
+            "visible": visible[True],
+            "served": len(servings),
+            "servings": servings.total(),
+            "details": self.details().total(),
             "refused": self.refused(),
             "max_requests_in_5_minutes": self.max_requests_in_5_minutes,
         }
@@ -156,13 +133,7 @@ class TraceBooks:
     def note_served(self, page: Iterable[tuple[Row, int]]) -> None:
         """Write down that rows stood in an answer, each in one of its phases."""
         with self._lock:
-            for row, phase in page:
-                counts = self._served.setdefault(row.uid >> ORDINALS, bytearray())
-                at = (row.uid & _MASK) * MAX_PHASES + phase
-                if at >= len(counts):
-                    counts.extend(bytes(at + 1 - len(counts)))
-                if counts[at] < _MOST:
-                    counts[at] += 1
+            self._served.update(row.uid * MAX_PHASES + phase for row, phase in page)
 
     def note_details(self, trace_id: str, recipient: str | None) -> None:
         """Write down that the details of a row were answered."""
@@ -175,20 +146,16 @@ class TraceBooks:
             self._refused[name] += 1
 
     def _servings(
-        self, low: int | None = None, high: int | None = None
+        self, low: float = float("-inf"), high: float = float("inf")
     ) -> Iterator[tuple[Row, int, int]]:
         """Rows that were served, in which phase, how often; also some out of ``low`` to ``high``."""
         with self._lock:
-            served = {block: bytes(counts) for block, counts in self._served.items()}
-        for block, counts in served.items():
-            if not may_hold(block, low, high):
-                continue
-            for row in self._trace.block(block):
-                at = (row.uid & _MASK) * MAX_PHASES
-                for phase in range(len(row.phases)):
-                    times = counts[at + phase] if at + phase < len(counts) else 0
-                    if times:
-                        yield row, phase, times
+            served = sorted(self._served.items())
+        for block, group in itertools.groupby(served, lambda each: block_of(each[0] // MAX_PHASES)):
+            if may_hold(block, low, high):
+                rows = {row.uid: row for row in self._trace.block(block)}
+                for place, times in group:
+                    yield rows[place // MAX_PHASES], place % MAX_PHASES, times
 
 
 def _stood(row: Row, phase: int, spans: list[tuple[int, int]]) -> bool:

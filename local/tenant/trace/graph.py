@@ -11,12 +11,12 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from local.tenant.errors import GRAPH_ERRORS, graph_error, plain_error
 from local.tenant.faults import Fault
-from local.tenant.messages import Answer, Request
+from local.tenant.messages import Answer, Refused, Request
 from local.tenant.model import Tenant
-from local.tenant.trace.errors import GRAPH_ERRORS, Refused, graph_error
 from local.tenant.trace.query import Query, TraceTokens, parse_query, parse_top
-from local.tenant.trace.rows import KNOWN, GraphRow, Row, graph_row, millis, stamp
+from local.tenant.trace.rows import KNOWN, Row, graph_row, millis, stamp
 
 ROLE = "ExchangeMessageTrace.Read.All"
 PATH = "/v1.0/admin/exchange/tracing/messageTraces"
@@ -28,23 +28,10 @@ _TYPE = (
 _DETAILS = re.compile(r"recipientAddress='((?:[^']|'')*)'")
 _PREFER = "include-unknown-enum-members"
 _EVENTS = {
-    "delivered": "Deliver",
-    "recalled": "Deliver",
+    **dict.fromkeys(("delivered", "recalled", "quarantined", "filteredAsSpam"), "Deliver"),
     "failed": "Fail",
     "expanded": "Expand",
-    "quarantined": "Deliver",
-    "filteredAsSpam": "Deliver",
 }
-
-
-class _Detail(msgspec.Struct):
-    id: str
-    messageId: str | None
-    dateTime: str
-    event: str
-    action: str
-    description: str
-    data: str
 
 
 class GraphTrace:
@@ -54,10 +41,10 @@ class GraphTrace:
         self._tenant = tenant
         self._trace = tenant.trace
         self._endpoint = endpoint
-        key = f"{tenant.spec.seed} trace {tenant.spec.tenant_id}".encode()[:64]
-        self._tokens = TraceTokens(key, strict=tenant.trace.spec.strict_tokens)
+        about = f"{tenant.spec.seed} trace {tenant.spec.tenant_id}"
+        self._tokens = TraceTokens(about, strict=tenant.trace.spec.strict_tokens)
 
-    def answer(self, request: Request, fault: Fault | None = None) -> Answer:
+    def answer(self, request: Request, fault: Fault | None) -> Answer:
         """The answer to a request; of faults only those in ``PAGE_ACTIONS`` matter here."""
         try:
             self._admit(request)
@@ -65,18 +52,25 @@ class GraphTrace:
                 return self._details(request)
             return self._page(request, fault)
         except Refused as refused:
-            return self.error(refused.name)
+            return self.error(refused.code)
 
-    def error(self, name: str, *, text: str | None = None) -> Answer:
+    def played(self, request: Request, fault: Fault) -> Answer:
+        """What a fault of the actions ``status`` and ``throttle`` answers."""
+        name = "throttled" if fault.action == "throttle" else fault.code
+        answer = self.error(name) if name in GRAPH_ERRORS else plain_error(name)
+        if fault.action == "throttle":
+            answer.headers.pop("Retry-After", None)
+        return answer
+
+    def error(self, name: str) -> Answer:
         """The answer for an error of ``GRAPH_ERRORS``; it goes into the books when it is sent."""
-        spec = self._trace.spec
-        answer = graph_error(
-            name, self._tenant.now(), retry_after=spec.retry_after or name != "throttled", text=text
-        )
-        if name == "throttled" and spec.retry_after:
+        answer = graph_error(name, self._tenant.now())
+        if name == "throttled" and self._trace.spec.retry_after:
             # A played one comes with what the table says.
-            wait = self._trace.quota.wait_s()
-            answer.headers["Retry-After"] = str(wait or GRAPH_ERRORS[name].retry_after)
+            wait = self._trace.quota.wait_s() or answer.headers["Retry-After"]
+            answer.headers["Retry-After"] = str(wait)
+        elif name == "throttled":
+            del answer.headers["Retry-After"]
         answer.note = lambda: self._trace.books.note_refused(name)
         return answer
 
@@ -106,49 +100,32 @@ class GraphTrace:
         if token is not None:
             low, high, before, top = self._tokens.read(about, token)
             query = Query(low, high, query.tests)
-        page, more = self._rows(query, min(top, self._trace.spec.max_page), before)
+        limit = min(top, self._trace.spec.max_page)
+        page, more = self._trace.page(query.low, query.high, query.takes, limit, before=before)
+        action = None if fault is None else fault.action
+        host = fault.host if fault is not None and action == "foreign_next_page" else None
+        again = self._tokens.make(about, query, top, before)
         following: str | None = None
         if more:
-            last = page[-1][0]
-            broken = fault is not None and fault.action == "break_page_token"
-            following = self._tokens.make(
-                about, query, top, last.key, recipient=last.recipient, broken=broken
-            )
-        host = None
-        match None if fault is None else fault.action:
-            case "empty_page_with_next":
-                page, following = [], self._tokens.make(about, query, top, before)
-            case "repeat_page_token":
-                following = token or self._tokens.make(about, query, top, None)
-            case "foreign_next_page":
-                following = following or self._tokens.make(about, query, top, before)
-                host = None if fault is None else fault.host
+            last, broken = page[-1][0], action == "break_page_token"
+            following = self._tokens.make(about, query, top, last.key, last.recipient, broken)
+        if action == "empty_page_with_next":
+            page, following = [], again
+        elif action == "repeat_page_token":
+            following = token or again
+        elif action == "foreign_next_page":
+            following = following or again
         return self._listing(request, page, following, host)
 
-    def _rows(
-        self, query: Query, limit: int, before: tuple[int, int] | None
-    ) -> tuple[list[tuple[Row, int]], bool]:
-        """Rows of a page, each with the phase it is in, and whether more follow."""
-        now = millis(self._tenant.now())
-        page: list[tuple[Row, int]] = []
-        for row in self._trace.newest_first(query.low, query.high, before):
-            phase = row.phase_at(now)
-            if phase < 0 or (query.tests and not query.takes(row, row.phases[phase][1])):
-                continue
-            if len(page) == limit:
-                return page, True
-            page.append((row, phase))
-        return page, False
-
     def _listing(
-        self,
-        request: Request,
-        page: list[tuple[Row, int]],
-        following: str | None,
-        host: str | None,
+        self, request: Request, page: list[tuple[Row, int]], following: str | None, host: str | None
     ) -> Answer:
         unknown = _PREFER in request.headers.get("prefer", "").lower()
-        rows = [_wire(row, row.phases[phase][1], unknown) for row, phase in page]
+        rows = []
+        for row, phase in page:
+            status = row.phases[phase][1]
+            known = unknown or status in KNOWN
+            rows.append(graph_row(row, status if known else "unknownFutureValue"))
         head = {"@odata.context": f"{_CONTEXT}admin/exchange/tracing/messageTraces"}
         if following is not None:
             head["@odata.nextLink"] = self._next_link(request, following, host)
@@ -157,7 +134,6 @@ class GraphTrace:
         if unknown:
             headers["Preference-Applied"] = _PREFER
         return Answer(
-            status=200,
             body=body,
             headers=headers,
             note=lambda: self._trace.books.note_served(page),
@@ -190,24 +166,25 @@ class GraphTrace:
         details = [] if row.details == "empty" else _events(row, row.phases[phase][1])
         context = f"{_CONTEXT}Collection(microsoft.graph.exchangeMessageTraceDetail)"
         return Answer(
-            status=200,
             body=msgspec.json.encode({"@odata.context": context, "value": details}),
             headers={"Content-Type": _TYPE, "OData-Version": "4.0"},
             note=lambda: self._trace.books.note_details(row.trace_id, row.recipient),
         )
 
 
-def _wire(row: Row, status: str, unknown: bool) -> GraphRow:
-    return graph_row(row, status if unknown or status in KNOWN else "unknownFutureValue")
-
-
-def _events(row: Row, status: str) -> list[_Detail]:
+def _events(row: Row, status: str) -> list[dict[str, str | None]]:
     events = [("Receive", "Message received by: DB9PR04MB8123", 0)]
     if status in _EVENTS:
         events.append((_EVENTS[status], f"The message was {status}.", 2391))
     return [
-        _Detail(
-            row.trace_id, row.message_id, stamp(row.received + after), event, "", text, "<root/>"
-        )
+        {
+            "id": row.trace_id,
+            "messageId": row.message_id,
+            "dateTime": stamp(row.received + after),
+            "event": event,
+            "action": "",
+            "description": text,
+            "data": "<root/>",
+        }
         for event, text, after in events
     ]

@@ -6,16 +6,14 @@ The grammar is what the service takes: clauses joined by ``and``; ``or`` is take
 
 from __future__ import annotations
 
-import base64
-import itertools
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 
-from local.tenant.trace.errors import Refused
+from local.tenant.messages import Refused
+from local.tenant.tokens import PageSeal
 from local.tenant.trace.rows import Row, millis, stamp
 
 SPAN = timedelta(days=10)
@@ -31,18 +29,23 @@ _TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:Z|[+-]\d\d:\d\d)", re.ASCII
 )
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
-_FIELDS: dict[str, Callable[[Row], str | None]] = {
-    "id": lambda row: row.trace_id,
-    "messageId": lambda row: row.message_id,
-    "senderAddress": lambda row: row.sender,
-    "recipientAddress": lambda row: row.recipient,
-    "subject": lambda row: row.subject,
-    "fromIP": lambda row: row.from_ip,
-    "toIP": lambda row: row.to_ip,
+_FIELDS = {
+    "id": "trace_id",
+    "messageId": "message_id",
+    "senderAddress": "sender",
+    "recipientAddress": "recipient",
+    "subject": "subject",
+    "fromIP": "from_ip",
+    "toIP": "to_ip",
 }
 _PLAIN = re.compile(r"[^\s\"'#?&+%/<>]+@[^\s\"'#?&+%/<>]+")
 
 Test = Callable[[Row, str], bool]
+_SUBJECT_TESTS: dict[str, Callable[[str, str], bool]] = {
+    "contains": str.__contains__,
+    "startswith": str.startswith,
+    "endswith": str.endswith,
+}
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,14 @@ class Query:
     high: int
     tests: tuple[Test, ...] = ()
 
-    def takes(self, row: Row, status: str) -> bool:
-        """Whether a row passes, with the status it has now."""
+    def takes(self, row: Row, phase: int) -> bool:
+        """Whether a row passes in a phase."""
+        status = row.phases[phase][1]
         return all(test(row, status) for test in self.tests)
 
 
 def parse_query(text: str | None, now: datetime) -> Query:
-    """What a ``$filter`` asks for; without times the last 48 hours.
-
-    Raises:
-        Refused: the filter cannot be read, or its window is not allowed.
-    """
+    """What a ``$filter`` asks for, without times the last 48 hours, or ``Refused``."""
     bounds: dict[str, datetime] = {}
     tests: dict[str, Test] = {}
     for clause in _clauses(text or ""):
@@ -88,11 +88,7 @@ def parse_query(text: str | None, now: datetime) -> Query:
 
 
 def parse_top(text: str | None) -> int:
-    """How many rows a page may have.
-
-    Raises:
-        Refused: it is no number from 1 to 5000.
-    """
+    """How many rows a page may have; ``Refused`` unless it is a number from 1 to 5000."""
     if text is None:
         return DEFAULT_TOP
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_TOP:
@@ -107,10 +103,9 @@ class TraceTokens:
     have: a date inside two pairs of quotes. It is refused whenever it comes.
     """
 
-    def __init__(self, key: bytes, *, strict: bool) -> None:
-        self._key = key
+    def __init__(self, about: str, *, strict: bool) -> None:
+        self._seal = PageSeal(about)
         self._strict = strict
-        self._numbers = itertools.count(1)
 
     def make(
         self,
@@ -118,7 +113,6 @@ class TraceTokens:
         query: Query,
         top: int,
         position: tuple[int, int] | None,
-        *,
         recipient: str | None = None,
         broken: bool = False,
     ) -> str:
@@ -133,37 +127,20 @@ class TraceTokens:
             "EndDate": stamp(end),
             "StartingRecipientAddress": recipient,
             "ResultSize": str(top),
-            "Position": [query.low, query.high, end, uid, next(self._numbers)],
+            "Position": [query.low, query.high, end, uid],
         }
-        text = json.dumps(fields)
-        raw = self._mark(about, text) + text.encode()
-        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+        return self._seal.close(about, json.dumps(fields))
 
     def read(self, about: str, token: str) -> tuple[int, int, tuple[int, int] | None, int]:
-        """Window, position and page size in a token.
-
-        Raises:
-            Refused: it is not one of ours, belongs to another filter, or is broken.
-        """
-        try:
-            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-            text = raw[_MARK:].decode()
-            fields = json.loads(text)
-        except ValueError:
-            raise Refused("page-token") from None
-        if raw[:_MARK] != self._mark(about, text) or fields["StartDate"].startswith('"'):
+        """Window, position and page size in a token that is ours, of this filter and whole; or ``Refused``."""
+        fields = json.loads(self._seal.open(about, token) or "{}")
+        if not fields or fields["StartDate"].startswith('"'):
             raise Refused("page-token")
-        low, high, end, uid, _ = fields["Position"]
+        low, high, end, uid = fields["Position"]
         recipient = fields["StartingRecipientAddress"]
         if self._strict and uid >= 0 and not _PLAIN.fullmatch(recipient or ""):
             raise Refused("page-recipient")
         return low, high, None if uid < 0 else (end, uid), int(fields["ResultSize"])
-
-    def _mark(self, about: str, text: str) -> bytes:
-        return blake2b(f"{about} {text}".encode(), key=self._key, digest_size=_MARK).digest()
-
-
-_MARK = 12
 
 
 def _clauses(text: str) -> list[str]:
@@ -185,7 +162,7 @@ def _read(clause: str, bounds: dict[str, datetime], tests: dict[str, Test]) -> N
         name, field, value = called[1].lower(), called[2], _text(called[3])
         if field != "subject":
             raise Refused("filter")
-        tests[field] = _subject_test(name, value)
+        tests[field] = _subject_test(_SUBJECT_TESTS[name], value.lower())
     elif compared is not None and compared[1] == "receivedDateTime":
         if compared[2] not in ("ge", "le") or not _TIME.fullmatch(compared[3]):
             raise Refused("filter")
@@ -203,21 +180,18 @@ def _read(clause: str, bounds: dict[str, datetime], tests: dict[str, Test]) -> N
 def _field_test(field: str, value: str) -> Test:
     if field == "status":
         return lambda _, status: status == value
-    of, wanted = _FIELDS[field], value.lower()
+    name, wanted = _FIELDS[field], value.lower()
     if field.endswith("Address") and wanted.startswith("*"):
-        return lambda row, _: (of(row) or "").lower().endswith(wanted[1:])
-    return lambda row, _: (of(row) or "").lower() == wanted
+        return lambda row, _: _lower(row, name).endswith(wanted[1:])
+    return lambda row, _: _lower(row, name) == wanted
 
 
-def _subject_test(name: str, value: str) -> Test:
-    wanted = value.lower()
-    match name:
-        case "contains":
-            return lambda row, _: wanted in (row.subject or "").lower()
-        case "startswith":
-            return lambda row, _: (row.subject or "").lower().startswith(wanted)
-        case _:
-            return lambda row, _: (row.subject or "").lower().endswith(wanted)
+def _subject_test(test: Callable[[str, str], bool], wanted: str) -> Test:
+    return lambda row, _: test(_lower(row, "subject"), wanted)
+
+
+def _lower(row: Row, name: str) -> str:
+    return (getattr(row, name) or "").lower()
 
 
 def _text(text: str) -> str:

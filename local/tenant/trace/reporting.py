@@ -6,18 +6,18 @@ zone, relative links to the next page, which is an index into rows that move, an
 
 from __future__ import annotations
 
-import itertools
+import functools
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from local.tenant.faults import PAGE_ACTIONS, Fault
-from local.tenant.messages import Answer, Request
+from local.tenant.errors import REPORT_ERRORS, report_error
+from local.tenant.faults import Fault
+from local.tenant.messages import Answer, Refused, Request
 from local.tenant.model import Tenant
-from local.tenant.trace.errors import Refused, html_error, report_error
-from local.tenant.trace.rows import Row, millis, moment
+from local.tenant.trace.rows import Row, millis, moment, utc_time
 
 ROLE = "ReportingWebService.Read.All"
 AGE = timedelta(days=10)
@@ -29,14 +29,13 @@ _BEYOND = 999_999
 _SERVICE = "https://reports.office365.com/ecp/ReportingWebService/Reporting.svc"
 _RELATIVE = "../../reportingwebservice/reporting.svc/MessageTrace"
 _CLAUSE = re.compile(r"(\w+)\s+eq\s+(?:datetime)?'((?:[^']|'')*)'(?:\s+and\s+|\s*$)", re.I)
-_FIELDS = {
-    "senderaddress": "SenderAddress",
-    "recipientaddress": "RecipientAddress",
-    "status": "Status",
-    "messageid": "MessageId",
-    "messagetraceid": "MessageTraceId",
-    "fromip": "FromIP",
-    "toip": "ToIP",
+_FIELDS = "SenderAddress RecipientAddress Status MessageId MessageTraceId FromIP ToIP"
+_BY_NAME = {name.lower(): name for name in _FIELDS.split()}
+_TYPES = {
+    "Size": "Edm.Int32",
+    "Index": "Edm.Int32",
+    "MessageTraceId": "Edm.Guid",
+    **dict.fromkeys(("Received", "StartDate", "EndDate"), "Edm.DateTime"),
 }
 _ENTRY = (
     '<entry><id>{id}</id><title type="text"/><updated>{now}</updated>'
@@ -60,17 +59,22 @@ class ReportingService:
         self._tenant = tenant
         self._trace = tenant.trace
 
-    def answer(self, request: Request, fault: Fault | None = None) -> Answer:
+    def answer(self, request: Request, fault: Fault | None) -> Answer:
         """The answer to a request; of faults only those in ``PAGE_ACTIONS`` matter here."""
         try:
             self._admit(request)
             return self._page(request, fault)
         except Refused as refused:
-            return self.error(refused.name)
+            return self.error(refused.code)
+
+    def played(self, request: Request, fault: Fault) -> Answer:
+        """What a fault of the actions ``status`` and ``throttle`` answers."""
+        usual = 429 if fault.action == "throttle" else 500
+        return self.error(str(fault.code if fault.code in REPORT_ERRORS else fault.status or usual))
 
     def error(self, name: str) -> Answer:
         """The answer for an error of ``REPORT_ERRORS``, or for a bare status as HTML."""
-        answer = html_error(int(name), name) if name.isdigit() else report_error(name)
+        answer = report_error(name)
         answer.note = lambda: self._trace.books.note_refused(f"report {name}")
         return answer
 
@@ -96,8 +100,9 @@ class ReportingService:
             if not request.query["$top"].isdigit():
                 raise Refused("filter")
             limit = min(limit, int(request.query["$top"]))
-        page, more = self._rows(start, end, wanted, first, limit)
-        action = fault.action if fault is not None and fault.action in PAGE_ACTIONS else None
+        low, high, takes = millis(start), millis(end), functools.partial(_takes, wanted)
+        page, more = self._trace.page(low, high, takes, limit, first=first)
+        action = None if fault is None else fault.action
         following: int | None = first + len(page) - 1 if more else None
         if action == "empty_page_with_next":
             page, following = [], first - 1
@@ -106,7 +111,19 @@ class ReportingService:
         link = None if following is None else self._link(request, following)
         if link is not None and fault is not None and action == "foreign_next_page":
             link = f"https://{fault.host}/ecp" + link.removeprefix("../..")
-        answer = self._shaped(request, page, first, start, end, link)
+        rows = [_fields(row, phase) for row, phase in page]
+        for number, fields in enumerate(rows, first):
+            fields.update({"StartDate": _zoned(start), "EndDate": _zoned(end), "Index": number})
+        if request.query.get("$format", "").lower() == "json":
+            for fields, (row, _) in zip(rows, page, strict=True):
+                times = (row.received, low, high)
+                dates = (f"/Date({ms})/" for ms in times)
+                fields.update(zip(("Received", "StartDate", "EndDate"), dates, strict=True))
+            answer = self._verbose(rows, link)
+        elif "application/json" in request.headers.get("accept", ""):
+            answer = _minimal(rows, link)
+        else:
+            answer = _atom(rows, link, _zoned(self._tenant.now()))
         answer.note = lambda: self._trace.books.note_served(page)
         return answer
 
@@ -120,9 +137,9 @@ class ReportingService:
             found[clause[1].lower()] = clause[2].replace("''", "'")
             at = clause.end()
         dates = [found.pop(name, None) for name in ("startdate", "enddate")]
-        if any(name not in _FIELDS for name in found):
+        if not found.keys() <= _BY_NAME.keys():
             raise Refused("filter")
-        wanted: Fields = {_FIELDS[name]: value for name, value in found.items()}
+        wanted: Fields = {_BY_NAME[name]: value for name, value in found.items()}
         if dates == [None, None]:
             return now - DEFAULT_SPAN, now, wanted
         if dates[0] is None or dates[1] is None:
@@ -132,19 +149,6 @@ class ReportingService:
             raise Refused("age")
         return start, end, wanted
 
-    def _rows(
-        self, start: datetime, end: datetime, wanted: Fields, first: int, limit: int
-    ) -> tuple[list[tuple[Row, int]], bool]:
-        """Rows of a page, by their number among all that are visible now, and if more follow."""
-        now = millis(self._tenant.now())
-        visible = (
-            (row, phase)
-            for row in self._trace.newest_first(millis(start), millis(end))
-            if (phase := row.phase_at(now)) >= 0 and (not wanted or _takes(row, phase, wanted))
-        )
-        page = list(itertools.islice(visible, first, first + limit + 1))
-        return page[:limit], len(page) > limit
-
     def _link(self, request: Request, last: int) -> str:
         query = "".join(
             f"{name}={quote(value, safe=':')}&"
@@ -153,56 +157,11 @@ class ReportingService:
         )
         return f"{_RELATIVE}?{query}$skiptoken={last}"
 
-    def _shaped(
-        self,
-        request: Request,
-        page: list[tuple[Row, int]],
-        first: int,
-        start: datetime,
-        end: datetime,
-        link: str | None,
-    ) -> Answer:
-        rows = [_fields(row, phase) for row, phase in page]
-        if request.query.get("$format", "").lower() == "json":
-            return self._verbose(rows, page, first, (start, end), link)
-        bounds = {
-            "StartDate": f"{start:%Y-%m-%dT%H:%M:%SZ}",
-            "EndDate": f"{end:%Y-%m-%dT%H:%M:%SZ}",
-        }
-        for number, fields in enumerate(rows, first):
-            fields.update({**bounds, "Index": number})
-        if "application/json" not in request.headers.get("accept", ""):
-            return self._atom(rows, link)
-        whole: dict[str, object] = {"odata.metadata": f"{_SERVICE}/$metadata#MessageTrace"}
-        whole["value"] = rows
-        if link is not None:
-            whole["odata.nextLink"] = link
-        return _answer(
-            json.dumps(whole, separators=(",", ":")),
-            "application/json;odata=minimalmetadata;streaming=true;charset=utf-8",
-        )
-
-    def _verbose(
-        self,
-        rows: list[Fields],
-        page: list[tuple[Row, int]],
-        first: int,
-        bounds: tuple[datetime, datetime],
-        link: str | None,
-    ) -> Answer:
-        start, end = (f"/Date({millis(bound)})/" for bound in bounds)
+    def _verbose(self, rows: list[Fields], link: str | None) -> Answer:
         results = []
-        for number, (fields, (row, _)) in enumerate(zip(rows, page, strict=True), first):
-            uri = f"{_SERVICE}/MessageTrace({number})"
+        for fields in rows:
+            uri = f"{_SERVICE}/MessageTrace({fields['Index']})"
             meta = {"id": uri, "uri": uri, "type": "TenantReporting.MessageTrace"}
-            fields.update(
-                {
-                    "Received": f"/Date({row.received})/",
-                    "StartDate": start,
-                    "EndDate": end,
-                    "Index": number,
-                }
-            )
             results.append({"__metadata": meta, **fields})
         inner: dict[str, object] = {"results": results}
         if link is not None and self._trace.spec.verbose_next:
@@ -212,19 +171,30 @@ class ReportingService:
             json.dumps(whole, separators=(",", ":")), "application/json;odata=verbose;charset=utf-8"
         )
 
-    def _atom(self, rows: list[Fields], link: str | None) -> Answer:
-        now = f"{self._tenant.now():%Y-%m-%dT%H:%M:%SZ}"
-        entries = "".join(
-            _ENTRY.format(
-                id=f"{_SERVICE}/MessageTrace({fields['Index']})",
-                now=now,
-                fields="".join(_property(name, value) for name, value in fields.items()),
-            )
-            for fields in rows
+
+def _minimal(rows: list[Fields], link: str | None) -> Answer:
+    whole: dict[str, object] = {"odata.metadata": f"{_SERVICE}/$metadata#MessageTrace"}
+    whole["value"] = rows
+    if link is not None:
+        whole["odata.nextLink"] = link
+    return _answer(
+        json.dumps(whole, separators=(",", ":")),
+        "application/json;odata=minimalmetadata;streaming=true;charset=utf-8",
+    )
+
+
+def _atom(rows: list[Fields], link: str | None, now: str) -> Answer:
+    entries = "".join(
+        _ENTRY.format(
+            id=f"{_SERVICE}/MessageTrace({fields['Index']})",
+            now=now,
+            fields="".join(_property(name, value) for name, value in fields.items()),
         )
-        more = "" if link is None else f'<link rel="next" href="{escape(link)}"/>'
-        text = _FEED.format(base=_SERVICE, now=now, entries=entries, link=more)
-        return _answer(text, "application/atom+xml;type=feed;charset=utf-8")
+        for fields in rows
+    )
+    more = "" if link is None else f'<link rel="next" href="{escape(link)}"/>'
+    text = _FEED.format(base=_SERVICE, now=now, entries=entries, link=more)
+    return _answer(text, "application/atom+xml;type=feed;charset=utf-8")
 
 
 def status_name(status: str) -> str:
@@ -250,35 +220,30 @@ def _fields(row: Row, phase: int) -> Fields:
     }
 
 
-def _takes(row: Row, phase: int, wanted: Fields) -> bool:
-    fields = _fields(row, phase)
-    return all(
-        str(fields[name] or "").lower() == str(value).lower() for name, value in wanted.items()
-    )
+def _takes(wanted: Fields, row: Row, phase: int) -> bool:
+    fields = _fields(row, phase) if wanted else {}
+    return all(str(fields[name] or "").lower() == str(wanted[name]).lower() for name in wanted)
 
 
 def _property(name: str, value: str | int | None) -> str:
     if value is None:
         return f'<d:{name} m:null="true"/>'
-    kind = {"Size": "Edm.Int32", "Index": "Edm.Int32", "MessageTraceId": "Edm.Guid"}.get(name)
-    if name in ("Received", "StartDate", "EndDate"):
-        kind = "Edm.DateTime"
-    typed = "" if kind is None else f' m:type="{kind}"'
-    return f"<d:{name}{typed}>{escape(_printable(str(value)))}</d:{name}>"
+    # XML 1.0 has no way to write the other characters.
+    text = "".join(c for c in str(value) if c >= " " or c in "\t\n\r")
+    typed = f' m:type="{_TYPES[name]}"' if name in _TYPES else ""
+    return f"<d:{name}{typed}>{escape(text)}</d:{name}>"
 
 
-def _printable(text: str) -> str:
-    # XML 1.0 has no way to write the others.
-    return "".join(c for c in text if c >= " " or c in "\t\n\r")
+def _zoned(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _time(text: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        return utc_time(text)
     except ValueError:
         raise Refused("filter") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _answer(text: str, kind: str) -> Answer:
-    return Answer(status=200, body=text.encode(), headers={"Content-Type": kind})
+    return Answer(body=text.encode(), headers={"Content-Type": kind})

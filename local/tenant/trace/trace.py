@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
 import uuid
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -14,10 +15,18 @@ from random import Random
 from typing import Any
 
 from local.tenant.quota import Quota
+from local.tenant.spec import TraceSpec
 from local.tenant.trace.books import TraceBooks
-from local.tenant.trace.rows import MAX_PHASES, Row, millis
-from local.tenant.trace.spec import TraceSpec
-from local.tenant.trace.writing import HOUR, ORDINALS, PLACED, Writer, place_of
+from local.tenant.trace.rows import (
+    HOUR,
+    MAX_PHASES,
+    PLACED,
+    Row,
+    Writer,
+    block_of,
+    millis,
+    place_of,
+)
 
 QUOTA_PERIOD = timedelta(minutes=5)
 
@@ -25,7 +34,7 @@ QUOTA_PERIOD = timedelta(minutes=5)
 _KEPT = 200_000
 _KEY = attrgetter("key")
 
-Span = tuple[datetime, datetime]
+Lived = Callable[[], list[tuple[datetime, datetime]]]
 
 
 class MessageTrace:
@@ -35,14 +44,9 @@ class MessageTrace:
     """
 
     def __init__(
-        self,
-        spec: TraceSpec,
-        seed: int,
-        now: Callable[[], datetime],
-        lived: Callable[[], list[Span]],
+        self, spec: TraceSpec, seed: int, now: Callable[[], datetime], lived: Lived
     ) -> None:
         self.spec = spec
-        self.seed = seed
         self.quota = Quota(spec.quota, now, QUOTA_PERIOD)
         self._now = now
         self._started = now()
@@ -111,11 +115,7 @@ class MessageTrace:
         return made
 
     def change(self, row: Row, status: str, *, at: datetime | None = None) -> None:
-        """Give a placed row another status, now or at a time.
-
-        Raises:
-            ValueError: it was not placed, has four already, or has none before that time.
-        """
+        """Give a placed row another status, now or at a time; ``ValueError`` where it cannot have it."""
         with self._lock:
             when = millis(at or self._now())
             if row.uid < PLACED:
@@ -133,22 +133,14 @@ class MessageTrace:
         """Create the service principal, which the tenant knows in so many seconds; None: remove."""
         self._known_from = None if after_s is None else self._now() + timedelta(seconds=after_s)
 
-    def rows(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[Row]:
-        """Rows received from ``start`` to ``end``, both inclusive, oldest hour first.
+    def rows(self, start: datetime | None = None, end: datetime | None = None) -> list[Row]:
+        """Rows received from ``start`` to ``end``, both inclusive, oldest first.
 
         Also those that are not visible yet; none that the clock has not reached.
         """
-        low = None if start is None else millis(start)
         now = millis(self._now())
-        high = now if end is None else min(millis(end), now)
-        first = self._writer.first_hour
-        if low is not None:
-            first = max(first, low // HOUR)
-        for hour in range(first, min(self._writer.last_hour(now), high // HOUR) + 1):
-            yield from _between(self.hour(hour), low, high)
-        with self._lock:
-            placed = self._placed
-        yield from _between(placed, low, high)
+        low = 0 if start is None else millis(start)
+        return [*self.newest_first(low, now if end is None else min(millis(end), now))][::-1]
 
     def newest_first(
         self, low: int, high: int, before: tuple[int, int] | None = None
@@ -157,20 +149,31 @@ class MessageTrace:
 
         Begins behind ``before``, the key of the last row that was handed out.
         """
-        top = (high, PLACED << 1) if before is None else min(before, (high, PLACED << 1))
+        top = min(before or (high, PLACED << 1), (high, PLACED << 1))
         with self._lock:
             placed = self._placed
-        lowest = bisect_left(placed, (low, 0), key=_KEY)
-        highest = bisect_left(placed, top, key=_KEY)
         written = self._written(low, top)
-        if lowest >= highest:
-            return written
-        return heapq.merge(
-            written,
-            (placed[index] for index in range(highest - 1, lowest - 1, -1)),
-            key=_KEY,
-            reverse=True,
+        return heapq.merge(written, _downward(placed, low, top), key=_KEY, reverse=True)
+
+    def page(
+        self,
+        low: int,
+        high: int,
+        takes: Callable[[Row, int], bool],
+        limit: int,
+        *,
+        first: int = 0,
+        before: tuple[int, int] | None = None,
+    ) -> tuple[list[tuple[Row, int]], bool]:
+        """Of the rows that are visible and taken, each with its phase, a page; and if more follow."""
+        now = millis(self._now())
+        found = (
+            (row, phase)
+            for row in self.newest_first(low, high, before)
+            if (phase := row.phase_at(now)) >= 0 and takes(row, phase)
         )
+        page = list(itertools.islice(found, first, first + limit + 1))
+        return page[:limit], len(page) > limit
 
     def find(self, trace_id: str) -> list[Row]:
         """The rows of a message; none when there is no such message."""
@@ -198,25 +201,22 @@ class MessageTrace:
             return found
 
     def block(self, number: int) -> list[Row]:
-        """The rows whose ``uid >> 24`` is ``number``: of an hour, or a part of the placed ones."""
-        if number << ORDINALS < PLACED:
+        """The rows of a ``block_of``: of an hour, or a part of the placed ones."""
+        if number < block_of(PLACED):
             return self.hour(number)
         with self._lock:
-            rows = [row for row in self._placed if row.uid >> ORDINALS == number]
-        return sorted(rows, key=attrgetter("uid"))
+            return [row for row in self._placed if block_of(row.uid) == number]
 
     def _written(self, low: int, top: tuple[int, int]) -> Iterator[Row]:
         last = min(self._writer.last_hour(millis(self._now())), top[0] // HOUR)
         for hour in range(last, max(self._writer.first_hour, low // HOUR) - 1, -1):
-            rows = self.hour(hour)
-            lowest = bisect_left(rows, (low, 0), key=_KEY)
-            for index in range(bisect_left(rows, top, key=_KEY) - 1, lowest - 1, -1):
-                yield rows[index]
+            yield from _downward(self.hour(hour), low, top)
 
 
-def _between(rows: list[Row], low: int | None, high: int) -> Iterator[Row]:
-    first = 0 if low is None else bisect_left(rows, (low, 0), key=_KEY)
-    return (rows[at] for at in range(first, bisect_right(rows, (high, PLACED << 1), key=_KEY)))
+def _downward(rows: list[Row], low: int, top: tuple[int, int]) -> Iterator[Row]:
+    """Of rows in order, those from ``low`` (ms) to before the key ``top``, newest first."""
+    lowest, highest = bisect_left(rows, (low, 0), key=_KEY), bisect_left(rows, top, key=_KEY)
+    return (rows[at] for at in range(highest - 1, lowest - 1, -1))
 
 
 _DEFAULTS: dict[str, Any] = {

@@ -11,12 +11,13 @@ import pytest
 import requests
 
 from local.tenant import Fault, Tenant, TraceSpec, Triple
-from local.tenant.trace.errors import FIRST_PARTY_APP
 from local.tenant.trace.graph import PATH
 
 from .conftest import NOW, Client, Serve, make_tenant
 
 GRAPH = "https://graph.microsoft.com"
+# The app whose service principal a tenant needs before Graph answers its trace.
+FIRST_PARTY_APP = "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
 ROLES = ("ExchangeMessageTrace.Read.All",)
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 MINUTE = timedelta(minutes=1)
