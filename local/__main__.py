@@ -16,8 +16,7 @@ from rich.console import Console
 from local import replay as replaying
 from local.azurite import NotInstalledError
 from local.bench.command import ABOUT, add_options, bench
-from local.bench.process import BenchError
-from local.host_process import HostError
+from local.bench.rig import BenchError
 from local.profiles import PROFILES, Profile, read_profile
 from local.report import print_json, print_report
 from local.rig import keep_up, make_spec
@@ -64,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, ValueError) as error:
         print(f"{error}", file=sys.stderr)
         return USAGE
-    except (ChildError, HostError, BenchError, NotInstalledError, CollectorError) as error:
+    except (ChildError, BenchError, NotInstalledError, CollectorError) as error:
         print(f"{error}", file=sys.stderr)
         return DIFFERS
 

@@ -23,8 +23,9 @@ from local.outcome import FeedOutcome, Outcome, read_feeds
 from local.profiles import Profile
 from local.progress import Display, make_display
 from local.readback import ReadbackError, read_back
-from local.rig import CONNECTION, HUB, ROOT, TRACE_HUB, LocalRig, TenantControl
+from local.rig import CONNECTION, HUB, TRACE_HUB, LocalRig, TenantControl
 from local.tenant import TenantSpec
+from local.tether import ROOT
 from shared.app import App
 from shared.config.settings import Settings, load
 from shared.errors import ConfigError

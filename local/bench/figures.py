@@ -1,13 +1,12 @@
-"""From readings to figures: medians, with the least and the most beside them, as values that can be shown or stored."""
+"""From readings to figures: medians, with the least and the most beside them, as a table and as JSON."""
 
 from __future__ import annotations
 
 import os
 import platform
 import statistics
-import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,21 @@ from local.bench.sizes import Sizes
 from local.bench.tenants import idle_name
 
 PACKAGES = (
-    "azure-eventhub",
-    "azure-storage-blob",
-    "azure-data-tables",
-    "requests",
-    "urllib3",
-    "msgspec",
-    "isal",
+    *("azure-eventhub", "azure-storage-blob", "azure-data-tables"),
+    *("requests", "urllib3", "msgspec", "isal"),
 )
 RATES = (END_TO_END, BARE_CEILING, PLAIN_LOOP, SMALL_END_TO_END, SMALL_BARE_CEILING, TRACE)
+HEAD = ("measured", "median", "min to max", "on the wall", "target")
+BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+
+_FIGURES: dict[str, Callable[[Reading], float]] = {
+    "cpu": lambda each: each.events / each.cpu_s,
+    "wall": lambda each: each.events / each.wall_s,
+    "cpu_s": lambda each: each.cpu_s,
+    "wall_s": lambda each: each.wall_s,
+    "memory": lambda each: each.peak_mb - each.idle_mb,
+}
+"""Events a second of CPU time and of the clock, seconds of both, and megabytes above idle at the peak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,156 +56,165 @@ class Spread:
         known = sorted(values)
         return cls(median=statistics.median(known), least=known[0], most=known[-1])
 
-
-@dataclass(frozen=True, kw_only=True)
-class Rate:
-    """Events a second: of CPU time of the collecting process, and of the clock on the wall."""
-
-    cpu: Spread
-    wall: Spread
+    def pair(self) -> list[float]:
+        """The least and the most, rounded."""
+        digits = 3 if self.most < 100 else 1
+        return [round(self.least, digits), round(self.most, digits)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """The benchmark's outcome.
+    """The benchmark's outcome, and what it was taken on."""
 
-    Attributes:
-        rates: by kind of measurement.
-        idle: CPU seconds of an idle run, by contents a day in the ledger.
-        idle_wall: seconds of the same.
-        memory: megabytes above idle at the peak, by kind of measurement; only of the collector.
-        listing_requests_per_delivered: by the tenant's request log.
-        about: sizes, versions and machine.
-    """
+    found: Found
+    sizes: Sizes
+    machine: dict[str, Any] = field(default_factory=lambda: machine())
 
-    rates: dict[str, Rate]
-    idle: dict[int, Spread]
-    idle_wall: dict[int, Spread]
-    memory: dict[str, Spread]
-    listing_requests_per_delivered: float
-    about: dict[str, Any]
+    def of(self, kind: str, figure: str) -> Spread:
+        """One of ``_FIGURES`` of a kind of measurement."""
+        return Spread.of(map(_FIGURES[figure], self.found.readings[kind]))
 
-    @property
-    def of_ceiling(self) -> dict[str, float]:
-        """End to end as a share of the bare ceiling."""
-        return self._ratio(END_TO_END, BARE_CEILING)
+    def ratio(self, one: str, other: str) -> dict[str, float]:
+        """One rate as a multiple of another."""
+        return {n: self.of(one, n).median / self.of(other, n).median for n in ("cpu", "wall")}
+
+    def memory(self) -> dict[str, Spread]:
+        """Of every kind of run of the collector."""
+        kinds = (END_TO_END, SMALL_END_TO_END, TRACE, *map(idle_name, self.sizes.idle))
+        return {kind: self.of(kind, "memory") for kind in kinds}
 
     @property
-    def small_of_ceiling(self) -> dict[str, float]:
-        """The same with small contents."""
-        return self._ratio(SMALL_END_TO_END, SMALL_BARE_CEILING)
-
-    @property
-    def times_plain_loop(self) -> dict[str, float]:
-        """End to end as a multiple of the obvious loop."""
-        return self._ratio(END_TO_END, PLAIN_LOOP)
-
-    @property
-    def peak_memory_mb_above_idle(self) -> float:
-        """The greatest of all collecting processes: no kind of run is left out."""
-        return max(spread.median for spread in self.memory.values())
-
-    def _ratio(self, one: str, other: str) -> dict[str, float]:
-        a, b = self.rates[one], self.rates[other]
-        return {"cpu": a.cpu.median / b.cpu.median, "wall": a.wall.median / b.wall.median}
+    def listing(self) -> float:
+        """Listing requests a delivered content, by the tenant's request log."""
+        return self.found.listing.requests / max(1, self.found.listing.delivered)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        rates = {
-            f"{kind}_events_per_s": {
-                "cpu": round(rate.cpu.median),
-                "wall": round(rate.wall.median),
-            }
-            for kind, rate in self.rates.items()
+        rates = {kind: {n: self.of(kind, n) for n in ("cpu", "wall")} for kind in RATES}
+        ratios = {
+            "of_ceiling": (END_TO_END, BARE_CEILING),
+            "small_of_ceiling": (SMALL_END_TO_END, SMALL_BARE_CEILING),
+            "times_plain_loop": (END_TO_END, PLAIN_LOOP),
         }
-        return {
+        idle = {str(n): self.of(idle_name(n), "cpu_s") for n in self.sizes.idle}
+        idle_wall = {str(n): self.of(idle_name(n), "wall_s") for n in self.sizes.idle}
+        spreads = {
             **rates,
-            "idle_run_cpu_s": {str(n): round(each.median, 3) for n, each in self.idle.items()},
-            "listing_requests_per_delivered": round(self.listing_requests_per_delivered, 3),
-            "peak_memory_mb_above_idle": round(self.peak_memory_mb_above_idle, 1),
-            "of_ceiling": _rounded(self.of_ceiling),
-            "small_of_ceiling": _rounded(self.small_of_ceiling),
-            "times_plain_loop": _rounded(self.times_plain_loop),
-            "spread": self._spreads(),
-            **self.about,
+            "idle_run_cpu_s": idle,
+            "idle_run_wall_s": idle_wall,
+            "peak_memory_mb_above_idle": self.memory(),
         }
-
-    def _spreads(self) -> dict[str, Any]:
         return {
             **{
-                kind: {"cpu": _pair(r.cpu), "wall": _pair(r.wall)} for kind, r in self.rates.items()
+                f"{kind}_events_per_s": {n: round(each.median) for n, each in rate.items()}
+                for kind, rate in rates.items()
             },
-            "idle_run_cpu_s": {str(n): _pair(each) for n, each in self.idle.items()},
-            "idle_run_wall_s": {str(n): _pair(each) for n, each in self.idle_wall.items()},
-            "peak_memory_mb_above_idle": {kind: _pair(m) for kind, m in self.memory.items()},
-        }
-
-
-def figures_of(found: Found, sizes: Sizes) -> Figures:
-    """Work out the figures."""
-    listing, readings = found.listing, found.readings
-    names = {per_day: idle_name(per_day) for per_day in sizes.idle}
-    collecting = (END_TO_END, SMALL_END_TO_END, TRACE, *names.values())
-    return Figures(
-        rates={
-            kind: Rate(
-                cpu=_spread(readings[kind], lambda each: each.events / each.cpu_s),
-                wall=_spread(readings[kind], lambda each: each.events / each.wall_s),
-            )
-            for kind in RATES
-        },
-        idle={n: _spread(readings[name], lambda each: each.cpu_s) for n, name in names.items()},
-        idle_wall={
-            n: _spread(readings[name], lambda each: each.wall_s) for n, name in names.items()
-        },
-        memory={
-            kind: _spread(readings[kind], lambda each: each.peak_mb - each.idle_mb)
-            for kind in collecting
-        },
-        listing_requests_per_delivered=listing.requests / max(1, listing.delivered),
-        about={
-            "repeats": sizes.repeats,
-            "sizes": asdict(sizes),
+            "idle_run_cpu_s": {n: round(each.median, 3) for n, each in idle.items()},
+            "listing_requests_per_delivered": round(self.listing, 3),
+            "peak_memory_mb_above_idle": round(max(m.median for m in self.memory().values()), 1),
+            **{
+                name: {n: round(value, 3) for n, value in self.ratio(*kinds).items()}
+                for name, kinds in ratios.items()
+            },
+            "spread": {
+                name: {n: each.pair() for n, each in group.items()}
+                for name, group in spreads.items()
+            },
+            "repeats": self.sizes.repeats,
+            "sizes": asdict(self.sizes),
             "corpora": {
                 name: {"events": c.events, "bytes": c.bytes, "wire_bytes": c.wire_bytes}
-                for name, c in found.corpora.items()
+                for name, c in self.found.corpora.items()
             },
-            "listing": asdict(listing),
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in PACKAGES},
-            "machine": machine(),
-        },
-    )
+            "listing": asdict(self.found.listing),
+            "versions": {"python": platform.python_version()} | {n: version(n) for n in PACKAGES},
+            "machine": self.machine,
+        }
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table, line by line."""
+        s = self.sizes
+        bound = "≤ 200 MB"
+        return [
+            self._rate(END_TO_END, f"end to end, {s.records} records a content", "≥ 30,000"),
+            self._rate(BARE_CEILING, "bare ceiling: fetch, split, send pre-encoded"),
+            self._rate(PLAIN_LOOP, "obvious loop: json, EventData, no state"),
+            self._share(END_TO_END, BARE_CEILING, "end to end, of the ceiling", "≥ 70 %"),
+            self._multiple(END_TO_END, PLAIN_LOOP, "end to end, times the obvious loop", "≥ 6"),
+            self._rate(SMALL_END_TO_END, f"end to end, {s.small_records} records a content"),
+            self._rate(SMALL_BARE_CEILING, "bare ceiling with these"),
+            self._share(SMALL_END_TO_END, SMALL_BARE_CEILING, "end to end, of that ceiling", ""),
+            self._rate(TRACE, "message trace, rows"),
+            *map(self._idle, s.idle),
+            (
+                f"listing requests a delivered content, {s.day_contents:,} contents a day",
+                *(f"{self.listing:.2f}", "", "", "≤ 0.5"),
+            ),
+            self._memory(END_TO_END, "peak memory above idle, end to end", bound),
+            *(self._memory(idle_name(n), f"the same, idle run, {n:,}", bound) for n in s.idle),
+            self._memory(
+                TRACE, f"the same, message trace, {s.trace_per_day:,} rows a day", "≤ 100 MB"
+            ),
+        ]
+
+    def footnote(self) -> str:
+        """What the figures were taken with."""
+        about = self.machine
+        return (
+            f"{self.sizes.repeats} repeats, taking turns. {about['cpus']} CPUs ({about['cpu']}), load "
+            f"{about['load'][0]}; Python {platform.python_version()}, azure-eventhub {version('azure-eventhub')}."
+        )
+
+    def write_into(self, path: Path) -> None:
+        """Put the table between the two marks of a Markdown file.
+
+        Raises:
+            ValueError: the file has no such marks.
+        """
+        text = path.read_text("utf-8")
+        before, begin, rest = text.partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not begin or not end:
+            raise ValueError(f"{path}: has no lines {BEGIN} and {END}")
+        lines = (HEAD, ("---", "--:", "--:", "--:", "--:"), *self.rows())
+        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        found = f"{BEGIN}\n{table}\n\n{self.footnote()}\n{END}"
+        path.write_text(f"{before}{found}{after}", "utf-8")
+
+    def _rate(self, kind: str, what: str, target: str = "") -> tuple[str, ...]:
+        cpu, wall = self.of(kind, "cpu"), self.of(kind, "wall")
+        spread = f"{cpu.least:,.0f} to {cpu.most:,.0f}"
+        return what, f"{cpu.median:,.0f}", spread, f"{wall.median:,.0f}", target
+
+    def _share(self, one: str, other: str, what: str, target: str) -> tuple[str, ...]:
+        cpu, wall = (f"{100 * value:.0f} %" for value in self.ratio(one, other).values())
+        return what, cpu, "", wall, target
+
+    def _multiple(self, one: str, other: str, what: str, target: str) -> tuple[str, ...]:
+        cpu, wall = (f"{value:.1f}" for value in self.ratio(one, other).values())
+        return what, cpu, "", wall, target
+
+    def _idle(self, per_day: int) -> tuple[str, ...]:
+        kind = idle_name(per_day)
+        cpu, wall = self.of(kind, "cpu_s"), self.of(kind, "wall_s")
+        what = f"idle run, {per_day:,} contents a day in the ledger"
+        target = {5_000: "≤ 1 s", 50_000: "≤ 1.5 s"}.get(per_day, "")
+        spread = f"{cpu.least:.2f} to {cpu.most:.2f}"
+        return what, f"{cpu.median:.2f} s", spread, f"{wall.median:.2f} s", target
+
+    def _memory(self, kind: str, what: str, target: str) -> tuple[str, ...]:
+        mb = self.of(kind, "memory")
+        return what, f"{mb.median:.0f} MB", f"{mb.least:.0f} to {mb.most:.0f}", "", target
 
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on, and how busy it was with everything, the benchmark included."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": _cpu_model(),
+        "cpu": models[0] if models else platform.processor() or "unknown",
         "cpus": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "load": [round(each, 2) for each in os.getloadavg()],
     }
-
-
-def _cpu_model() -> str:
-    known = Path("/proc/cpuinfo")
-    if sys.platform == "linux" and known.exists():
-        for line in known.read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or "unknown"
-
-
-def _spread(readings: list[Reading], figure: Callable[[Reading], float]) -> Spread:
-    return Spread.of(figure(each) for each in readings)
-
-
-def _pair(spread: Spread) -> list[float]:
-    digits = 3 if spread.most < 100 else 1
-    return [round(spread.least, digits), round(spread.most, digits)]
-
-
-def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in values.items()}

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 from local.eventhubs.control import ControlPort, parse_faults
 from local.eventhubs.faults import Fault
 from local.eventhubs.server import DEFAULT_MAX_MESSAGE_BYTES, EventHubs
+from local.tether import await_end, heed_signals
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until standard input ends; return the exit code."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _exit)
-    signal.signal(signal.SIGINT, _exit)
+    heed_signals()
     hubs = EventHubs(
         dict(options.hub),
         port=options.port,
@@ -45,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         }
         sys.stdout.write(json.dumps(about) + "\n")
         sys.stdout.flush()
-        while os.read(sys.stdin.fileno(), 65_536):
-            pass
+        await_end()
     return 0
 
 
@@ -87,11 +83,6 @@ def _faults(path: str) -> list[Fault]:
         return parse_faults(Path(path).read_bytes())
     except (OSError, ValueError) as problem:
         raise argparse.ArgumentTypeError(f"{path}: {problem}") from problem
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    # Raised in the main thread, so the stand-in is left in order.
-    raise SystemExit(0)
 
 
 if __name__ == "__main__":

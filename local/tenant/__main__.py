@@ -10,10 +10,8 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from local.tenant.control import ControlServer, profile
 from local.tenant.model import Tenant
 from local.tenant.server import TenantServer
 from local.tenant.spec import TenantSpec
+from local.tether import await_end, heed_signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,10 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, TypeError) as error:
         print(f"python -m local.tenant: {error}", file=sys.stderr)
         return 2
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    signal.signal(signal.SIGINT, lambda *_: ended.set())
-    threading.Thread(target=_await_eof, args=(ended,), daemon=True).start()
+    heed_signals()
     with contextlib.ExitStack() as stack:
         folder = options.certs or stack.enter_context(tempfile.TemporaryDirectory())
         certs = _certs(Path(folder))
@@ -55,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "pid": os.getpid(),
         }
         print(json.dumps(ready), flush=True)
-        ended.wait()
+        await_end()
     return 0
 
 
@@ -76,14 +72,6 @@ def _certs(folder: Path) -> Certs:
     )
     files = (there.ca_file, there.cert_file, there.key_file)
     return there if all(file.exists() for file in files) else make_certs(folder)
-
-
-def _await_eof(ended: threading.Event) -> None:
-    # Not sys.stdin: its lock would be held while the interpreter ends.
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    ended.set()
 
 
 if __name__ == "__main__":
