@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = orders()
     while json.loads(commands.get())["do"] != "end":
         _run_round(timers, speak)
-        speak("round", peak_memory_mb=peak_memory_mb())
+        speak("round", peak_memory_mb=memory_mb("VmHWM"))
     app.close()
     speak("ended")
     return 0
@@ -118,14 +118,13 @@ def _called_as_they_are() -> dict[str, Timer]:
     }
 
 
-def peak_memory_mb() -> float:
-    """The most memory that this process has had resident, in megabytes."""
+def memory_mb(figure: str) -> float:
+    """The memory that this process has resident (``VmRSS``), or the most that it has had (``VmHWM``), in megabytes."""
     status = Path("/proc/self/status")
-    if status.exists():
-        # The kernel's other figure, ru_maxrss, begins with what the parent had when it started us.
-        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        if peak is not None:
-            return round(int(peak[1]) / 1024, 1)
+    # The kernel's other figure, ru_maxrss, begins with what the parent had when it started us.
+    found = re.search(rf"{figure}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    if found is not None:
+        return round(int(found[1]) / 1024, 1)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(used / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 

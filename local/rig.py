@@ -19,14 +19,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import requests
 
 from local.azurite import Azurite
 from local.profiles import PROFILES, Profile
 from local.tenant import TenantSpec
-from local.tether import Tether, module, start_all
+from local.tether import Servers, Tether, module
 from shared.config.declarations import DEFAULT_HUBS
 from shared.config.settings import DEFAULT_HUB, SETTING_NAMES
 from shared.rows.row import SOURCE as MESSAGE_TRACE
@@ -103,40 +103,30 @@ class TenantControl:
         return dict(answer.json())
 
 
-class LocalRig:
+class LocalRig(Servers):
     """All that the collector talks to, from entering the `with` block to leaving it."""
 
     def __init__(
         self, spec: TenantSpec, profile: Profile = PROFILES["none"], *, proxy: bool = False
     ) -> None:
+        super().__init__()
         self.spec = spec
         self.profile = profile
         self.azurite = Azurite()
-        self._stack = ExitStack()
         self._ready: dict[str, Any] = {}
         self._hubs: dict[str, Any] = {}
         self._proxy = Tether(module("local.connect_proxy"), ready='"url"') if proxy else None
 
-    def __enter__(self) -> Self:
-        """Start everything.
-
-        Raises:
-            ChildError: one of the servers did not come up; none is left running.
-        """
+    def begin(self) -> None:
+        """Start everything."""
         # The files are read before the servers are ready, so that nothing is left of them should we be killed.
-        with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="rig-") as files:
+        with tempfile.TemporaryDirectory(prefix="rig-") as files:
             tenant, hubs = self._tenant(Path(files)), self._eventhubs(Path(files))
-            children = [tenant, hubs, self.azurite]
-            start_all([*children, self._proxy] if self._proxy is not None else children, stack)
-            self._ready, self._hubs = json.loads(tenant.line), json.loads(hubs.line)
-            if self.profile.tenant_faults:
-                self.tenant.add_faults(list(self.profile.tenant_faults))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop everything."""
-        self._stack.close()
+            proxy = [self._proxy] if self._proxy is not None else []
+            self.start_all(tenant, hubs, self.azurite, *proxy)
+        self._ready, self._hubs = json.loads(tenant.line), json.loads(hubs.line)
+        if self.profile.tenant_faults:
+            self.tenant.add_faults(list(self.profile.tenant_faults))
 
     @property
     def tenant(self) -> TenantControl:

@@ -241,16 +241,32 @@ class Tether:
         self._process.send_signal(number)
 
 
-def start_all(servers: Sequence[Tether], stack: ExitStack) -> None:
-    """Start servers at the same time; the stack stops them.
+class Servers(ExitStack):
+    """Servers that are started together, for the length of a `with` block."""
 
-    Raises:
-        ChildError: one of them did not come up.
-    """
-    for server in servers:
-        stack.callback(server.stop)
-    with ThreadPoolExecutor(len(servers)) as pool:
-        list(pool.map(lambda server: server.start(), servers))
+    def __enter__(self) -> Self:
+        """Start everything.
+
+        Raises:
+            ChildError: one of the servers did not come up; none is left running.
+        """
+        try:
+            self.begin()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def begin(self) -> None:
+        """What is done on entering."""
+        raise NotImplementedError
+
+    def start_all(self, *servers: Tether) -> None:
+        """Start them at the same time."""
+        for server in servers:
+            self.callback(server.stop)
+        with ThreadPoolExecutor(len(servers)) as pool:
+            list(pool.map(lambda server: server.start(), servers))
 
 
 def module(name: str, *arguments: str) -> list[str]:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from itertools import chain
 
 import msgspec
 
-from local.bench.loops import BareLoop, Done, Loop, PlainLoop, producer_options
-from local.host import peak_memory_mb
+from local.bench.loops import BareLoop, Loop, PlainLoop, Reading, producer_options
+from local.host import memory_mb
 from local.tether import orders
 
 COLLECTOR, BARE, PLAIN = "collector", "bare", "plain"
@@ -44,30 +43,6 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     token: str = ""
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured.
-
-    Attributes:
-        cpu_s: CPU seconds of this process, all threads.
-        wall_s: seconds.
-        events: events published and, by the collector, acknowledged and written down.
-        bytes: sum of the records' sizes.
-        contents: contents delivered.
-        idle_mb: resident memory before.
-        peak_mb: the most memory that the process has had resident.
-        problem: why this is no figure, "" where it is one.
-    """
-
-    cpu_s: float
-    wall_s: float
-    events: int
-    bytes: int
-    contents: int
-    idle_mb: float
-    peak_mb: float
-    problem: str = ""
-
-
 class Collector:
     """The collector itself, as a function app runs it: settings in, everything else by its own defaults."""
 
@@ -86,15 +61,15 @@ class Collector:
         )
         self._app = App(settings, sink=self._sink)
 
-    def collect(self, sources: list[str]) -> Done:
+    def collect(self, sources: list[str]) -> Reading:
         """Run the feeds once: from their leases to their closed run rows."""
         if len(sources) == 1:
             summaries = self._app.run(sources[0])
         else:
             with ThreadPoolExecutor(len(sources)) as pool:
-                summaries = [one for found in pool.map(self._app.run, sources) for one in found]
+                summaries = list(chain.from_iterable(pool.map(self._app.run, sources)))
         wrong = [f"{s.source}: {s.status} {s.error}" for s in summaries if s.status != "succeeded"]
-        return Done(
+        return Reading(
             events=sum(each.records for each in summaries),
             bytes=sum(each.bytes for each in summaries),
             contents=sum(each.delivered for each in summaries),
@@ -113,7 +88,12 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     lines = orders()
     task = msgspec.json.decode(lines.get(), type=Task)
-    subject = Collector(task) if task.kind == COLLECTOR else _loop(task)
+    subject: Collector | Loop
+    if task.kind == COLLECTOR:
+        subject = Collector(task)
+    else:
+        loop = BareLoop if task.kind == BARE else PlainLoop
+        subject = loop(task.settings, task.hub, task.token)
     if task.warm:
         done = subject.collect(task.warm)
         if done.problem or not done.events:
@@ -125,30 +105,21 @@ def main() -> int:
     return 0
 
 
-def _loop(task: Task) -> Loop:
-    return (BareLoop if task.kind == BARE else PlainLoop)(task.settings, task.hub, task.token)
-
-
 def _measure(subject: Collector | Loop, work: list[str]) -> Reading:
-    idle = resident_mb()
-    wall, cpu = time.perf_counter(), time.process_time()
-    done = subject.collect(work)
-    cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - wall
-    peak = peak_memory_mb()
-    return Reading(cpu_s=cpu_s, wall_s=wall_s, idle_mb=idle, peak_mb=peak, **done._asdict())
-
-
-def resident_mb() -> float:
-    """The memory that this process has resident, without what it has freed and only not yet given back."""
     gc.collect()
-    if sys.platform == "linux":
-        # Memory that the warm-up left behind would otherwise make the peak look lower; not every libc can trim.
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
-    status = Path("/proc/self/status")
-    found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return round(int(found[1]) / 1024, 1) if found else peak_memory_mb()
+    # Memory that the warm-up left behind would otherwise make the peak look lower; not every libc can trim.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    idle, wall, cpu = memory_mb("VmRSS"), time.perf_counter(), time.process_time()
+    done = subject.collect(work)
+    return msgspec.structs.replace(
+        done,
+        cpu_s=time.process_time() - cpu,
+        wall_s=time.perf_counter() - wall,
+        idle_mb=idle,
+        peak_mb=memory_mb("VmHWM"),
+    )
 
 
 def _say(value: object) -> None:

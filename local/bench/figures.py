@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from local.bench.child import Reading
+from local.bench.loops import Reading
 from local.bench.measure import (
     BARE_CEILING,
     END_TO_END,
@@ -86,7 +86,7 @@ class Figures:
     @property
     def listing(self) -> float:
         """Listing requests a delivered content, by the tenant's request log."""
-        return self.found.listing.requests / max(1, self.found.listing.delivered)
+        return self.found.listing["requests"] / max(1, self.found.listing["delivered"])
 
     def as_json(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -126,35 +126,37 @@ class Figures:
                 name: {"events": c.events, "bytes": c.bytes, "wire_bytes": c.wire_bytes}
                 for name, c in self.found.corpora.items()
             },
-            "listing": asdict(self.found.listing),
+            "listing": self.found.listing,
             "versions": {"python": platform.python_version()} | {n: version(n) for n in PACKAGES},
             "machine": self.machine,
         }
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table, line by line."""
-        s = self.sizes
-        bound = "≤ 200 MB"
+        s, mail = self.sizes, f"{self.sizes.trace_per_day:,} rows a day"
+        small = SMALL_END_TO_END, SMALL_BARE_CEILING
+        peak, per_day = "peak memory above idle, end to end", f"{s.day_contents:,} contents a day"
+        listing = f"listing requests a delivered content, {per_day}"
+        idle_targets = {5_000: "≤ 1 s", 50_000: "≤ 1.5 s"}
         return [
-            self._rate(END_TO_END, f"end to end, {s.records} records a content", "≥ 30,000"),
-            self._rate(BARE_CEILING, "bare ceiling: fetch, split, send pre-encoded"),
-            self._rate(PLAIN_LOOP, "obvious loop: json, EventData, no state"),
-            self._share(END_TO_END, BARE_CEILING, "end to end, of the ceiling", "≥ 70 %"),
-            self._multiple(END_TO_END, PLAIN_LOOP, "end to end, times the obvious loop", "≥ 6"),
-            self._rate(SMALL_END_TO_END, f"end to end, {s.small_records} records a content"),
-            self._rate(SMALL_BARE_CEILING, "bare ceiling with these"),
-            self._share(SMALL_END_TO_END, SMALL_BARE_CEILING, "end to end, of that ceiling", ""),
-            self._rate(TRACE, "message trace, rows"),
-            *map(self._idle, s.idle),
-            (
-                f"listing requests a delivered content, {s.day_contents:,} contents a day",
-                *(f"{self.listing:.2f}", "", "", "≤ 0.5"),
+            self._rate(f"end to end, {s.records} records a content", END_TO_END, "≥ 30,000"),
+            self._rate("bare ceiling: fetch, split, send pre-encoded", BARE_CEILING),
+            self._rate("obvious loop: json, EventData, no state", PLAIN_LOOP),
+            self._ratio("end to end, of the ceiling", END_TO_END, BARE_CEILING, ".0%", "≥ 70 %"),
+            self._ratio("end to end, times the obvious loop", END_TO_END, PLAIN_LOOP, ".1f", "≥ 6"),
+            self._rate(f"end to end, {s.small_records} records a content", SMALL_END_TO_END),
+            self._rate("bare ceiling with these", SMALL_BARE_CEILING),
+            self._ratio("end to end, of that ceiling", *small, ".0%", ""),
+            self._rate("message trace, rows", TRACE),
+            *(
+                self._row(f"idle run, {n:,} contents a day in the ledger", *_idle(n), target)
+                for n in s.idle
+                for target in [idle_targets.get(n, "")]
             ),
-            self._memory(END_TO_END, "peak memory above idle, end to end", bound),
-            *(self._memory(idle_name(n), f"the same, idle run, {n:,}", bound) for n in s.idle),
-            self._memory(
-                TRACE, f"the same, message trace, {s.trace_per_day:,} rows a day", "≤ 100 MB"
-            ),
+            (listing, f"{self.listing:.2f}", "", "", "≤ 0.5"),
+            self._memory(peak, END_TO_END),
+            *(self._memory(f"the same, idle run, {n:,}", idle_name(n)) for n in s.idle),
+            self._memory(f"the same, message trace, {mail}", TRACE, "≤ 100 MB"),
         ]
 
     def footnote(self) -> str:
@@ -181,30 +183,29 @@ class Figures:
         found = f"{BEGIN}\n{table}\n\n{self.footnote()}\n{END}"
         path.write_text(f"{before}{found}{after}", "utf-8")
 
-    def _rate(self, kind: str, what: str, target: str = "") -> tuple[str, ...]:
-        cpu, wall = self.of(kind, "cpu"), self.of(kind, "wall")
-        spread = f"{cpu.least:,.0f} to {cpu.most:,.0f}"
-        return what, f"{cpu.median:,.0f}", spread, f"{wall.median:,.0f}", target
+    def _row(
+        self, what: str, kind: str, figures: tuple[str, ...], form: str, unit: str, target: str
+    ) -> tuple[str, ...]:
+        """Median, least and most of the first figure, and the median of the second."""
+        found = [self.of(kind, figure) for figure in figures]
+        medians = [f"{each.median:{form}}{unit}" for each in found]
+        spread = f"{found[0].least:{form}} to {found[0].most:{form}}"
+        return what, medians[0], spread, "".join(medians[1:]), target
 
-    def _share(self, one: str, other: str, what: str, target: str) -> tuple[str, ...]:
-        cpu, wall = (f"{100 * value:.0f} %" for value in self.ratio(one, other).values())
+    def _rate(self, what: str, kind: str, target: str = "") -> tuple[str, ...]:
+        return self._row(what, kind, ("cpu", "wall"), ",.0f", "", target)
+
+    def _memory(self, what: str, kind: str, target: str = "≤ 200 MB") -> tuple[str, ...]:
+        return self._row(what, kind, ("memory",), ".0f", " MB", target)
+
+    def _ratio(self, what: str, one: str, other: str, form: str, target: str) -> tuple[str, ...]:
+        texts = (f"{value:{form}}" for value in self.ratio(one, other).values())
+        cpu, wall = (text.replace("%", " %") for text in texts)
         return what, cpu, "", wall, target
 
-    def _multiple(self, one: str, other: str, what: str, target: str) -> tuple[str, ...]:
-        cpu, wall = (f"{value:.1f}" for value in self.ratio(one, other).values())
-        return what, cpu, "", wall, target
 
-    def _idle(self, per_day: int) -> tuple[str, ...]:
-        kind = idle_name(per_day)
-        cpu, wall = self.of(kind, "cpu_s"), self.of(kind, "wall_s")
-        what = f"idle run, {per_day:,} contents a day in the ledger"
-        target = {5_000: "≤ 1 s", 50_000: "≤ 1.5 s"}.get(per_day, "")
-        spread = f"{cpu.least:.2f} to {cpu.most:.2f}"
-        return what, f"{cpu.median:.2f} s", spread, f"{wall.median:.2f} s", target
-
-    def _memory(self, kind: str, what: str, target: str) -> tuple[str, ...]:
-        mb = self.of(kind, "memory")
-        return what, f"{mb.median:.0f} MB", f"{mb.least:.0f} to {mb.most:.0f}", "", target
+def _idle(per_day: int) -> tuple[str, tuple[str, ...], str, str]:
+    return idle_name(per_day), ("cpu_s", "wall_s"), ".2f", " s"
 
 
 def machine() -> dict[str, Any]:

@@ -6,15 +6,15 @@ that were there to be published.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 from local.bench import tenants
-from local.bench.child import BARE, COLLECTOR, PLAIN, Reading, Task
-from local.bench.rig import BenchError, BenchRig, Measured, fetch_all, token
+from local.bench.child import BARE, COLLECTOR, PLAIN, Task
+from local.bench.loops import Reading
+from local.bench.rig import BenchError, BenchRig, fetch_all, measured, token
 from local.bench.sizes import Sizes
 from local.bench.state import TIMER, fill_digests, fill_ledger, forget, put_checkpoint
 from local.bench.tenants import LARGE, MAIL, MEASURED, SHARES, SMALL, WARM, WHOLE_DAY, Steady
@@ -44,20 +44,11 @@ class Corpus:
 
 
 @dataclass(kw_only=True)
-class Listing:
-    """What the tenant's request log says of a stretch of a day."""
-
-    runs: int = 0
-    requests: int = 0
-    delivered: int = 0
-
-
-@dataclass(kw_only=True)
 class Found:
-    """Everything that was measured: readings by kind, in the order of the rounds."""
+    """Everything that was measured: readings by kind, and what the tenant's request log says of a stretch of a day."""
 
     readings: dict[str, list[Reading]] = field(default_factory=dict)
-    listing: Listing = field(default_factory=Listing)
+    listing: dict[str, int] = field(default_factory=dict)
     corpora: dict[str, Corpus] = field(default_factory=dict)
 
 
@@ -184,9 +175,9 @@ class _Bench:
 
     def _arriving(self, task: Task) -> tuple[Reading, int]:
         """Measure; returns the reading, and how many events arrived meanwhile."""
-        with Measured(task) as process:
+        with measured(task) as measure:
             before = self._rig.arrived()
-            reading = process.measure()
+            reading = measure()
             return reading, self._rig.arrived() - before
 
     def _measure(self, task: Task, corpus: Corpus) -> Reading:
@@ -200,7 +191,7 @@ class _Bench:
             )
         return reading
 
-    def _listing(self) -> Listing:
+    def _listing(self) -> dict[str, int]:
         """Let all feeds run every ten minutes of the tenant's time, and count in its request log."""
         control, order = self._rig.control(WHOLE_DAY), self._rig.orders[WHOLE_DAY]
         at = Steady.at(control.advance(0))
@@ -214,13 +205,13 @@ class _Bench:
         settings, hub = self._rig.settings(WHOLE_DAY), self._rig.hub()
         task = Task(kind=COLLECTOR, settings=settings, hub=hub, work=list(SHARES))
         runs, before, delivered = self._sizes.day_runs, self._lists(WHOLE_DAY), 0
-        with Measured(task) as process:
+        with measured(task) as measure:
             for number in range(runs):
                 if number:
                     control.advance(TIMER.total_seconds())
-                delivered += process.measure().contents
+                delivered += measure().contents
         requests = self._lists(WHOLE_DAY) - before
-        return Listing(runs=runs, requests=requests, delivered=delivered)
+        return {"runs": runs, "requests": requests, "delivered": delivered}
 
     def _stand(self, name: str, source: str, at: Steady, closed: dict[date, int]) -> None:
         put_checkpoint(
@@ -236,5 +227,5 @@ class _Bench:
 
     def _lists(self, name: str) -> int:
         """Listing requests to a tenant so far."""
-        requests = self._rig.control(name).books()["requests"]
-        return sum(Counter(requests.get("list", {})).values())
+        requests: dict[str, dict[str, int]] = self._rig.control(name).books()["requests"]
+        return sum(requests.get("list", {}).values())

@@ -11,21 +11,21 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import requests
 
 from local.azurite import Azurite
-from local.bench.child import Reading, Task
+from local.bench.child import Task
+from local.bench.loops import Reading
 from local.bench.tenants import TenantOrder
 from local.certs import make_certs
 from local.rig import HUB, PARTITIONS, TenantControl, hub_stats, rig_settings
-from local.tether import ChildError, Tether, module, start_all
+from local.tether import ChildError, Servers, Tether, module
 
 START_S = 120.0
 PATIENCE_S = 300.0
@@ -36,7 +36,7 @@ class BenchError(RuntimeError):
     """A measurement that gives no figure; the message says why."""
 
 
-class BenchRig:
+class BenchRig(Servers):
     """All servers, from entering the ``with`` block to leaving it.
 
     Args:
@@ -44,34 +44,23 @@ class BenchRig:
     """
 
     def __init__(self, orders: Mapping[str, TenantOrder]) -> None:
+        super().__init__()
         self.orders = dict(orders)
         self.azurite = Azurite()
-        self._stack = ExitStack()
         self._hubs: dict[str, Any] = {}
         self._tenants: dict[str, dict[str, str]] = {}
 
-    def __enter__(self) -> Self:
-        """Start everything.
-
-        Raises:
-            ChildError: one of the servers did not come up; none is left running.
-        """
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            certs = make_certs(folder)
-            tls = ("--tls-cert", str(certs.cert_file), "--tls-key", str(certs.key_file))
-            options = ("--hub", f"{HUB}:{PARTITIONS}", "--discard", *tls)
-            hubs = Tether(module("local.eventhubs", *options), ready='"connection_string"')
-            tenants = {name: self._tenant(name, folder) for name in self.orders}
-            start_all([*tenants.values(), hubs, self.azurite], stack)
-            self._hubs = json.loads(hubs.line)
-            self._tenants = {name: json.loads(child.line) for name, child in tenants.items()}
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop everything."""
-        self._stack.close()
+    def begin(self) -> None:
+        """Start everything."""
+        folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        certs = make_certs(folder)
+        tls = ("--tls-cert", str(certs.cert_file), "--tls-key", str(certs.key_file))
+        options = ("--hub", f"{HUB}:{PARTITIONS}", "--discard", *tls)
+        hubs = Tether(module("local.eventhubs", *options), ready='"connection_string"')
+        tenants = {name: self._tenant(name, folder) for name in self.orders}
+        self.start_all(*tenants.values(), hubs, self.azurite)
+        self._hubs = json.loads(hubs.line)
+        self._tenants = {name: json.loads(child.line) for name, child in tenants.items()}
 
     def control(self, tenant: str) -> TenantControl:
         """A tenant's books and clock."""
@@ -101,76 +90,47 @@ class BenchRig:
 
     def _tenant(self, name: str, folder: Path) -> Tether:
         path = folder / f"{name}.json"
-        order = msgspec.structs.replace(self.orders[name], certs=str(folder))
-        path.write_bytes(msgspec.json.encode(order))
+        path.write_bytes(msgspec.json.encode(self.orders[name]))
         argv = module("local.bench.tenants", str(path))
         return Tether(argv, ready='"endpoint"', timeout_s=START_S)
 
 
-class Measured:
-    """One measured process, warmed up, for the length of a ``with`` block."""
+@contextlib.contextmanager
+def measured(task: Task) -> Iterator[Callable[[], Reading]]:
+    """A process that is warmed up; what is yielded lets it work once. Its connections are closed in order at the end.
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        # Everything is on loopback, which a machine's proxy must not come between.
-        proxies = dict.fromkeys(name for name in os.environ if name.lower().endswith("_proxy"))
-        argv = module("local.bench.child")
-        self._child = Tether(argv, env=proxies, grace_s=20.0, steered=True)
+    Raises:
+        BenchError: it failed, or took too long.
+    """
+    # Everything is on loopback, which a machine's proxy must not come between.
+    proxies = dict.fromkeys(name for name in os.environ if name.lower().endswith("_proxy"))
 
-    def __enter__(self) -> Self:
-        """Start it and wait until it is warm.
-
-        Raises:
-            BenchError: it ended first, or took too long.
-        """
-        self._child.start()
+    def ask(line: bytes) -> bytes:
         try:
-            self._ask(msgspec.json.encode(self._task))
-        except BaseException:
-            self._child.stop()
-            raise
-        return self
+            child.say(line)
+            return child.hear(PATIENCE_S)
+        except ChildError as error:
+            raise BenchError(f"the measured process ({task.kind}): {error}") from None
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End it; its connections are closed in order after a good measurement."""
-        if kind is None:
-            with contextlib.suppress(ChildError):
-                self._child.say(b"")
-                self._child.hear(PATIENCE_S)
-        self._child.stop()
-
-    def measure(self) -> Reading:
-        """Let it work once.
-
-        Raises:
-            BenchError: it failed, or took too long.
-        """
-        reading = msgspec.json.decode(self._ask(b"go"), type=Reading)
+    def measure() -> Reading:
+        reading = msgspec.json.decode(ask(b"go"), type=Reading)
         if reading.problem:
-            raise BenchError(f"{self._task.kind}: {reading.problem}")
+            raise BenchError(f"{task.kind}: {reading.problem}")
         return reading
 
-    def _ask(self, line: bytes) -> bytes:
-        try:
-            self._child.say(line)
-            return self._child.hear(PATIENCE_S)
-        except ChildError as error:
-            raise BenchError(f"the measured process ({self._task.kind}): {error}") from None
+    with Tether(module("local.bench.child"), env=proxies, grace_s=20.0, steered=True) as child:
+        ask(msgspec.json.encode(task))
+        yield measure
+        with contextlib.suppress(BenchError):
+            ask(b"")
 
 
 def token(settings: dict[str, str]) -> str:
     """A bearer token for the Management API of the tenant that these settings reach."""
-    answer = requests.post(
-        f"{settings['M365_LOGIN_ENDPOINT']}/{settings['M365_TENANT_ID']}/oauth2/v2.0/token",
-        data={
-            "grant_type": "client_credentials",
-            "client_id": settings["M365_CLIENT_ID"],
-            "client_secret": settings["M365_CLIENT_SECRET"],
-            "scope": "https://manage.office.com/.default",
-        },
-        verify=settings["M365_CA_FILE"],
-        timeout=REQUEST_S,
-    )
+    form = {"grant_type": "client_credentials", "scope": "https://manage.office.com/.default"}
+    form |= {name: settings[f"M365_{name.upper()}"] for name in ("client_id", "client_secret")}
+    url = f"{settings['M365_LOGIN_ENDPOINT']}/{settings['M365_TENANT_ID']}/oauth2/v2.0/token"
+    answer = requests.post(url, form, verify=settings["M365_CA_FILE"], timeout=REQUEST_S)
     answer.raise_for_status()
     return str(answer.json()["access_token"])
 
@@ -181,11 +141,9 @@ def fetch_all(settings: dict[str, str], uris: Iterable[str]) -> tuple[int, int, 
     Returns:
         Records, bytes of all records, and bytes on the wire.
     """
-    headers = {"Authorization": f"Bearer {token(settings)}", "Accept-Encoding": "gzip"}
-    known: dict[str, Any] = {"headers": headers, "verify": settings["M365_CA_FILE"]}
 
     def count(uri: str) -> tuple[int, int, int]:
-        with session.get(uri, **known, timeout=REQUEST_S, stream=True) as answer:
+        with session.get(uri, timeout=REQUEST_S, stream=True) as answer:
             answer.raise_for_status()
             raw = answer.raw.read(decode_content=False)
         body = gzip.decompress(raw)
@@ -194,5 +152,8 @@ def fetch_all(settings: dict[str, str], uris: Iterable[str]) -> tuple[int, int, 
         return records, len(body) - records - 1, len(raw)
 
     with requests.Session() as session, ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(count, uris))
-    return sum(f[0] for f in found), sum(f[1] for f in found), sum(f[2] for f in found)
+        session.verify, session.trust_env = settings["M365_CA_FILE"], False
+        session.headers["Authorization"] = f"Bearer {token(settings)}"
+        session.headers["Accept-Encoding"] = "gzip"
+        records, size, wire = zip(*pool.map(count, uris), strict=True)
+    return sum(records), sum(size), sum(wire)

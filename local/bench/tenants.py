@@ -50,6 +50,7 @@ _SLACK = timedelta(minutes=30)
 _GZIP_LEVEL = 6
 """As tight as servers commonly compress what they keep."""
 
+_PEM_FILES = ("ca.pem", "server.pem", "server.key")
 _DAY, _MILLISECOND = timedelta(days=1), timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -82,13 +83,11 @@ class TenantOrder(msgspec.Struct, frozen=True, kw_only=True):
         spec: fields of a ``TenantSpec``; it has no contents of its own.
         now: what the tenant's clock shows when it starts.
         stretches: its contents.
-        certs: directory with the rig's certificates.
     """
 
     spec: dict[str, Any]
     now: datetime
     stretches: list[Stretch]
-    certs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +203,7 @@ def _midnight(moment: datetime) -> datetime:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve a tenant until standard input ends; returns the exit status."""
+    """Serve a tenant, with the certificates beside its order, until standard input ends; returns the exit status."""
     order = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=TenantOrder)
     shift = order.now - datetime.now(UTC)
     trace = TraceSpec.from_json(order.spec.pop("trace", {}))
@@ -219,7 +218,7 @@ def main(arguments: list[str]) -> int:
                 content_id=each.content_id,
                 count=stretch.records,
             )
-    ca, cert, key = (Path(order.certs, name) for name in ("ca.pem", "server.pem", "server.key"))
+    ca, cert, key = (Path(arguments[0]).with_name(each) for each in _PEM_FILES)
     certs = Certs(ca_file=ca, cert_file=cert, key_file=key)
     server = TenantServer(tenant, certs=certs, gzip_level=_GZIP_LEVEL)
     with server, ControlServer(tenant) as control:
