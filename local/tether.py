@@ -1,8 +1,8 @@
 """Processes: started, waited for, steered, and ended with the process that started them; and the other end of that.
 
-Ctrl-C reaches the parent alone, which stops its children in order. Whatever else ends it, SIGKILL too, the kernel
-closes its pipes. That wakes a guard: a small shell that leads the child's process group from before the child's start,
-and then ends the whole group, be the child a foreign program or paused.
+A child has a session of its own, so that Ctrl-C reaches the parent alone, which stops its children in order. Whatever
+else ends the parent, SIGKILL too, the kernel closes its pipes. That wakes a guard: a small shell that a child announces
+itself to before it becomes its program, and that then ends the child's whole group, be it a foreign program or paused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from typing import IO, Self
 ROOT = Path(__file__).resolve().parents[1]
 _KEPT_LINES, _QUOTED_LINES = 1000, 60
 _POLL_S = 0.02
-_GUARD = 'trap "" HUP INT TERM; read -r _; kill -TERM 0; kill -CONT 0; sleep 2; kill -KILL 0'
+_GUARD = (
+    'read -r g && { read -r _; kill -TERM "-$g"; kill -CONT "-$g"; sleep 2; kill -KILL "-$g"; }'
+)
 
 
 class ChildError(RuntimeError):
@@ -87,10 +89,10 @@ class Tether:
 
     def stop(self) -> None:
         """End the child and all it started, in order if it will, by force after `grace_s`. Harmless when repeated."""
-        if self._process is not None and self._guard is not None:
-            _signal_group(self._guard, signal.SIGTERM)
+        if self._process is not None:
+            _signal_group(self._process, signal.SIGTERM)
             # A paused child would not notice.
-            _signal_group(self._guard, signal.SIGCONT)
+            _signal_group(self._process, signal.SIGCONT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(self._grace_s)
         self._end()
@@ -162,7 +164,10 @@ class Tether:
 
     def _spawn(self) -> None:
         pipe = subprocess.PIPE
-        self._guard = subprocess.Popen(["/bin/sh", "-c", _GUARD], stdin=pipe, process_group=0)
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD], stdin=pipe, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        ear = _stdin(self._guard).fileno()
         try:
             self._process = subprocess.Popen(
                 self.argv,
@@ -171,7 +176,8 @@ class Tether:
                 stderr=pipe,
                 env=self._env,
                 cwd=ROOT,
-                process_group=self._guard.pid,
+                start_new_session=True,
+                preexec_fn=lambda: os.write(ear, b"%d\n" % os.getpid()),
             )
         except OSError as error:
             raise ChildError(f"cannot start {self.argv[0]}: {error.strerror}") from error
@@ -184,8 +190,10 @@ class Tether:
 
     def _end(self) -> None:
         """Kill the group, and with it whatever the child left behind."""
+        if self._process is not None:
+            _signal_group(self._process, signal.SIGKILL)
         if self._guard is not None:
-            _signal_group(self._guard, signal.SIGKILL)
+            self._guard.kill()
         for process in (self._process, self._guard):
             if process is not None:
                 process.wait()
@@ -324,7 +332,7 @@ def _stdin(process: subprocess.Popen[bytes]) -> IO[bytes]:
     return process.stdin
 
 
-def _signal_group(guard: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _signal_group(leader: subprocess.Popen[bytes], number: signal.Signals) -> None:
     # PermissionError is how macOS reports a group that only holds ended processes.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(guard.pid, number)
+        os.killpg(leader.pid, number)

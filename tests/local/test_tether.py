@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -181,7 +180,8 @@ def test_nothing_outlives_a_parent_that_is_killed(number: signal.Signals) -> Non
 def test_a_child_whose_guard_was_killed_is_still_stopped_with_its_children() -> None:
     with Tether(_python(_FOREIGN), ready="pids") as child:
         pids = [child.pid, int(child.line.split()[1])]
-        os.kill(os.getpgid(child.pid), signal.SIGKILL)
+        assert child._guard is not None
+        child._guard.kill()
     assert _within(5, lambda: not any(_alive(pid) for pid in pids))
 
 
