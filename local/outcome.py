@@ -7,10 +7,10 @@ counted up on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from local.readback import Event, Sample
 from shared.config.settings import Settings
@@ -21,6 +21,7 @@ from shared.state.digests import Hour
 from shared.state.ledger import Counts, Day, Entry
 
 EXAMPLES = 3
+Part = TypeVar("Part", Day, Hour)
 _NOTHING = (
     "Nothing was listed. Where a subscription was started just now, its first contents can take "
     "twelve hours to appear."
@@ -101,6 +102,11 @@ class Outcome:
     trace_requests: tuple[int, int] | None = None
     unread: str = ""
 
+    def name(self, feed: FeedOutcome) -> str:
+        """A feed's source; with several connections its connection, too."""
+        several = len({each.connection for each in self.feeds}) > 1
+        return f"{feed.connection}/{feed.source}" if several else feed.source
+
     @property
     def total(self) -> Counts:
         """All feeds together."""
@@ -123,11 +129,8 @@ class Outcome:
         if self.unread:
             found.append(f"The hub could not be read back: {self.unread}.")
         if self.trace_requests is not None and self.trace_requests[0] > self.trace_requests[1]:
-            found.append(
-                "{} requests of message trace in five minutes were more than the budget of {}.".format(
-                    *self.trace_requests
-                )
-            )
+            words = "{} requests of message trace in five minutes were more than the budget of {}."
+            found.append(words.format(*self.trace_requests))
         if self.expected is not None and self.found is not None:
             found += _set_differences(self.expected, self.found, self.possible)
         # With books to compare with, a last round that met a fault and still left nothing to do is no difference.
@@ -139,7 +142,7 @@ class Outcome:
         distinct = None if self.found is None else len(self.found)
         return {
             "ok": not differences,
-            "feeds": _by_source(self.feeds),
+            "feeds": {self.name(feed): feed.as_json() for feed in self.feeds},
             "events_at_hub": self.events,
             "distinct_events_at_hub": distinct,
             "offered_events": None if self.expected is None else len(self.expected),
@@ -170,12 +173,17 @@ def read_feeds(
     found = []
     for connection in settings.connections:
         for source in connection.sources:
-            days = _read_days(storage, f"{connection.tenant_id}/{source}")
+            feed = f"{connection.tenant_id}/{source}"
+            days = _load(LedgerStore(storage.state, f"ledger/{feed}"), Day)
             counts = Counts()
             for day in days:
                 counts.add(day.counts())
             if BY_NAME[source].engine == ROWS:
-                counts.add(_read_digests(storage, connection.tenant_id, source))
+                for hour in _load(DigestStore(storage.state, f"digests/{feed}"), lambda _: Hour()):
+                    counts.add(hour.counts().counts())
+                # Digests know no sizes, so the bytes are those of the runs.
+                runs = storage.rows(RUNS_TABLE, f"{connection.tenant_id}_{source}")
+                counts.bytes += sum(int(run["bytes"]) for run in runs)
             entries = [entry for day in days for entry in day.entries.values()]
             found.append(
                 FeedOutcome(
@@ -189,39 +197,15 @@ def read_feeds(
     return found
 
 
-def _read_days(storage: Storage, feed: str) -> list[Day]:
-    store = LedgerStore(storage.state, f"ledger/{feed}")
-    days = []
-    for date, segments in store.stored().items():
-        day = Day(date)
+def _load(store: Any, make: Callable[[Any], Part]) -> list[Part]:
+    """Everything that a store holds."""
+    found = []
+    for when, segments in store.stored().items():
+        part = make(when)
         for segment in sorted(segments.sizes):
-            day.load(store.read(date, segment, 0))
-        days.append(day)
-    return days
-
-
-def _read_digests(storage: Storage, tenant_id: str, source: str) -> Counts:
-    """What became of the rows of a feed; digests know no sizes, so the bytes are those of its runs."""
-    counts = Counts()
-    store = DigestStore(storage.state, f"digests/{tenant_id}/{source}")
-    for moment, segments in store.stored().items():
-        hour = Hour()
-        for segment in sorted(segments.sizes):
-            hour.load(store.read(moment, segment, 0))
-        counts.add(hour.counts().counts())
-    runs = storage.rows(RUNS_TABLE, f"{tenant_id}_{source}")
-    counts.bytes = sum(int(run["bytes"]) for run in runs)
-    return counts
-
-
-def _by_source(feeds: Iterable[FeedOutcome]) -> dict[str, dict[str, Any]]:
-    """The feeds by source; with several connections by connection and source."""
-    feeds = list(feeds)
-    several = len({feed.connection for feed in feeds}) > 1
-    return {
-        f"{feed.connection}/{feed.source}" if several else feed.source: feed.as_json()
-        for feed in feeds
-    }
+            part.load(store.read(when, segment, 0))
+        found.append(part)
+    return found
 
 
 def _feed_differences(feed: FeedOutcome) -> list[str]:
@@ -266,5 +250,4 @@ def _what(feed: FeedOutcome) -> str:
 
 
 def _number(number: int, feed: FeedOutcome) -> str:
-    what = _what(feed)
-    return f"1 {what} is" if number == 1 else f"{number} {what}s are"
+    return f"1 {_what(feed)} is" if number == 1 else f"{number} {_what(feed)}s are"

@@ -67,50 +67,34 @@ def read_back(
     client = EventHubConsumerClient.from_connection_string(
         connection_string, consumer_group="$Default", eventhub_name=hub
     )
+    options = {"max_batch_size": 1000, "max_wait_time": 1.0, "prefetch": 3000}
     with client:
         wanted = _last_numbers(client)
-        reader = _Reader(wanted)
-        threads = [_receive(client, partition, reader) for partition in wanted]
-        _await(reader, sum(wanted.values()), hub, on_progress, timeout_s)
+        reader, total = _Reader(wanted), sum(wanted.values())
+        # A thread for each partition: on one for all, they wait for each other.
+        threads = [
+            threading.Thread(
+                target=client.receive_batch,
+                args=(reader.take,),
+                kwargs={"partition_id": each, "starting_position": "-1", **options},
+                daemon=True,
+            )
+            for each in wanted
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + timeout_s
+        while total and not reader.done.wait(0.2):
+            on_progress(reader.found.total, total)
+            if time.monotonic() > min(deadline, reader.last + SILENCE_S):
+                read = reader.found.total
+                raise ReadbackError(
+                    f"only {read} of the {total} events that hub '{hub}' holds came"
+                )
+        on_progress(reader.found.total, total)
     for thread in threads:
         thread.join(10)
     return reader.found
-
-
-def _receive(client: EventHubConsumerClient, partition: str, reader: _Reader) -> threading.Thread:
-    """Read a partition on a thread of its own: on one for all, they wait for each other."""
-    thread = threading.Thread(
-        target=client.receive_batch,
-        args=(reader.take,),
-        kwargs={
-            "partition_id": partition,
-            "starting_position": "-1",
-            "max_batch_size": 1000,
-            "max_wait_time": 1.0,
-            "prefetch": 3000,
-        },
-        name=f"read-back-{partition}",
-        daemon=True,
-    )
-    thread.start()
-    return thread
-
-
-def _await(
-    reader: _Reader,
-    total: int,
-    hub: str,
-    on_progress: Callable[[int, int], None],
-    timeout_s: float,
-) -> None:
-    deadline = time.monotonic() + timeout_s
-    while total and not reader.done.wait(0.2):
-        on_progress(reader.found.total, total)
-        if time.monotonic() > min(deadline, reader.last + SILENCE_S):
-            raise ReadbackError(
-                f"only {reader.found.total} of the {total} events that hub '{hub}' holds came"
-            )
-    on_progress(reader.found.total, total)
 
 
 def _last_numbers(client: EventHubConsumerClient) -> dict[str, int]:

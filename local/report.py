@@ -6,11 +6,11 @@ import json
 import textwrap
 
 from rich.box import SIMPLE
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from local.outcome import FeedOutcome, Outcome
+from local.outcome import Outcome
 from local.readback import Sample
 from shared.state.ledger import Counts
 
@@ -43,6 +43,9 @@ def print_report(outcome: Outcome, console: Console) -> None:
 
 
 def _table(outcome: Outcome, *, padding: int) -> Table:
+    # Nobody tells what a real tenant has.
+    offered = [feed.offered for feed in outcome.feeds if feed.offered is not None]
+    shown = [name for name in _COLUMNS if name != "offered" or offered]
     table = Table(
         box=SIMPLE,
         show_footer=len(outcome.feeds) > 1,
@@ -50,38 +53,26 @@ def _table(outcome: Outcome, *, padding: int) -> Table:
         pad_edge=False,
         padding=(0, padding),
     )
-    several = len({feed.connection for feed in outcome.feeds}) > 1
-    rows = [_row(_name(feed, several), feed.offered, feed.counts) for feed in outcome.feeds]
-    offered = [feed.offered for feed in outcome.feeds if feed.offered is not None]
-    total = _row("all", sum(offered) if offered else None, outcome.total)
-    for name, footer in zip(_COLUMNS, total, strict=True):
-        # Nobody tells what a real tenant has.
-        if name != "offered" or offered:
-            left = name in ("feed", "lost")
-            table.add_column(
-                name, footer=footer, justify="left" if left else "right", no_wrap=name != "lost"
-            )
-    for row in rows:
-        table.add_row(*(row if offered else [row[0], *row[2:]]))
+    total = _row("all", sum(offered), outcome.total)
+    for name in shown:
+        justify: JustifyMethod = "left" if name in ("feed", "lost") else "right"
+        table.add_column(name, total[name], justify=justify, no_wrap=name != "lost")
+    for feed in outcome.feeds:
+        row = _row(outcome.name(feed), feed.offered or 0, feed.counts)
+        table.add_row(*(row[name] for name in shown))
     return table
 
 
-def _name(feed: FeedOutcome, several: bool) -> str:
-    return f"{feed.connection}/{feed.source}" if several else feed.source
-
-
-def _row(name: str, offered: int | None, counts: Counts) -> list[str]:
+def _row(name: str, offered: int, counts: Counts) -> dict[str, str]:
     lost = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.lost.items()))
-    return [
-        name,
-        "" if offered is None else f"{offered:,}",
-        f"{counts.listed:,}",
-        f"{counts.delivered:,}",
-        lost or "0",
-        f"{counts.pending:,}",
-        f"{counts.records:,}",
-        size(counts.bytes),
-    ]
+    numbers = ("listed", "delivered", "pending", "records")
+    return {
+        **{each: f"{getattr(counts, each):,}" for each in numbers},
+        "feed": name,
+        "offered": f"{offered:,}",
+        "lost": lost or "0",
+        "bytes": size(counts.bytes),
+    }
 
 
 def size(number: int) -> str:

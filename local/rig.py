@@ -16,23 +16,20 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import requests
 
 from local.azurite import Azurite
 from local.profiles import PROFILES, Profile
 from local.tenant import TenantSpec
-from local.tether import Tether
+from local.tether import Servers, Tether, module
 from shared.sources import registry
 from shared.sources.message_trace.row import digest_of
 
-ROOT = Path(__file__).resolve().parents[1]
 HUB, TRACE_HUB = registry.AUDIT_HUB, registry.TRACE_HUB
 CONNECTION = "local"
 PARTITIONS = 4
@@ -74,13 +71,10 @@ class TenantControl:
 
     def trace_events(self, kind: str) -> set[tuple[str, str, str]]:
         """The same as events: the message's id, the event's id, digest of the body."""
+        rows = self._lines(f"/trace/rows?kind={kind}")
         return {
-            (
-                row["id"],
-                digest_of(row["id"], row["recipient"], row["status"]).hex(),
-                row["digest"],
-            )
-            for row in self._lines(f"/trace/rows?kind={kind}")
+            (r["id"], digest_of(r["id"], r["recipient"], r["status"]).hex(), r["digest"])
+            for r in rows
         }
 
     def advance(self, seconds: float) -> datetime:
@@ -106,53 +100,30 @@ class TenantControl:
         return dict(answer.json())
 
 
-class LocalRig:
+class LocalRig(Servers):
     """All that the collector talks to, from entering the `with` block to leaving it."""
 
     def __init__(
         self, spec: TenantSpec, profile: Profile = PROFILES["none"], *, proxy: bool = False
     ) -> None:
+        super().__init__()
         self.spec = spec
         self.profile = profile
-        self.proxy = proxy
         self.azurite = Azurite()
-        self._stack = ExitStack()
         self._ready: dict[str, Any] = {}
         self._hubs: dict[str, Any] = {}
-        self._proxy: Tether | None = None
+        self._proxy = Tether(module("local.connect_proxy"), ready='"url"') if proxy else None
 
-    def __enter__(self) -> Self:
-        """Start everything.
-
-        Raises:
-            ChildError: one of the servers did not come up; none is left running.
-        """
+    def begin(self) -> None:
+        """Start everything."""
         # The files are read before the servers are ready, so that nothing is left of them should we be killed.
-        with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="rig-") as files:
-            folder = Path(files)
-            tenant, hubs = self._tenant(folder), self._eventhubs(folder)
-            children: list[Tether | Azurite] = [tenant, hubs, self.azurite]
-            if self.proxy:
-                self._proxy = Tether(_module("local.connect_proxy"), cwd=ROOT, ready='"url"')
-                children.append(self._proxy)
-            for child in children:
-                stack.callback(child.stop)
-            with ThreadPoolExecutor(len(children)) as pool:
-                list(pool.map(lambda child: child.start(), children))
-            self._ready, self._hubs = json.loads(tenant.line), json.loads(hubs.line)
-            if self.profile.tenant_faults:
-                self.tenant.add_faults(list(self.profile.tenant_faults))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop everything."""
-        self._stack.close()
+        with tempfile.TemporaryDirectory(prefix="rig-") as files:
+            tenant, hubs = self._tenant(Path(files)), self._eventhubs(Path(files))
+            proxy = [self._proxy] if self._proxy is not None else []
+            self.start_all(tenant, hubs, self.azurite, *proxy)
+        self._ready, self._hubs = json.loads(tenant.line), json.loads(hubs.line)
+        if self.profile.tenant_faults:
+            self.tenant.add_faults(list(self.profile.tenant_faults))
 
     @property
     def tenant(self) -> TenantControl:
@@ -161,11 +132,9 @@ class LocalRig:
 
     def faults_played(self) -> dict[str, int]:
         """How often each fault of the tenant was played, and all those of the hub together."""
-        stats = requests.get(
-            f"http://127.0.0.1:{self._hubs['control']}/stats", timeout=CONTROL_TIMEOUT_S
-        ).json()
         played: dict[str, int] = dict(self.tenant.books()["faults"])
-        return {**played, "eventhubs": stats["faults"]} if stats["faults"] else played
+        faults = hub_stats(self._hubs)["faults"]
+        return {**played, "eventhubs": faults} if faults else played
 
     def proxied(self) -> str:
         """What the proxy was asked for, each once, a JSON object a line."""
@@ -178,19 +147,9 @@ class LocalRig:
 
     def settings(self) -> dict[str, str]:
         """App settings that point the collector at this rig."""
-        return {
-            "M365_CONNECTION_NAME": CONNECTION,
-            "M365_TENANT_ID": self.spec.tenant_id,
-            "M365_CLIENT_ID": self.spec.client_id,
-            "M365_CLIENT_SECRET": self.spec.client_secret,
-            "M365_LOGIN_ENDPOINT": self._ready["endpoint"],
-            "M365_MANAGEMENT_ENDPOINT": self._ready["endpoint"],
-            "M365_GRAPH_ENDPOINT": self._ready["endpoint"],
-            "M365_CA_FILE": self._ready["ca_file"],
-            "M365_EVENTHUB_CONNECTION_STRING": self.eventhub_connection_string,
-            "M365_STORAGE_CONNECTION_STRING": self.azurite.connection_string,
-            **(self._closed_network(self._proxy) if self._proxy else {}),
-        }
+        ids = dataclasses.asdict(self.spec)
+        found = rig_settings(CONNECTION, ids, self._ready, self._hubs, self.azurite)
+        return {**found, **(self._closed_network(self._proxy) if self._proxy else {})}
 
     def _closed_network(self, proxy: Tether) -> dict[str, str]:
         """Settings that send everything through the proxy; storage is plain HTTP here."""
@@ -204,26 +163,53 @@ class LocalRig:
         }
 
     def _tenant(self, folder: Path) -> Tether:
+        values = dataclasses.asdict(self.spec)
+        values["extra_records"] = [record.decode() for record in self.spec.extra_records]
         spec = folder / "tenant.json"
-        spec.write_text(json.dumps(_as_json(self.spec)), "utf-8")
-        return Tether(
-            _module("local.tenant", "--spec", str(spec), "--faults", self.profile.tenant),
-            cwd=ROOT,
-            ready='"endpoint"',
-        )
+        spec.write_text(json.dumps(values), "utf-8")
+        options = ("--spec", str(spec), "--faults", self.profile.tenant)
+        return Tether(module("local.tenant", *options), ready='"endpoint"')
 
     def _eventhubs(self, folder: Path) -> Tether:
         faults = folder / "eventhubs.json"
         faults.write_text(json.dumps(self.profile.hub_faults), "utf-8")
-        return Tether(
-            _module(
-                *("local.eventhubs", "--hub", f"{HUB}:{PARTITIONS}"),
-                *("--hub", f"{TRACE_HUB}:{PARTITIONS}"),
-                *("--faults", str(faults), "--seed", str(self.spec.seed)),
-            ),
-            cwd=ROOT,
-            ready='"connection_string"',
-        )
+        hubs = [word for hub in (HUB, TRACE_HUB) for word in ("--hub", f"{hub}:{PARTITIONS}")]
+        options = (*hubs, "--faults", str(faults), "--seed", str(self.spec.seed))
+        return Tether(module("local.eventhubs", *options), ready='"connection_string"')
+
+
+def rig_settings(
+    connection: str,
+    ids: Mapping[str, Any],
+    tenant: Mapping[str, str],
+    hubs: Mapping[str, str],
+    azurite: Azurite,
+) -> dict[str, str]:
+    """App settings that lead to a tenant of these ids, and to a hub and a storage account."""
+    apis = ("LOGIN", "MANAGEMENT", "GRAPH")
+    return {
+        "M365_CONNECTION_NAME": connection,
+        **{f"M365_{n.upper()}": ids[n] for n in ("tenant_id", "client_id", "client_secret")},
+        **{f"M365_{name}_ENDPOINT": tenant["endpoint"] for name in apis},
+        "M365_CA_FILE": tenant["ca_file"],
+        "M365_EVENTHUB_CONNECTION_STRING": hubs["connection_string"],
+        "M365_STORAGE_CONNECTION_STRING": azurite.connection_string,
+    }
+
+
+def hub_stats(hubs: Mapping[str, Any]) -> dict[str, int]:
+    """What the stand-in that said this of itself has counted so far."""
+    url = f"http://127.0.0.1:{hubs['control']}/stats"
+    return dict(requests.get(url, timeout=CONTROL_TIMEOUT_S).json())
+
+
+def make_ids(tenant: str, client: str, secret: str) -> dict[str, Any]:
+    """Ids of a tenant that follow from names."""
+    return {
+        "tenant_id": str(uuid.uuid5(uuid.NAMESPACE_OID, tenant)),
+        "client_id": str(uuid.uuid5(uuid.NAMESPACE_OID, client)),
+        "client_secret": hashlib.sha256(secret.encode()).hexdigest()[:40],
+    }
 
 
 def make_spec(seed: int, **fields: Any) -> TenantSpec:
@@ -232,13 +218,8 @@ def make_spec(seed: int, **fields: Any) -> TenantSpec:
     Raises:
         ValueError: no tenant can have these fields.
     """
-    return TenantSpec(
-        tenant_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"tenant {seed}")),
-        client_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"client {seed}")),
-        client_secret=hashlib.sha256(f"secret {seed}".encode()).hexdigest()[:40],
-        seed=seed,
-        **fields,
-    )
+    ids = make_ids(f"tenant {seed}", f"client {seed}", f"secret {seed}")
+    return TenantSpec(**ids, seed=seed, **fields)
 
 
 def keep_up(spec: TenantSpec, profile: Profile, write: Path | None, *, proxy: bool = False) -> None:
@@ -283,13 +264,3 @@ def _points_at_a_rig(path: Path) -> bool:
         return str(values["M365_LOGIN_ENDPOINT"]).startswith("https://localhost:")
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _module(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", name, *arguments]
-
-
-def _as_json(spec: TenantSpec) -> dict[str, Any]:
-    values = dataclasses.asdict(spec)
-    values["extra_records"] = [record.decode() for record in spec.extra_records]
-    return values

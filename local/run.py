@@ -23,8 +23,9 @@ from local.outcome import FeedOutcome, Outcome, read_feeds
 from local.profiles import Profile
 from local.progress import Display, make_display
 from local.readback import ReadbackError, read_back
-from local.rig import CONNECTION, HUB, ROOT, TRACE_HUB, LocalRig, TenantControl
+from local.rig import CONNECTION, HUB, TRACE_HUB, LocalRig, TenantControl
 from local.tenant import TenantSpec
+from local.tether import ROOT
 from shared.app import App
 from shared.config.settings import Settings
 from shared.errors import ConfigError
@@ -70,16 +71,6 @@ MOST_REAL_ROUNDS = 20
 LEASE_WAIT_S = 5.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rounds:
-    """What all rounds came to."""
-
-    feeds: list[FeedOutcome]
-    last: Round
-    number: int
-    seconds: float
-
-
 def run_simulated(
     spec: TenantSpec, profile: Profile, *, proxy: bool = False, verbose: bool = False
 ) -> Outcome:
@@ -104,17 +95,14 @@ def run_simulated(
         stack.callback(storage.close)
         stack.enter_context(display)
         with HostProcess(values, verbose=verbose) as host:
-            drain = _Drain(rig.tenant, host, display, storage, settings, settle_s=settle_s(spec))
-            rounds = drain.run()
+            drain = _Drain(rig.tenant, host, display, storage, settings, settle_s(spec))
+            outcome = drain.run()
         display.say("Reading everything back from the hub ...")
-        outcome = _outcome(rounds)
-        expected = frozenset(rig.tenant.events() | rig.tenant.trace_events("expected"))
-        possible = frozenset(rig.tenant.trace_events("ever_visible"))
         counted = int(rig.tenant.trace_books()["max_requests_in_5_minutes"])
         outcome = replace(
             outcome,
-            expected=expected,
-            possible=possible,
+            expected=frozenset(rig.tenant.events() | rig.tenant.trace_events("expected")),
+            possible=frozenset(rig.tenant.trace_events("ever_visible")),
             faults=rig.faults_played(),
             trace_requests=(counted, message_trace_of(settings.connections[0]).requests),
         )
@@ -125,12 +113,8 @@ def run_simulated(
             )
         except ReadbackError as error:
             return replace(outcome, unread=str(error))
-        return replace(
-            outcome,
-            found=frozenset(found.events | rows.events),
-            events=found.total + rows.total,
-            sample=found.sample,
-        )
+        events, total = frozenset(found.events | rows.events), found.total + rows.total
+        return replace(outcome, found=events, events=total, sample=found.sample)
 
 
 def settle_s(spec: TenantSpec) -> float:
@@ -183,95 +167,91 @@ def run_real(
         display.say(f"Collecting with the settings of {path}; state is in {where} ...")
         app = App(settings)
         host = stack.enter_context(HostProcess(values, sink=sink, verbose=verbose))
-        return _outcome(_catch_up(host, display, lambda: read_feeds(app.storage, settings, None)))
+        return _catch_up(host, display, lambda: read_feeds(app.storage, settings, None))
 
 
+@dataclass
 class _Drain:
     """Runs rounds until everything that a simulated tenant offers has its end."""
 
-    def __init__(
-        self,
-        tenant: TenantControl,
-        host: HostProcess,
-        display: Display,
-        storage: Storage,
-        settings: Settings,
-        *,
-        settle_s: float,
-    ) -> None:
-        self._settle_s = min(settle_s, MOST_S)
-        self._tenant = tenant
-        self._host = host
-        self._display = display
-        self._storage = storage
-        self._settings = settings
-        self._moved_s = 0.0
-        self._said = (0, 0)
+    tenant: TenantControl
+    host: HostProcess
+    display: Display
+    storage: Storage
+    settings: Settings
+    settle_s: float
+    moved_s: float = 0.0
+    said: tuple[int, int] = (0, 0)
 
-    def run(self) -> Rounds:
+    def run(self) -> Outcome:
         """Run rounds; returns what they came to, drained or stuck."""
         number, stuck, seconds, before = 0, 0, 0.0, (0, 0)
         while True:
             began = time.monotonic()
-            done = self._host.round(self._display.feed)
+            done = self.host.round(self.display.feed)
             number += 1
             feeds = self._feeds()
             after = sum(f.counts.listed for f in feeds), sum(f.counts.pending for f in feeds)
             if after != before:
                 seconds += time.monotonic() - began
-            settled = self._moved_s >= self._settle_s
-            waits_for_rows = not settled and all(feed.drained for feed in _of_contents(feeds))
+            settled = self._to_settle_s <= 0
+            waits_for_rows = not settled and _drained(feeds, rows=False)
             stuck = 0 if after != before or waits_for_rows else stuck + 1
             before = after
-            rounds = Rounds(feeds=feeds, last=done, number=number, seconds=seconds)
             unlisted = any(feed.counts.listed < (feed.offered or 0) for feed in feeds)
-            drained = settled and all(feed.drained for feed in feeds)
-            if drained or number >= MOST_ROUNDS:
-                return rounds
-            if stuck > (STUCK_UNLISTED if unlisted else STUCK_PENDING):
-                return rounds
+            if (
+                (settled and _drained(feeds))
+                or number >= MOST_ROUNDS
+                or stuck > (STUCK_UNLISTED if unlisted else STUCK_PENDING)
+            ):
+                return _outcome(feeds, done, number, seconds)
             self._pass_time(feeds, waiting=stuck > 0)
 
+    @property
+    def _to_settle_s(self) -> float:
+        return min(self.settle_s, MOST_S) - self.moved_s
+
     def _feeds(self) -> list[FeedOutcome]:
-        sources = self._tenant.books()["sources"]
+        sources = self.tenant.books()["sources"]
         offered = {source: int(row["offered"]) for source, row in sources.items()}
-        offered[MESSAGE_TRACE] = len(self._tenant.trace_rows("expected"))
-        return read_feeds(self._storage, self._settings, offered)
+        offered[MESSAGE_TRACE] = len(self.tenant.trace_rows("expected"))
+        return read_feeds(self.storage, self.settings, offered)
 
     def _pass_time(self, feeds: list[FeedOutcome], *, waiting: bool) -> None:
         """Move the clock to where the collector can do something again."""
         left = sum(feed.counts.pending for feed in feeds)
         missing = sum(max(0, (feed.offered or 0) - feed.counts.listed) for feed in feeds)
-        of_contents = _of_contents(feeds)
-        if missing and not waiting and not all(feed.drained for feed in of_contents):
+        contents_drained, rest = _drained(feeds, rows=False), self._to_settle_s
+        if missing and not waiting and not contents_drained:
             return
         seconds = TIMER_S
-        if all(feed.drained for feed in of_contents) and self._moved_s < self._settle_s:
-            rest = self._settle_s - self._moved_s
+        if contents_drained and rest > 0:
             seconds = rest if rest <= REREAD_S else min(TRACE_STEP_S, rest - REREAD_S)
         elif not missing:
-            base = timedelta(seconds=self._settings.retry_seconds)
+            base = timedelta(seconds=self.settings.retry_seconds)
             due = [when for feed in feeds if (when := feed.next_due(base)) is not None]
-            now = self._tenant.advance(0)
+            now = self.tenant.advance(0)
             seconds = max((max(due, default=now) - now).total_seconds() + 1.0, 0.0)
-        seconds = min(seconds, MOST_S - self._moved_s)
+        seconds = min(seconds, MOST_S - self.moved_s)
         if seconds <= 0:
             return
-        self._moved_s += seconds
-        self._tenant.advance(seconds)
-        if (left, missing) != self._said:
-            self._said = left, missing
-            self._display.say(
+        self.moved_s += seconds
+        self.tenant.advance(seconds)
+        if (left, missing) != self.said:
+            self.said = left, missing
+            self.display.say(
                 f"{left} contents wait for their next try, {missing} contents and rows are not listed yet; instead of "
                 "waiting, the tenant's clock is moved"
             )
 
 
-def _of_contents(feeds: list[FeedOutcome]) -> list[FeedOutcome]:
-    return [feed for feed in feeds if BY_NAME[feed.source].engine == CONTENTS]
+def _drained(feeds: list[FeedOutcome], *, rows: bool = True) -> bool:
+    return all(feed.drained for feed in feeds if rows or BY_NAME[feed.source].engine == CONTENTS)
 
 
-def _catch_up(host: HostProcess, display: Display, read: Callable[[], list[FeedOutcome]]) -> Rounds:
+def _catch_up(
+    host: HostProcess, display: Display, read: Callable[[], list[FeedOutcome]]
+) -> Outcome:
     """Run rounds until every feed has caught up, or a round brings nothing."""
     number, seconds, moved, caught_up = 0, 0.0, True, False
     while moved and not caught_up and number < MOST_REAL_ROUNDS:
@@ -286,16 +266,13 @@ def _catch_up(host: HostProcess, display: Display, read: Callable[[], list[FeedO
             time.sleep(LEASE_WAIT_S)
             moved = True
         caught_up = all(each["caught_up"] for each in done.summaries)
-    return Rounds(feeds=read(), last=done, number=number, seconds=seconds)
+    return _outcome(read(), done, number, seconds)
 
 
-def _outcome(rounds: Rounds) -> Outcome:
+def _outcome(feeds: list[FeedOutcome], last: Round, number: int, seconds: float) -> Outcome:
+    peak = last.peak_memory_mb
     return Outcome(
-        feeds=rounds.feeds,
-        errors=rounds.last.errors,
-        seconds=rounds.seconds,
-        rounds=rounds.number,
-        peak_memory_mb=rounds.last.peak_memory_mb,
+        feeds=feeds, errors=last.errors, seconds=seconds, rounds=number, peak_memory_mb=peak
     )
 
 
@@ -333,7 +310,7 @@ def _names_storage(values: Mapping[str, str]) -> bool:
     text = values.get("M365_STORAGE_CONNECTION_STRING", "").strip()
     if text.rstrip(";").lower() == "usedevelopmentstorage=true":
         return False
-    return bool(text) or _names(values, "M365_STORAGE_ACCOUNT")
+    return _names(values, "M365_STORAGE_CONNECTION_STRING", "M365_STORAGE_ACCOUNT")
 
 
 def _into_file(values: Mapping[str, str], sink: Path) -> dict[str, str]:

@@ -1,134 +1,144 @@
-"""Child processes that cannot outlive the process that started them.
+"""Processes: started, waited for, steered, and ended with the process that started them; and the other end of that.
 
-The rig starts a handful of servers, and whatever ends the rig must end them: an exception, Ctrl-C,
-a closed terminal, a SIGKILL. Only one thing reaches a child in all of these cases: the kernel
-closes the write end of a pipe. So the standard input of every tethered child is such a pipe, and
-the end of file on it means that the parent is gone.
-
-A child of our own reads it (`end_with_parent`). A foreign program does not know the rule; it runs
-under a small supervisor, this very file (`python -m local.tether -- command ...`), which holds the
-command in a session of its own and kills that whole process group when the pipe ends, on SIGTERM,
-and when the command itself ends. On Linux the command is also killed by the kernel should the
-supervisor be the one that dies.
+A child has a session of its own, so that Ctrl-C reaches the parent alone, which stops its children in order. Whatever
+else ends the parent, SIGKILL too, the kernel closes its pipes. That wakes a guard: a small shell that a child announces
+itself to before it becomes its program, and that then ends the child's whole group, be it a foreign program or paused.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
-import ctypes
 import os
-import select
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
-_TAIL_LINES = 60
+ROOT = Path(__file__).resolve().parents[1]
+_KEPT_LINES, _QUOTED_LINES = 1000, 60
 _POLL_S = 0.02
-_PR_SET_PDEATHSIG = 1
+_GUARD = (
+    'read -r g && { read -r _; kill -TERM "-$g"; kill -CONT "-$g"; sleep 2; kill -KILL "-$g"; }'
+)
 
 
 class ChildError(RuntimeError):
-    """A child ended, or stayed silent, before it was ready; the message quotes its last words."""
+    """A child ended, or stayed silent, when it should not; the message quotes its last words."""
 
 
 class Tether:
     """A child process, from `start` to `stop`, or for the length of a `with` block.
 
-    `ready` says when the child can be used: a text that a line of its output contains (the line is
-    then in `line`), a callable that is asked until it returns true, or None for at once. `env` is
-    added to our own environment. `supervised` is for programs that do not end by themselves at the
-    end of their standard input. `grace_s` is the time a child is given to end in order before it is
-    killed.
+    Args:
+        argv: the program and its arguments; it runs in the root of the repository.
+        env: is added to our own environment; None takes a variable away.
+        ready: a text in a line of its output that says that it can be used (the line is then in `line`).
+        timeout_s: how long that may take.
+        grace_s: how long it may take to end in order before it is killed.
+        steered: it takes lines (`say`) and answers with lines on its standard output (`hear`).
+        echo: what it writes to its standard error is shown on ours, too.
     """
 
     def __init__(
         self,
         argv: Sequence[str],
         *,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        ready: str | Callable[[], bool] | None = None,
+        env: Mapping[str, str | None] | None = None,
+        ready: str | None = None,
         timeout_s: float = 30.0,
-        supervised: bool = False,
         grace_s: float = 5.0,
+        steered: bool = False,
+        echo: bool = False,
     ) -> None:
         self.argv = list(argv)
         self.pid = 0
         self.line = ""
-        self._env = {**os.environ, **(env or {})}
-        self._cwd = cwd
-        self._ready = ready
-        self._timeout_s = timeout_s
-        self._supervised = supervised
-        self._grace_s = grace_s
+        self._env = {k: v for k, v in {**os.environ, **(env or {})}.items() if v is not None}
+        self._ready, self._timeout_s, self._grace_s = ready, timeout_s, grace_s
+        self._steered, self._echo = steered, echo
+        self._guard: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._output = _Output(ready if isinstance(ready, str) else None)
+        self._readers: list[threading.Thread] = []
+        self._begin()
 
     def start(self) -> Self:
         """Start the child and wait until it is ready.
 
         Raises:
-            ChildError: It ended first, or was not ready in time. Nothing is left running.
+            ChildError: it ended first, or was not ready in time. Nothing is left running.
         """
-        if self._process is not None:
-            raise RuntimeError(f"{self._name()} is already running")
-        self._output = _Output(self._ready if isinstance(self._ready, str) else None)
-        self._process, self.pid = self._spawn()
+        if self._guard is not None:
+            raise RuntimeError(f"{self._name} is already running")
+        self._begin()
         try:
-            self._output.read_from(self._process)
-            self._await_ready()
+            self._spawn()
+            if self._ready is not None:
+                self.line = self._await(self._ready)
         except BaseException:
             self.stop()
             raise
         return self
 
     def stop(self) -> None:
-        """End the child and all it started: in order if it will, by force after `grace_s`.
-
-        Harmless when repeated.
-        """
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if not self._supervised:
+        """End the child and all it started, in order if it will, by force after `grace_s`. Harmless when repeated."""
+        if self._process is not None:
+            _signal_group(self._process, signal.SIGTERM)
             # A paused child would not notice.
-            _signal_group(process.pid, signal.SIGCONT)
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-        try:
-            # The supervisor spends the grace time on its command and needs a moment of its own.
-            process.wait(self._grace_s + (1.0 if self._supervised else 0.0))
-        except subprocess.TimeoutExpired:
-            _signal_group(process.pid, signal.SIGKILL)
-        # Whatever the child itself left behind in its group goes too.
-        _signal_group(self.pid, signal.SIGKILL)
-        process.wait()
-        self._output.close()
+            _signal_group(self._process, signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(self._grace_s)
+        self._end()
 
     def kill(self) -> None:
-        """End the child at once, as a crash would: SIGKILL to all of its group."""
-        self._signal_running(signal.SIGKILL)
-        self.stop()
+        """End the child at once, as a crash would."""
+        self._signal(signal.SIGKILL)
+        self._end()
 
     def pause(self) -> None:
-        """Freeze the child: connections to it stay open and nothing is answered.
-
-        A frozen child of our own would not notice the end of its parent; a supervised one is ended.
-        """
-        self._signal_running(signal.SIGSTOP)
+        """Freeze the child: connections to it stay open and nothing is answered."""
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused child go on."""
-        self._signal_running(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def say(self, line: bytes) -> None:
+        """Give a steered child a line.
+
+        Raises:
+            ChildError: it has ended.
+        """
+        try:
+            if self._process is not None:
+                _stdin(self._process).write(line + b"\n")
+                _stdin(self._process).flush()
+        except BrokenPipeError:
+            raise self._error("ended") from None
+
+    def hear(self, timeout_s: float | None = None) -> bytes:
+        """The next line of a steered child.
+
+        Raises:
+            ChildError: it has ended, or said nothing in time.
+        """
+        try:
+            line = self._heard.get(timeout=timeout_s)
+        except queue.Empty:
+            raise self._error(f"said nothing within {timeout_s:g} s") from None
+        if not line:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if self._process is not None:
+                    self._process.wait(5)
+            raise self._error("ended")
+        return line
 
     @property
     def running(self) -> bool:
@@ -137,229 +147,192 @@ class Tether:
 
     @property
     def tail(self) -> str:
-        """The last lines that the child wrote to its standard output and standard error."""
-        return self._output.tail()
+        """The last lines that it wrote; of a steered child, to its standard error."""
+        return "\n".join(self._lines.copy())
 
     def __enter__(self) -> Self:
         """Start the child."""
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the child."""
         self.stop()
 
-    def _spawn(self) -> tuple[subprocess.Popen[bytes], int]:
-        """Start the process; returns it and the id of the child proper, which leads a group."""
-        if not self._supervised:
-            process = self._popen(self.argv, ())
-            return process, process.pid
-        reader, writer = os.pipe()
-        with open(reader, "rb") as announced:
-            try:
-                # By path and isolated: independent of the working directory, and started in 20 ms.
-                supervisor = [sys.executable, "-I", "-S", str(Path(__file__).resolve())]
-                options = ["--grace", str(self._grace_s), "--announce", str(writer)]
-                process = self._popen([*supervisor, *options, "--", *self.argv], (writer,))
-            finally:
-                os.close(writer)
-            pid = announced.readline()
-        # No announcement: the command could not be started, and the supervisor says why and ends.
-        return process, int(pid or process.pid)
+    def _begin(self) -> None:
+        self._heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._lines: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
 
-    def _popen(self, argv: list[str], pass_fds: tuple[int, ...]) -> subprocess.Popen[bytes]:
-        # A session of its own keeps Ctrl-C for the parent, which stops its children in order.
-        return subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._env,
-            cwd=self._cwd,
-            pass_fds=pass_fds,
-            start_new_session=True,
+    def _spawn(self) -> None:
+        pipe = subprocess.PIPE
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD], stdin=pipe, stderr=subprocess.DEVNULL, start_new_session=True
         )
-
-    def _await_ready(self) -> None:
-        deadline = time.monotonic() + self._timeout_s
-        while not self._is_ready():
-            if not self.running:
-                self._output.finish()
-                if self._is_ready_line():
-                    return
-                raise ChildError(self._last_words("ended before it was ready"))
-            if time.monotonic() > deadline:
-                raise ChildError(self._last_words(f"was not ready within {self._timeout_s:g} s"))
-
-    def _is_ready(self) -> bool:
-        if isinstance(self._ready, str):
-            self._output.found.wait(_POLL_S)
-            return self._is_ready_line()
-        if self._ready is None or self._ready():
-            return True
-        time.sleep(_POLL_S)
-        return False
-
-    def _is_ready_line(self) -> bool:
-        self.line = self._output.line
-        return self._output.found.is_set()
-
-    def _last_words(self, what: str) -> str:
-        process = self._process
-        status = process.poll() if process is not None else None
-        ended = f" (exit status {status})" if status is not None else ""
-        words = self._output.tail() or "(it wrote nothing)"
-        return f"{self._name()} {what}{ended}. Its last words:\n{words}"
-
-    def _name(self) -> str:
-        return " ".join(Path(word).name for word in self.argv[:2])
-
-    def _signal_running(self, number: signal.Signals) -> None:
-        # The id of a process that has ended may belong to somebody else by now.
-        if not self.running:
-            raise RuntimeError(f"{self._name()} is not running")
-        _signal_group(self.pid, number)
-
-
-def end_with_parent(then: Callable[[], None] | None = None) -> None:
-    """Watch standard input and end this process when the parent is gone; for children of our own.
-
-    `then` is called first, on the watching thread, for an orderly end. After it, and without it,
-    the process exits at once.
-    """
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
+        ear = _stdin(self._guard).fileno()
         try:
-            if then is not None:
-                then()
-        finally:
-            os._exit(0)
-
-    threading.Thread(target=watch, name="tether", daemon=True).start()
-
-
-class _Output:
-    """Drains what a child writes, so that it never blocks on a full pipe, and keeps the end."""
-
-    def __init__(self, awaited: str | None) -> None:
-        self.found = threading.Event()
-        self.line = ""
-        self._awaited = awaited
-        self._lines: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
-        self._readers: list[tuple[threading.Thread, IO[bytes]]] = []
-
-    def read_from(self, process: subprocess.Popen[bytes]) -> None:
-        for pipe in (process.stdout, process.stderr):
-            assert pipe is not None  # noqa: S101 - Popen was asked for both
-            reader = threading.Thread(target=self._drain, args=(pipe,), name="output", daemon=True)
+            self._process = subprocess.Popen(
+                self.argv,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                env=self._env,
+                cwd=ROOT,
+                start_new_session=True,
+                preexec_fn=lambda: os.write(ear, b"%d\n" % os.getpid()),
+            )
+        except OSError as error:
+            raise ChildError(f"cannot start {self.argv[0]}: {error.strerror}") from error
+        self.pid = self._process.pid
+        out = self._heard.put if self._steered else self._note
+        for stream, take in ((self._process.stdout, out), (self._process.stderr, self._note)):
+            reader = threading.Thread(target=_drain, args=(stream, take), daemon=True)
             reader.start()
-            self._readers.append((reader, pipe))
+            self._readers.append(reader)
 
-    def tail(self) -> str:
-        return "\n".join(self._lines.copy())
-
-    def finish(self) -> None:
-        """Wait for what an ended child wrote last; a stray grandchild may hold the pipe open."""
-        for reader, _ in self._readers:
-            reader.join(1.0)
-
-    def close(self) -> None:
-        self.finish()
-        for reader, pipe in self._readers:
-            if not reader.is_alive():
-                pipe.close()
+    def _end(self) -> None:
+        """Kill the group, and with it whatever the child left behind."""
+        if self._process is not None:
+            _signal_group(self._process, signal.SIGKILL)
+        if self._guard is not None:
+            self._guard.kill()
+        for process in (self._process, self._guard):
+            if process is not None:
+                process.wait()
+                with contextlib.suppress(BrokenPipeError):
+                    _stdin(process).close()
+        self._finish()
+        self._process = self._guard = None
         self._readers = []
 
-    def _drain(self, pipe: IO[bytes]) -> None:
-        for raw in pipe:
+    def _finish(self) -> None:
+        """Wait for what an ended child wrote last; a stray grandchild may hold the pipe open."""
+        for reader in self._readers:
+            reader.join(1.0)
+
+    def _note(self, raw: bytes) -> None:
+        if raw:
             text = raw.decode(errors="replace").rstrip()
             self._lines.append(text)
-            if self._awaited is not None and not self.found.is_set() and self._awaited in text:
-                self.line = text
-                self.found.set()
+            if self._echo:
+                print(text, file=sys.stderr)
+
+    def _await(self, text: str) -> str:
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            ended = not self.running
+            if ended:
+                self._finish()
+            for line in self._lines.copy():
+                if text in line:
+                    return line
+            if ended:
+                raise self._error("ended before it was ready")
+            if time.monotonic() > deadline:
+                raise self._error(f"was not ready within {self._timeout_s:g} s")
+            time.sleep(_POLL_S)
+
+    def _error(self, what: str) -> ChildError:
+        status = self._process.poll() if self._process is not None else None
+        if status is not None:
+            self._finish()
+        ended = f" (exit status {status})" if status is not None else ""
+        words = "\n".join([*self._lines.copy()][-_QUOTED_LINES:]) or "(it wrote nothing)"
+        return ChildError(f"{self._name} {what}{ended}. Its last words:\n{words}")
+
+    @property
+    def _name(self) -> str:
+        words = self.argv[2:3] if self.argv[1:2] == ["-m"] else self.argv[:2]
+        return " ".join(Path(word).name for word in words)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(f"{self._name} is not running")
+        self._process.send_signal(number)
 
 
-def _supervise(argv: Sequence[str], grace_s: float, announce: int | None) -> int:
-    """Run `argv` until it, or standard input, ends or SIGTERM comes; returns a shell's status."""
-    wake_reader, wake_writer = os.pipe()
-    os.set_blocking(wake_writer, False)
-    signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
-    told_to_end = threading.Event()
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: told_to_end.set())
-    signal.signal(signal.SIGINT, lambda *_: told_to_end.set())
-    try:
-        command = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_death_with(os.getpid()),
-        )
-    except OSError as error:
-        print(f"cannot start {argv[0]}: {error.strerror}", file=sys.stderr)
-        return 127
-    if announce is not None:
-        os.write(announce, b"%d\n" % command.pid)
-        os.close(announce)
-    while command.poll() is None and not told_to_end.is_set():
-        readable, _, _ = select.select([0, wake_reader], [], [])
-        if wake_reader in readable:
-            os.read(wake_reader, 4096)
-        if 0 in readable and not os.read(0, 4096):
-            break
-    _end_group(command, grace_s)
-    return command.returncode if command.returncode >= 0 else 128 - command.returncode
+class Servers(ExitStack):
+    """Servers that are started together, for the length of a `with` block."""
+
+    def __enter__(self) -> Self:
+        """Start everything.
+
+        Raises:
+            ChildError: one of the servers did not come up; none is left running.
+        """
+        try:
+            self.begin()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def begin(self) -> None:
+        """What is done on entering."""
+        raise NotImplementedError
+
+    def start_all(self, *servers: Tether) -> None:
+        """Start them at the same time."""
+        for server in servers:
+            self.callback(server.stop)
+        with ThreadPoolExecutor(len(servers)) as pool:
+            list(pool.map(lambda server: server.start(), servers))
 
 
-def _end_group(command: subprocess.Popen[bytes], grace_s: float) -> None:
-    if command.poll() is None and grace_s > 0:
-        _signal_group(command.pid, signal.SIGTERM)
-        # A paused command would never see it.
-        _signal_group(command.pid, signal.SIGCONT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            command.wait(grace_s)
-    _signal_group(command.pid, signal.SIGKILL)
-    command.wait()
+def module(name: str, *arguments: str) -> list[str]:
+    """The command that runs a module of this repository."""
+    return [sys.executable, "-m", name, *arguments]
 
 
-def _signal_group(leader: int, number: signal.Signals) -> None:
+def heed_signals() -> None:
+    """Let SIGTERM and Ctrl-C end this server in order, as an exception would; the second one does not disturb that."""
+
+    def leave(*_: object) -> None:
+        _handle_signals(signal.SIG_IGN)
+        raise SystemExit(0)
+
+    _handle_signals(leave)
+
+
+def await_end() -> None:
+    """Serve until standard input ends. Not sys.stdin: its lock would be held while the interpreter ends."""
+    while os.read(0, 65_536):
+        pass
+    _handle_signals(signal.SIG_IGN)
+
+
+def _handle_signals(how: Callable[..., None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, how)
+
+
+def orders() -> queue.SimpleQueue[bytes]:
+    """The lines on standard input as they come; at its end this process ends, in the middle of its work too."""
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        with open(0, "rb", closefd=False) as given:
+            for line in given:
+                lines.put(line.rstrip(b"\n"))
+        # Nobody is left to work for.
+        os._exit(0)
+
+    threading.Thread(target=read, name="orders", daemon=True).start()
+    return lines
+
+
+def _drain(stream: IO[bytes], take: Callable[[bytes], object]) -> None:
+    """Read what a child writes, so that it never blocks on a full pipe; b"" is the end."""
+    with stream:
+        for raw in stream:
+            take(raw)
+    take(b"")
+
+
+def _stdin(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert process.stdin is not None  # noqa: S101 - Popen was asked for it
+    return process.stdin
+
+
+def _signal_group(leader: subprocess.Popen[bytes], number: signal.Signals) -> None:
     # PermissionError is how macOS reports a group that only holds ended processes.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, number)
-
-
-def _death_with(supervisor: int) -> Callable[[], None] | None:
-    """What the command does before it becomes itself: ask to be killed when its parent dies."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # It may have died between the fork and the request.
-        if os.getppid() != supervisor:
-            os._exit(1)
-
-    return ask
-
-
-def _main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.tether",
-        description="Run a command that ends when standard input does.",
-    )
-    parser.add_argument("--grace", type=float, default=5.0, help="seconds it has to end in order")
-    parser.add_argument("--announce", type=int, help="a descriptor to write its process id to")
-    parser.add_argument("command", nargs="+")
-    options = parser.parse_args(arguments)
-    return _supervise(options.command, options.grace, options.announce)
-
-
-if __name__ == "__main__":
-    sys.exit(_main())
+        os.killpg(leader.pid, number)

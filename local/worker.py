@@ -14,6 +14,7 @@ import importlib.util
 import json
 import sys
 import uuid
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +56,8 @@ class Worker:
         if self._directory not in sys.path:
             # Where the runtime itself puts the app: last, so that a package of the same name would hide it.
             sys.path.append(self._directory)
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
+        """Runs the runtime's calls; sync functions run in threads of its own."""
 
     def load(self) -> list[Function]:
         """Index the app and load each of its functions.
@@ -64,18 +66,16 @@ class Worker:
             WorkerError: one mistake in an app takes every function of it down, and this is its text.
         """
         self._runtime.start_threadpool_executor()
-        answer = self._ask(
-            "worker_init_request", capabilities={}, function_app_directory=self._directory
-        )
-        _raise_for(answer, "the app could not be started")
-        answer = self._ask("functions_metadata_request", function_app_directory=self._directory)
-        _raise_for(answer, "the app could not be indexed")
+        where = {"function_app_directory": self._directory}
+        failed = "the app could not be started"
+        self._run(self._ask(failed, "worker_init_request", capabilities={}, **where))
+        failed = "the app could not be indexed"
+        answer = self._run(self._ask(failed, "functions_metadata_request", **where))
         found = []
         for metadata in answer.function_metadata_results:
-            loaded = self._ask(
-                "function_load_request", function_id=metadata.function_id, metadata=metadata
-            )
-            _raise_for(loaded, f"function {metadata.name} could not be loaded")
+            failed = f"function {metadata.name} could not be loaded"
+            about = {"function_id": metadata.function_id, "metadata": metadata}
+            self._run(self._ask(failed, "function_load_request", **about))
             bindings = tuple(json.loads(text) for text in metadata.raw_bindings)
             found.append(Function(id=metadata.function_id, name=metadata.name, bindings=bindings))
         return found
@@ -86,13 +86,14 @@ class Worker:
         Raises:
             WorkerError: the function raised.
         """
-        self._loop.run_until_complete(self.invoke_timer(function, past_due=past_due))
+        self._run(self.invoke_timer(function, past_due=past_due))
 
     async def invoke_timer(self, function: Function, *, past_due: bool = False) -> None:
         """The same, for a caller that runs several functions at once on ``loop``."""
         timer = {"IsPastDue": past_due, "Schedule": {}, "ScheduleStatus": {}}
         (binding,) = function.bindings
-        answer = await self._ask_async(
+        await self._ask(
+            f"function {function.name} failed",
             "invocation_request",
             invocation_id=uuid.uuid4().hex,
             function_id=function.id,
@@ -101,28 +102,26 @@ class Worker:
             trace_context=SimpleNamespace(trace_parent="", trace_state="", attributes={}),
             retry_context=SimpleNamespace(retry_count=0, max_retry_count=0, exception=None),
         )
-        _raise_for(answer, f"function {function.name} failed")
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that the runtime's calls run on; sync functions run in the runtime's own threads."""
-        return self._loop
 
     def close(self) -> None:
         """Stop the runtime's threads."""
         self._runtime.stop_threadpool_executor()
-        self._loop.close()
+        self.loop.close()
 
-    def _ask(self, name: str, **fields: Any) -> Any:
-        return self._loop.run_until_complete(self._ask_async(name, **fields))
+    def _run(self, call: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(call)
 
-    async def _ask_async(self, name: str, **fields: Any) -> Any:
+    async def _ask(self, failed: str, name: str, **fields: Any) -> Any:
         request = SimpleNamespace(
             name=name,
             request=SimpleNamespace(**{name: SimpleNamespace(**fields)}),
-            properties={"protos": _protos(), "host": "127.0.0.1"},
+            properties={"protos": _Protos(), "host": "127.0.0.1"},
         )
-        return await getattr(self._runtime, name)(request)
+        answer = await getattr(self._runtime, name)(request)
+        if answer.result.status != SUCCESS:
+            exception = getattr(answer.result, "exception", None)
+            raise WorkerError(f"{failed}: {getattr(exception, 'message', 'no reason given')}")
+        return answer
 
 
 class _Message:
@@ -144,40 +143,12 @@ class _Binding(_Message):
         return "data"
 
 
-_MESSAGES = (
-    "WorkerInitResponse",
-    "WorkerMetadata",
-    "FunctionMetadataResponse",
-    "RpcFunctionMetadata",
-    "RpcRetryOptions",
-    "FunctionLoadResponse",
-    "InvocationResponse",
-    "RpcException",
-    "RpcHttp",
-    "RpcHttpCookie",
-    "NullableString",
-    "NullableBool",
-    "NullableDouble",
-    "NullableTimestamp",
-    "FunctionEnvironmentReloadResponse",
-)
-
-
-def _protos() -> SimpleNamespace:
+class _Protos:
     """Plain classes in the place of Microsoft's protobuf messages."""
-    status = type("StatusResult", (_Message,), {"Failure": 0, "Success": SUCCESS, "Cancelled": 2})
-    binding = type("BindingInfo", (_Message,), {"undefined": 0, "in": 0, "out": 1, "inout": 2})
-    others = {name: type(name, (_Message,), {}) for name in _MESSAGES}
-    return SimpleNamespace(
-        StatusResult=status,
-        BindingInfo=binding,
-        TypedData=_Typed,
-        ParameterBinding=_Binding,
-        **others,
-    )
 
+    TypedData, ParameterBinding = _Typed, _Binding
+    StatusResult = type("_", (_Message,), {"Failure": 0, "Success": SUCCESS, "Cancelled": 2})
+    BindingInfo = type("_", (_Message,), {"undefined": 0, "in": 0, "out": 1, "inout": 2})
 
-def _raise_for(answer: Any, what: str) -> None:
-    if answer.result.status != SUCCESS:
-        exception = getattr(answer.result, "exception", None)
-        raise WorkerError(f"{what}: {getattr(exception, 'message', 'no reason given')}")
+    def __getattr__(self, name: str) -> type[_Message]:
+        return type(name, (_Message,), {})

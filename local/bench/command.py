@@ -7,20 +7,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from local.bench.figures import figures_of
+from local.bench.figures import HEAD, Figures
 from local.bench.measure import run
-from local.bench.show import Steps, print_table, write_into
-from local.bench.sizes import DEFAULT, QUICK
+from local.bench.sizes import DEFAULT, QUICK, Sizes
 
 ABOUT = """\
 Measure the collector end to end on the local rig, beside the bare ceiling (fetch, split, send pre-encoded) and the
 obvious loop (json, EventData, no state), in one go and in turns. Takes about four minutes; best with nothing else
 running. Nothing passes or fails by its speed.\
 """
-
-
 WIDTH = 110
 
 
@@ -46,8 +46,7 @@ def bench(options: argparse.Namespace) -> int:
     sizes = QUICK if options.quick else DEFAULT
     if options.repeats:
         sizes = replace(sizes, repeats=options.repeats)
-    with Steps(Console(stderr=True)) as steps:
-        figures = figures_of(run(sizes, steps), sizes)
+    figures = _measure(sizes, Console(stderr=True))
     if options.json:
         print(json.dumps(figures.as_json(), indent=2))
     else:
@@ -55,8 +54,41 @@ def bench(options: argparse.Namespace) -> int:
         known = Console()
         print_table(figures, known if known.is_terminal else Console(width=WIDTH))
     if options.write is not None:
-        write_into(options.write, figures)
+        figures.write_into(options.write)
     return 0
+
+
+def _measure(sizes: Sizes, console: Console) -> Figures:
+    """Measure, with a bar on a terminal and a line for each step elsewhere."""
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("", total=1)
+
+        def step(done: int, steps: int, what: str) -> None:
+            progress.update(task, completed=done, total=steps, description=what)
+            if not console.is_terminal:
+                console.print(f"{done}/{steps} {what}", markup=False, highlight=False)
+
+        return Figures(found=run(sizes, step), sizes=sizes)
+
+
+def print_table(figures: Figures, console: Console) -> None:
+    """Print the table."""
+    table = Table(*HEAD, box=SIMPLE, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in figures.rows():
+        table.add_row(*row)
+    console.print(table)
+    console.print("Rates are events per CPU-second of the collecting process; targets are targets.")
+    console.print(figures.footnote(), markup=False, highlight=False)
 
 
 def _positive(text: str) -> int:

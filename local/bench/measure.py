@@ -6,42 +6,23 @@ that were there to be published.
 
 from __future__ import annotations
 
-import functools
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
-import msgspec
-
-from local.bench import tenants, wire
-from local.bench.child import BARE, COLLECTOR, PLAIN, Reading, Task
-from local.bench.process import BenchError, Measured
-from local.bench.rig import BenchRig
+from local.bench import tenants
+from local.bench.child import BARE, COLLECTOR, PLAIN, Task
+from local.bench.loops import Reading
+from local.bench.rig import BenchError, BenchRig, fetch_all, measured, token
 from local.bench.sizes import Sizes
-from local.bench.state import (
-    TIMER,
-    fill_digests,
-    fill_ledger,
-    forget,
-    put_checkpoint,
-    put_trace_checkpoint,
-)
-from local.bench.tenants import (
-    LARGE,
-    MAIL,
-    MEASURED,
-    SHARES,
-    SMALL,
-    WARM,
-    WHOLE_DAY,
-    Steady,
-    idle_name,
-)
+from local.bench.state import TIMER, fill_digests, fill_ledger, forget, put_checkpoint
+from local.bench.tenants import LARGE, MAIL, MEASURED, SHARES, SMALL, WARM, WHOLE_DAY, Steady
 from shared.rows.windows import whole_hours
 from shared.sources.message_trace.policy import OVERLAP, REREAD
 from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.account import Storage
+from shared.state.checkpoint import RowsNote, SubscriptionNote
 from shared.times import Window
 
 END_TO_END, BARE_CEILING, PLAIN_LOOP = "end_to_end", "bare_ceiling", "plain_loop"
@@ -56,28 +37,19 @@ Report = Callable[[int, int, str], None]
 class Corpus:
     """What a tenant has to be collected."""
 
-    uris: list[str]
-    warm_uris: list[str]
-    events: int
-    bytes: int
-    wire_bytes: int
-
-
-@dataclass(kw_only=True)
-class Listing:
-    """What the tenant's request log says of a stretch of a day."""
-
-    runs: int = 0
-    requests: int = 0
-    delivered: int = 0
+    uris: list[str] = field(default_factory=list)
+    warm_uris: list[str] = field(default_factory=list)
+    events: int = 0
+    bytes: int = 0
+    wire_bytes: int = 0
 
 
 @dataclass(kw_only=True)
 class Found:
-    """Everything that was measured: readings by kind, in the order of the rounds."""
+    """Everything that was measured: readings by kind, and what the tenant's request log says of a stretch of a day."""
 
     readings: dict[str, list[Reading]] = field(default_factory=dict)
-    listing: Listing = field(default_factory=Listing)
+    listing: dict[str, int] = field(default_factory=dict)
     corpora: dict[str, Corpus] = field(default_factory=dict)
 
 
@@ -93,123 +65,104 @@ def run(sizes: Sizes, report: Report) -> Found:
     with BenchRig(tenants.orders(sizes, now)) as rig:
         storage = Storage.from_connection_string(rig.azurite.connection_string)
         try:
-            return _Bench(sizes, rig, storage, report).run()
+            return _Bench(sizes, rig, storage).run(report)
         finally:
             storage.close()
 
 
 class _Bench:
-    def __init__(self, sizes: Sizes, rig: BenchRig, storage: Storage, report: Report) -> None:
+    def __init__(self, sizes: Sizes, rig: BenchRig, storage: Storage) -> None:
         self._sizes = sizes
         self._rig = rig
         self._storage = storage
-        self._report = report
         self._found = Found()
         self._closed: dict[int, dict[date, int]] = {}
 
-    def run(self) -> Found:
+    def run(self, report: Report) -> Found:
         kinds: dict[str, Callable[[], Reading]] = {
             END_TO_END: lambda: self._collector(LARGE),
             BARE_CEILING: lambda: self._loop(LARGE, BARE),
             PLAIN_LOOP: lambda: self._loop(LARGE, PLAIN),
             SMALL_END_TO_END: lambda: self._collector(SMALL),
             SMALL_BARE_CEILING: lambda: self._loop(SMALL, BARE),
+            TRACE: self._trace,
+            **{tenants.idle_name(each): partial(self._idle, each) for each in self._sizes.idle},
         }
-        kinds[TRACE] = self._trace
-        for per_day in self._sizes.idle:
-            kinds[idle_name(per_day)] = functools.partial(self._idle, per_day)
         steps = 2 + len(kinds) * self._sizes.repeats
-        self._report(0, steps, "writing bodies and ledgers")
+        report(0, steps, "writing bodies and ledgers")
         self._prepare()
-        done = 1
-        for number in range(self._sizes.repeats):
-            for kind, measure in kinds.items():
-                self._report(done, steps, f"round {number + 1}: {kind.replace('_', ' ')}")
-                self._found.readings.setdefault(kind, []).append(measure())
-                done += 1
-        self._report(done, steps, "listing requests of a day")
+        turns = [(n, kind) for n in range(1, self._sizes.repeats + 1) for kind in kinds]
+        for done, (number, kind) in enumerate(turns, start=1):
+            report(done, steps, f"round {number}: {kind.replace('_', ' ')}")
+            self._found.readings.setdefault(kind, []).append(kinds[kind]())
+        report(steps - 1, steps, "listing requests of a day")
         self._found.listing = self._listing()
-        self._report(steps, steps, "done")
+        report(steps, steps, "done")
         return self._found
 
     def _prepare(self) -> None:
         for name in (LARGE, SMALL):
             self._found.corpora[name] = self._corpus(name)
         for per_day in self._sizes.idle:
-            now = self._rig.orders[idle_name(per_day)].now
-            self._closed[per_day] = fill_ledger(
-                self._storage,
-                self._tenant_id(idle_name(per_day)),
-                MEASURED,
-                tenants.ledger_of(per_day, now),
-            )
+            name = tenants.idle_name(per_day)
+            known = tenants.ledger_of(per_day, self._rig.orders[name].now)
+            tenant_id = self._rig.tenant_id(name)
+            self._closed[per_day] = fill_ledger(self._storage, tenant_id, MEASURED, known)
 
     def _corpus(self, name: str) -> Corpus:
         """Have a tenant write and compress everything it has; returns what that is."""
-        order, settings = self._rig.orders[name], self._rig.settings(name)
-        by_source = {
-            stretch.source: [wire.uri(settings, each.content_id) for each in stretch.placed()]
-            for stretch in order.stretches
-        }
-        expected = sum(len(list(s.placed())) * s.records for s in order.stretches[:1])
-        wire.fetch_all(settings, by_source[WARM])
-        events, size, wire_bytes = wire.fetch_all(settings, by_source[MEASURED])
-        if events != expected:
-            raise BenchError(f"tenant {name} serves {events} records instead of {expected}")
-        return Corpus(
-            uris=by_source[MEASURED],
-            warm_uris=by_source[WARM],
-            events=events,
-            bytes=size,
-            wire_bytes=wire_bytes,
+        measured, warm = self._rig.orders[name].stretches
+        settings, tenant_id = self._rig.settings(name), self._rig.tenant_id(name)
+        root = f"{settings['M365_MANAGEMENT_ENDPOINT']}/api/v1.0/{tenant_id}/activity/feed/audit"
+        uris, warm_uris = (
+            [f"{root}/{each.content_id}" for each in stretch.placed()]
+            for stretch in (measured, warm)
         )
+        fetch_all(settings, warm_uris)
+        events, size, wire = fetch_all(settings, uris)
+        if events != len(uris) * measured.records:
+            raise BenchError(f"tenant {name} serves {events} records, not what it was ordered")
+        return Corpus(uris=uris, warm_uris=warm_uris, events=events, bytes=size, wire_bytes=wire)
 
     def _collector(self, name: str) -> Reading:
-        for source in (MEASURED, WARM):
-            forget(self._storage, self._tenant_id(name), source)
+        forget(self._storage, self._rig.tenant_id(name), MEASURED, WARM)
         return self._measure(self._collecting(name), self._found.corpora[name])
 
     def _loop(self, name: str, kind: str) -> Reading:
-        corpus, settings = self._found.corpora[name], self._rig.settings(name)
-        task = Task(
-            kind=kind,
-            settings=settings,
-            hub=self._rig.hub(),
-            token=wire.token(settings),
-            uris=corpus.uris,
-            warm_uris=corpus.warm_uris,
-        )
+        corpus, settings, hub = self._found.corpora[name], self._rig.settings(name), self._rig.hub()
+        known = {"work": corpus.uris, "warm": corpus.warm_uris}
+        task = Task(kind=kind, settings=settings, hub=hub, token=token(settings), **known)
         return self._measure(task, corpus)
 
     def _idle(self, per_day: int) -> Reading:
         """A run that finds nothing new: everything it lists has been delivered."""
-        name = idle_name(per_day)
-        forget(self._storage, self._tenant_id(name), WARM)
+        name = tenants.idle_name(per_day)
+        forget(self._storage, self._rig.tenant_id(name), WARM)
         at = Steady.at(self._rig.control(name).advance(0))
         self._stand(name, MEASURED, at, self._closed[per_day])
-        before = self._requests(name)
-        nothing = Corpus(uris=[], warm_uris=[], events=0, bytes=0, wire_bytes=0)
-        reading = self._measure(self._collecting(name), nothing)
-        if self._requests(name)["list"] - before["list"] < 3:
+        before = self._lists(name)
+        reading = self._measure(self._collecting(name), Corpus())
+        if self._lists(name) - before < 3:
             raise BenchError("an idle run listed too little to be one")
         return reading
 
     def _trace(self) -> Reading:
         """Rows of message trace that come as densely as a million a day, beside two days of such digests."""
-        tenant_id = self._tenant_id(MAIL)
-        for source in (MESSAGE_TRACE, WARM):
-            forget(self._storage, tenant_id, source)
-        control = self._rig.control(MAIL)
+        tenant_id, control = self._rig.tenant_id(MAIL), self._rig.control(MAIL)
+        forget(self._storage, tenant_id, MESSAGE_TRACE, WARM)
         now = control.advance(0)
         since = now - tenants.mail_span(self._sizes) - TIMER
         hours = whole_hours(Window(now - REREAD, since - OVERLAP))
         fill_digests(self._storage, tenant_id, hours, self._sizes.trace_per_day // 24)
-        put_trace_checkpoint(self._storage, tenant_id, now=now, watermark=since)
-        task = msgspec.structs.replace(self._collecting(MAIL), sources=[MESSAGE_TRACE])
-        with Measured(task) as process:
-            before = self._rig.arrived()
-            reading = process.measure()
-            arrived = self._rig.arrived() - before
+        put_checkpoint(
+            self._storage,
+            tenant_id,
+            MESSAGE_TRACE,
+            now,
+            watermark=since.replace(microsecond=0),
+            rows=RowsNote(since=since - timedelta(days=7), width=600),
+        )
+        reading, arrived = self._arriving(self._collecting(MAIL, MESSAGE_TRACE))
         shown = len(control.trace_rows("served"))
         if not arrived == reading.events == shown > self._sizes.trace_rows / 2:
             raise BenchError(
@@ -217,20 +170,19 @@ class _Bench:
             )
         return reading
 
-    def _collecting(self, name: str) -> Task:
-        return Task(
-            kind=COLLECTOR,
-            settings=self._rig.settings(name),
-            hub=self._rig.hub(),
-            sources=[MEASURED],
-            warm_sources=[WARM],
-        )
+    def _collecting(self, name: str, source: str = MEASURED) -> Task:
+        settings, hub = self._rig.settings(name), self._rig.hub()
+        return Task(kind=COLLECTOR, settings=settings, hub=hub, work=[source], warm=[WARM])
+
+    def _arriving(self, task: Task) -> tuple[Reading, int]:
+        """Measure; returns the reading, and how many events arrived meanwhile."""
+        with measured(task) as measure:
+            before = self._rig.arrived()
+            reading = measure()
+            return reading, self._rig.arrived() - before
 
     def _measure(self, task: Task, corpus: Corpus) -> Reading:
-        with Measured(task) as process:
-            before = self._rig.arrived()
-            reading = process.measure()
-            arrived = self._rig.arrived() - before
+        reading, arrived = self._arriving(task)
         # The obvious loop writes its records anew, so only their number can be compared.
         sizes_agree = task.kind == PLAIN or reading.bytes == corpus.bytes
         if not arrived == reading.events == corpus.events or not sizes_agree:
@@ -240,56 +192,41 @@ class _Bench:
             )
         return reading
 
-    def _listing(self) -> Listing:
+    def _listing(self) -> dict[str, int]:
         """Let all feeds run every ten minutes of the tenant's time, and count in its request log."""
-        name = WHOLE_DAY
-        control, order = self._rig.control(name), self._rig.orders[name]
+        control, order = self._rig.control(WHOLE_DAY), self._rig.orders[WHOLE_DAY]
         at = Steady.at(control.advance(0))
+        placed = [each for stretch in order.stretches for each in stretch.placed()]
         for source in SHARES:
-            known = [
-                each
-                for stretch in order.stretches
-                if stretch.source == source
-                for each in stretch.placed()
-                # The rest has come since the last run, ten minutes ago, and is for the first of these.
-                if each.created < at.now - TIMER
-            ]
-            closed = fill_ledger(self._storage, self._tenant_id(name), source, known)
-            self._stand(name, source, at, closed)
-        task = Task(
-            kind=COLLECTOR,
-            settings=self._rig.settings(name),
-            hub=self._rig.hub(),
-            sources=list(SHARES),
-        )
-        before, delivered = self._requests(name), 0
-        with Measured(task) as process:
-            for number in range(self._sizes.day_runs):
+            # The rest has come since the last run, ten minutes ago, and is for the first of these.
+            known = [e for e in placed if e.source == source and e.created < at.now - TIMER]
+            tenant_id = self._rig.tenant_id(WHOLE_DAY)
+            closed = fill_ledger(self._storage, tenant_id, source, known)
+            self._stand(WHOLE_DAY, source, at, closed)
+        settings, hub = self._rig.settings(WHOLE_DAY), self._rig.hub()
+        task = Task(kind=COLLECTOR, settings=settings, hub=hub, work=list(SHARES))
+        runs, before, delivered = self._sizes.day_runs, self._lists(WHOLE_DAY), 0
+        with measured(task) as measure:
+            for number in range(runs):
                 if number:
                     control.advance(TIMER.total_seconds())
-                delivered += process.measure().contents
-        after = self._requests(name)
-        return Listing(
-            runs=self._sizes.day_runs,
-            requests=after["list"] - before["list"],
-            delivered=delivered,
-        )
+                delivered += measure().contents
+        requests = self._lists(WHOLE_DAY) - before
+        return {"runs": runs, "requests": requests, "delivered": delivered}
 
     def _stand(self, name: str, source: str, at: Steady, closed: dict[date, int]) -> None:
         put_checkpoint(
             self._storage,
-            self._tenant_id(name),
+            self._rig.tenant_id(name),
             source,
-            now=at.now,
+            at.now,
             cursor=at.cursor,
             tail=at.tail,
             closed=closed,
+            subscription=SubscriptionNote(enabled=at.now - TIMER),
         )
 
-    def _requests(self, name: str) -> Counter[str]:
-        """Requests to a tenant so far, by kind."""
-        found = self._rig.control(name).books()["requests"]
-        return Counter({kind: sum(statuses.values()) for kind, statuses in found.items()})
-
-    def _tenant_id(self, name: str) -> str:
-        return str(self._rig.orders[name].spec["tenant_id"])
+    def _lists(self, name: str) -> int:
+        """Listing requests to a tenant so far."""
+        requests: dict[str, dict[str, int]] = self._rig.control(name).books()["requests"]
+        return sum(requests.get("list", {}).values())

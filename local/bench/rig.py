@@ -1,86 +1,66 @@
-"""The rig of the benchmark: several tenants, one Event Hubs stand-in over TLS that keeps nothing, and Azurite.
+"""The rig of the benchmark, and the processes that are measured on it.
 
-It differs from the rig of ``make run`` in what would falsify figures: Event Hubs speaks TLS as the real one does, and
-counts events without keeping them.
+It differs from the rig of ``make run`` in what would falsify figures: there are several tenants, and Event Hubs speaks
+TLS as the real one does, and counts events without keeping them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
-import sys
+import os
 import tempfile
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
+import requests
 
 from local.azurite import Azurite
-from local.bench.contents import TenantOrder
+from local.bench.child import Task
+from local.bench.loops import Reading
+from local.bench.tenants import TenantOrder
 from local.certs import make_certs
-from local.rig import HUB, PARTITIONS, ROOT, TenantControl
-from local.tether import Tether
+from local.rig import HUB, PARTITIONS, TenantControl, hub_stats, rig_settings
+from local.tether import ChildError, Servers, Tether, module
 
 START_S = 120.0
+PATIENCE_S = 300.0
+REQUEST_S = 60.0
 
 
-class BenchRig:
+class BenchError(RuntimeError):
+    """A measurement that gives no figure; the message says why."""
+
+
+class BenchRig(Servers):
     """All servers, from entering the ``with`` block to leaving it.
 
     Args:
-        orders: the tenants, by name; their ``certs`` are filled in here.
+        orders: the tenants, by name.
     """
 
     def __init__(self, orders: Mapping[str, TenantOrder]) -> None:
+        super().__init__()
         self.orders = dict(orders)
         self.azurite = Azurite()
-        self.ca_file = ""
-        self._stack = ExitStack()
         self._hubs: dict[str, Any] = {}
         self._tenants: dict[str, dict[str, str]] = {}
 
-    def __enter__(self) -> Self:
-        """Start everything.
-
-        Raises:
-            ChildError: one of the servers did not come up; none is left running.
-        """
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            certs = make_certs(folder)
-            self.ca_file = str(certs.ca_file)
-            hubs = _module(
-                *("local.eventhubs", "--hub", f"{HUB}:{PARTITIONS}", "--discard"),
-                *("--tls-cert", str(certs.cert_file), "--tls-key", str(certs.key_file)),
-                ready='"connection_string"',
-            )
-            tenants = {name: self._tenant(name, folder) for name in self.orders}
-            children: list[Tether | Azurite] = [*tenants.values(), hubs, self.azurite]
-            for child in children:
-                stack.callback(child.stop)
-            with ThreadPoolExecutor(len(children)) as pool:
-                list(pool.map(lambda child: child.start(), children))
-            self._hubs = json.loads(hubs.line)
-            self._tenants = {name: json.loads(child.line) for name, child in tenants.items()}
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop everything."""
-        self._stack.close()
-
-    def endpoint(self, tenant: str) -> str:
-        """A tenant's login authority and Management API."""
-        return self._tenants[tenant]["endpoint"]
+    def begin(self) -> None:
+        """Start everything."""
+        folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        certs = make_certs(folder)
+        tls = ("--tls-cert", str(certs.cert_file), "--tls-key", str(certs.key_file))
+        options = ("--hub", f"{HUB}:{PARTITIONS}", "--discard", *tls)
+        hubs = Tether(module("local.eventhubs", *options), ready='"connection_string"')
+        tenants = {name: self._tenant(name, folder) for name in self.orders}
+        self.start_all(*tenants.values(), hubs, self.azurite)
+        self._hubs = json.loads(hubs.line)
+        self._tenants = {name: json.loads(child.line) for name, child in tenants.items()}
 
     def control(self, tenant: str) -> TenantControl:
         """A tenant's books and clock."""
@@ -88,45 +68,92 @@ class BenchRig:
 
     def hub(self) -> dict[str, str]:
         """What it takes to reach the hub: ``connection_string``, ``endpoint``, ``name``."""
-        return {
-            "connection_string": self._hubs["connection_string"],
-            "endpoint": self._hubs["endpoint"],
-            "name": HUB,
-        }
+        return {**{k: self._hubs[k] for k in ("connection_string", "endpoint")}, "name": HUB}
 
     def arrived(self) -> int:
         """Events that the hub has taken so far."""
-        # Loopback, and a port that we were told by the process itself.
-        url = f"http://127.0.0.1:{self._hubs['control']}/stats"
-        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
-            return int(json.load(answer)["events"])
+        return hub_stats(self._hubs)["events"]
+
+    def tenant_id(self, tenant: str) -> str:
+        """The id of one of the tenants."""
+        return str(self.orders[tenant].spec["tenant_id"])
 
     def settings(self, tenant: str) -> dict[str, str]:
         """App settings that point the collector at one of the tenants."""
-        spec = self.orders[tenant].spec
+        ids, about = self.orders[tenant].spec, self._tenants[tenant]
         return {
-            "M365_CONNECTION_NAME": "bench",
-            "M365_TENANT_ID": spec["tenant_id"],
-            "M365_CLIENT_ID": spec["client_id"],
-            "M365_CLIENT_SECRET": spec["client_secret"],
-            "M365_LOGIN_ENDPOINT": self.endpoint(tenant),
-            "M365_MANAGEMENT_ENDPOINT": self.endpoint(tenant),
-            "M365_GRAPH_ENDPOINT": self.endpoint(tenant),
-            "M365_CA_FILE": self.ca_file,
-            "M365_EVENTHUB_CONNECTION_STRING": self._hubs["connection_string"],
-            "M365_STORAGE_CONNECTION_STRING": self.azurite.connection_string,
+            **rig_settings("bench", ids, about, self._hubs, self.azurite),
             # Kept, but out of the way: at the service's own quota everything here would only wait.
             "M365_REQUESTS_PER_MINUTE": "100000",
             "M365_MESSAGE_TRACE_REQUESTS": "10000",
         }
 
     def _tenant(self, name: str, folder: Path) -> Tether:
-        order = msgspec.structs.replace(self.orders[name], certs=str(folder))
         path = folder / f"{name}.json"
-        path.write_bytes(msgspec.json.encode(order))
-        return _module("local.bench.tenant", str(path), ready='"endpoint"')
+        path.write_bytes(msgspec.json.encode(self.orders[name]))
+        argv = module("local.bench.tenants", str(path))
+        return Tether(argv, ready='"endpoint"', timeout_s=START_S)
 
 
-def _module(name: str, *arguments: str, ready: str) -> Tether:
-    argv = [sys.executable, "-m", name, *arguments]
-    return Tether(argv, cwd=ROOT, ready=ready, timeout_s=START_S)
+@contextlib.contextmanager
+def measured(task: Task) -> Iterator[Callable[[], Reading]]:
+    """A process that is warmed up; what is yielded lets it work once. Its connections are closed in order at the end.
+
+    Raises:
+        BenchError: it failed, or took too long.
+    """
+    # Everything is on loopback, which a machine's proxy must not come between.
+    proxies = dict.fromkeys(name for name in os.environ if name.lower().endswith("_proxy"))
+
+    def ask(line: bytes) -> bytes:
+        try:
+            child.say(line)
+            return child.hear(PATIENCE_S)
+        except ChildError as error:
+            raise BenchError(f"the measured process ({task.kind}): {error}") from None
+
+    def measure() -> Reading:
+        reading = msgspec.json.decode(ask(b"go"), type=Reading)
+        if reading.problem:
+            raise BenchError(f"{task.kind}: {reading.problem}")
+        return reading
+
+    with Tether(module("local.bench.child"), env=proxies, grace_s=20.0, steered=True) as child:
+        ask(msgspec.json.encode(task))
+        yield measure
+        with contextlib.suppress(BenchError):
+            ask(b"")
+
+
+def token(settings: dict[str, str]) -> str:
+    """A bearer token for the Management API of the tenant that these settings reach."""
+    form = {"grant_type": "client_credentials", "scope": "https://manage.office.com/.default"}
+    form |= {name: settings[f"M365_{name.upper()}"] for name in ("client_id", "client_secret")}
+    url = f"{settings['M365_LOGIN_ENDPOINT']}/{settings['M365_TENANT_ID']}/oauth2/v2.0/token"
+    answer = requests.post(url, form, verify=settings["M365_CA_FILE"], timeout=REQUEST_S)
+    answer.raise_for_status()
+    return str(answer.json()["access_token"])
+
+
+def fetch_all(settings: dict[str, str], uris: Iterable[str]) -> tuple[int, int, int]:
+    """Fetch contents once, so that the tenant has them written and compressed before anything is timed.
+
+    Returns:
+        Records, bytes of all records, and bytes on the wire.
+    """
+
+    def count(uri: str) -> tuple[int, int, int]:
+        with session.get(uri, timeout=REQUEST_S, stream=True) as answer:
+            answer.raise_for_status()
+            raw = answer.raw.read(decode_content=False)
+        body = gzip.decompress(raw)
+        records = len(json.loads(body))
+        # Compact arrays: two brackets, and a comma between two records.
+        return records, len(body) - records - 1, len(raw)
+
+    with requests.Session() as session, ThreadPoolExecutor(4) as pool:
+        session.verify, session.trust_env = settings["M365_CA_FILE"], False
+        session.headers["Authorization"] = f"Bearer {token(settings)}"
+        session.headers["Accept-Encoding"] = "gzip"
+        records, size, wire = zip(*pool.map(count, uris), strict=True)
+    return sum(records), sum(size), sum(wire)

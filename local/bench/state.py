@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, islice
+from typing import Any
 
-from local.bench.contents import Placed
 from shared.rows.row import DIGEST_BYTES
 from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.account import Storage
 from shared.state.append_blobs import DigestStore, LedgerStore
-from shared.state.checkpoint import Checkpoint, CheckpointStore, RowsNote, SubscriptionNote
+from shared.state.checkpoint import Checkpoint, CheckpointStore
 from shared.state.digests import DELIVERED, LISTED
 from shared.state.ledger import Line, State, encode
 
 TIMER = timedelta(minutes=10)
+_LIFE = timedelta(days=7)
 _PER_APPEND = 2_000
 _PAGE = 5_000
 
 
-def forget(storage: Storage, tenant_id: str, source: str) -> None:
-    """Remove all state of a feed, as if it had never run."""
-    names = [
-        f"checkpoints/{tenant_id}/{source}.json",
-        f"ledger/{tenant_id}/{source}/",
-        f"digests/{tenant_id}/{source}/",
-    ]
-    for prefix in names:
-        for blob in list(storage.state.list_blobs(name_starts_with=prefix)):
-            storage.state.delete_blob(blob.name)
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """One content: where it lies and what it is known by."""
+
+    source: str
+    content_id: str
+    created: datetime
+
+    def lines(self) -> tuple[Line, Line]:
+        """What the ledger says of it: listed, and delivered half a minute later."""
+        seconds = int(self.created.timestamp())
+        run = f"{seconds // 600:016x}"
+        listed = Line(
+            id=self.content_id,
+            state=State.LISTED.value,
+            created=_stamp(self.created),
+            expires=_stamp(self.created + _LIFE),
+            run=run,
+            time=seconds + 60,
+        )
+        delivered = Line(
+            id=self.content_id,
+            state=State.DELIVERED.value,
+            run=run,
+            time=seconds + 90,
+            records=100,
+            bytes=150_000,
+        )
+        return listed, delivered
+
+
+def forget(storage: Storage, tenant_id: str, *sources: str) -> None:
+    """Remove all state of feeds, as if they had never run."""
+    for feed in (f"{tenant_id}/{source}" for source in sources):
+        for prefix in (f"checkpoints/{feed}.json", f"ledger/{feed}/", f"digests/{feed}/"):
+            for blob in list(storage.state.list_blobs(name_starts_with=prefix)):
+                storage.state.delete_blob(blob.name)
 
 
 def fill_ledger(
@@ -43,9 +72,9 @@ def fill_ledger(
     """
     store = LedgerStore(storage.state, f"ledger/{tenant_id}/{source}")
     for day, placed in groupby(contents, key=lambda each: each.created.date()):
-        for chunk in _chunks(placed):
-            store.append(day, encode(_listed(each) for each in chunk))
-            store.append(day, encode(_delivered(each) for each in chunk))
+        while chunk := list(islice(placed, _PER_APPEND)):
+            for lines in zip(*(each.lines() for each in chunk), strict=True):
+                store.append(day, encode(lines))
     return {day: segments.total for day, segments in store.stored().items()}
 
 
@@ -56,89 +85,22 @@ def fill_digests(
     store = DigestStore(storage.state, f"digests/{tenant_id}/{MESSAGE_TRACE}")
     for hour in hours:
         for page in range(0, per_hour, _PAGE):
-            number = min(_PAGE, per_hour - page)
-            known = [os.urandom(DIGEST_BYTES) for _ in range(number)]
+            known = [os.urandom(DIGEST_BYTES) for _ in range(min(_PAGE, per_hour - page))]
             for letter in (LISTED, DELIVERED):
                 store.append(hour, b"".join(bytes((letter,)) + each for each in known))
 
 
-def put_trace_checkpoint(
-    storage: Storage, tenant_id: str, *, now: datetime, watermark: datetime
-) -> None:
-    """Make it ten minutes since the message trace's last run, which left nothing in the backfill."""
-    store = CheckpointStore(storage.state, f"checkpoints/{tenant_id}/{MESSAGE_TRACE}.json")
-    store.load()
-    store.save(
-        Checkpoint(
-            watermark=watermark.replace(microsecond=0),
-            rows=RowsNote(since=watermark - timedelta(days=7), width=600),
-            run="0123456789abcdef",
-            updated=now - TIMER,
-        ),
-        lease=None,
-    )
-
-
 def put_checkpoint(
-    storage: Storage,
-    tenant_id: str,
-    source: str,
-    *,
-    now: datetime,
-    cursor: datetime,
-    tail: datetime,
-    closed: dict[date, int],
+    storage: Storage, tenant_id: str, source: str, now: datetime, **fields: Any
 ) -> None:
-    """Make it ten minutes since the feed's last run, which left nothing pending."""
-    ran = now - TIMER
+    """Make it ten minutes since the feed's last run, which left nothing to be done."""
     store = CheckpointStore(storage.state, f"checkpoints/{tenant_id}/{source}.json")
     store.load()
-    store.save(
-        Checkpoint(
-            watermark=ran.replace(microsecond=0),
-            cursor=cursor,
-            tail=tail,
-            closed=closed,
-            subscription=SubscriptionNote(enabled=ran),
-            run="0123456789abcdef",
-            updated=ran,
-        ),
-        lease=None,
-    )
+    ran = now - TIMER
+    known = {"watermark": ran.replace(microsecond=0), "run": "0123456789abcdef", "updated": ran}
+    store.save(Checkpoint(**{**known, **fields}), lease=None)
 
 
-def _listed(each: Placed) -> Line:
-    return Line(
-        id=each.content_id,
-        state=State.LISTED.value,
-        created=each.created_text,
-        expires=each.expires_text,
-        run=_run(each),
-        time=int(each.created.timestamp()) + 60,
-    )
-
-
-def _delivered(each: Placed) -> Line:
-    return Line(
-        id=each.content_id,
-        state=State.DELIVERED.value,
-        run=_run(each),
-        time=int(each.created.timestamp()) + 90,
-        records=100,
-        bytes=150_000,
-    )
-
-
-def _run(each: Placed) -> str:
-    return f"{int(each.created.timestamp()) // 600:016x}"
-
-
-def _chunks(placed: Iterable[Placed]) -> Iterator[list[Placed]]:
-    chunk: list[Placed] = []
-    for each in placed:
-        chunk.append(each)
-        if len(chunk) == _PER_APPEND:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def _stamp(moment: datetime) -> str:
+    """As on the wire."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

@@ -1,23 +1,35 @@
 """The tenants of the benchmark: one for each question, with the contents that it needs and their times.
 
-Their clocks start at six in the evening (UTC), so that figures do not depend on when the benchmark is run: three
-quarters of the day are in its ledger, and no range that an idle run lists crosses a midnight.
+A tenant runs as a process of its own, ``python -m local.bench.tenants ORDER.json``: it serves exactly what it was
+ordered. Its contents lie at equal distances on a grid of whole milliseconds, and ids follow from the time, so that the
+tenant and the ledger's prefill agree, and any two stretches of one grid about what they share.
+
+The clocks start at six in the evening (UTC), so that figures do not depend on when the benchmark is run: three quarters
+of the day are in its ledger, and no range that an idle run lists crosses a midnight.
 """
 
 from __future__ import annotations
 
-import hashlib
-import uuid
+import json
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
-from local.bench.contents import DAY, Placed, Stretch, TenantOrder, daily, spread, union
+import msgspec
+
 from local.bench.sizes import Sizes
-from local.bench.state import TIMER
+from local.bench.state import TIMER, Placed
+from local.certs import Certs
+from local.rig import make_ids
+from local.tenant import SOURCES, Tenant, TenantServer, TenantSpec, TraceSpec
+from local.tenant.control import ControlServer
+from local.tether import await_end
 from shared.contents.windows import HORIZON, OVERLAP, SLICE, horizon
 
-MEASURED = "Audit.Exchange"
-WARM = "DLP.All"
+MEASURED, WARM = "Audit.Exchange", "DLP.All"
 LARGE, SMALL, WHOLE_DAY, MAIL = "large", "small", "day", "mail"
 
 SHARES = {
@@ -35,7 +47,47 @@ SETTLED = timedelta(minutes=3)
 _SLACK = timedelta(minutes=30)
 """What the benchmark may take while the tenants' clocks go on."""
 
+_GZIP_LEVEL = 6
+"""As tight as servers commonly compress what they keep."""
+
+_PEM_FILES = ("ca.pem", "server.pem", "server.key")
+_DAY, _MILLISECOND = timedelta(days=1), timedelta(milliseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 Range = tuple[datetime, datetime]
+
+
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """The contents of one source, on a grid: ``start``, then every ``every_ms``, as long as ``end`` is not reached."""
+
+    source: str
+    start: datetime
+    end: datetime
+    every_ms: int
+    records: int = 1
+
+    def placed(self) -> Iterator[Placed]:
+        """Each content, oldest first."""
+        name, created = self.source.replace(".", "_"), self.start
+        while created < self.end:
+            stamp = f"{created:%Y%m%d%H%M%S}{created.microsecond // 1000:03d}"
+            content_id = f"{stamp}${stamp}${name.lower()}${name}$emea0001"
+            yield Placed(source=self.source, content_id=content_id, created=created)
+            created += self.every_ms * _MILLISECOND
+
+
+class TenantOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant's process is told.
+
+    Attributes:
+        spec: fields of a ``TenantSpec``; it has no contents of its own.
+        now: what the tenant's clock shows when it starts.
+        stretches: its contents.
+    """
+
+    spec: dict[str, Any]
+    now: datetime
+    stretches: list[Stretch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,29 +107,45 @@ class Steady:
     @classmethod
     def at(cls, now: datetime) -> Steady:
         """Where it stands at that time."""
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        return cls(
-            now=now,
-            cursor=midnight - 3 * DAY + timedelta(hours=10),
-            tail=horizon(now) + SLICE - timedelta(hours=1, minutes=1),
-        )
+        cursor = _midnight(now) - 3 * _DAY + timedelta(hours=10)
+        tail = horizon(now) + SLICE - timedelta(hours=1, minutes=1)
+        return cls(now=now, cursor=cursor, tail=tail)
 
     def ranges(self, runs: int) -> list[Range]:
-        """Everything that so many runs, ten minutes apart, can list."""
+        """Everything that so many runs, ten minutes apart, can list, in ranges that do not overlap."""
         last = self.now + runs * TIMER + _SLACK
-        return union(
-            [
-                (self.now - OVERLAP - TIMER, last),
-                (self.cursor, self.cursor + runs * SLICE),
-                (self.tail, horizon(last) + SLICE),
-            ]
-        )
+        ranges = [
+            (self.now - OVERLAP - TIMER, last),
+            (self.cursor, self.cursor + runs * SLICE),
+            (self.tail, horizon(last) + SLICE),
+        ]
+        merged: list[Range] = []
+        for start, end in sorted(ranges):
+            if merged and start <= merged[-1][1]:
+                start, end = merged[-1][0], max(end, merged.pop()[1])
+            merged.append((start, end))
+        return merged
+
+
+def spread(source: str, start: datetime, end: datetime, contents: int, records: int) -> Stretch:
+    """Exactly so many contents, spread evenly over a range."""
+    every_ms = int((end - start) / _MILLISECOND) // contents
+    end = start + contents * every_ms * _MILLISECOND
+    return Stretch(source=source, start=start, end=end, every_ms=every_ms, records=records)
+
+
+def daily(source: str, start: datetime, end: datetime, per_day: int) -> Stretch:
+    """What a source with so many contents a day has in a range; its grid is the same for every range."""
+    every_ms = _DAY // per_day // _MILLISECOND
+    step = every_ms * _MILLISECOND
+    first = _EPOCH - (_EPOCH - start) // step * step
+    return Stretch(source=source, start=first, end=end, every_ms=every_ms)
 
 
 def start_of_clocks(real: datetime) -> datetime:
     """The next six o'clock in the evening."""
     evening = real.astimezone(UTC).replace(hour=18, minute=0, second=0, microsecond=0)
-    return evening if evening > real else evening + DAY
+    return evening if evening > real else evening + _DAY
 
 
 def idle_name(per_day: int) -> str:
@@ -88,64 +156,77 @@ def idle_name(per_day: int) -> str:
 def orders(sizes: Sizes, now: datetime) -> dict[str, TenantOrder]:
     """Every tenant, by name."""
     week = now - HORIZON + timedelta(hours=1), now - timedelta(minutes=5)
-    large = spread(MEASURED, *week, sizes.contents, sizes.records)
-    small = spread(MEASURED, *week, sizes.small_contents, sizes.small_records)
     warm = spread(WARM, *week, sizes.warm_contents, sizes.records)
     first = spread(WARM, *week, 2, 5)
-    found = {
-        LARGE: _order(LARGE, sizes, now, [large, warm]),
-        SMALL: _order(SMALL, sizes, now, [small, warm]),
-        WHOLE_DAY: _order(WHOLE_DAY, sizes, now, day_stretches(sizes, now)),
-    }
-    found[MAIL] = _order(MAIL, sizes, now, [first])
-    found[MAIL].spec["trace"] = {
-        "rows": sizes.trace_rows,
-        "days": (mail_span(sizes) + SETTLED) / DAY,
-        "quota": None,
+    stretches = {
+        LARGE: [spread(MEASURED, *week, sizes.contents, sizes.records), warm],
+        SMALL: [spread(MEASURED, *week, sizes.small_contents, sizes.small_records), warm],
+        # What all sources together have, as far as the runs of the listing measurement can see it.
+        WHOLE_DAY: [
+            daily(source, *each, max(1, sizes.day_contents * share // 100))
+            for source, share in SHARES.items()
+            for each in Steady.at(now).ranges(sizes.day_runs)
+        ],
+        MAIL: [first],
     }
     for per_day in sizes.idle:
         known = [daily(MEASURED, *each, per_day) for each in Steady.at(now).ranges(1)]
-        name = idle_name(per_day)
-        found[name] = _order(name, sizes, now, [*known, first])
+        stretches[idle_name(per_day)] = [*known, first]
+    found = {}
+    for name, each in stretches.items():
+        ids = make_ids(f"bench tenant {name}", f"bench client {name}", f"bench secret {name}")
+        spec = {**ids, "record_bytes": sizes.record_bytes}
+        found[name] = TenantOrder(spec=spec, now=now, stretches=each)
+    days = (mail_span(sizes) + SETTLED) / _DAY
+    found[MAIL].spec["trace"] = {"rows": sizes.trace_rows, "days": days, "quota": None}
     return found
 
 
 def mail_span(sizes: Sizes) -> timedelta:
     """How long the rows of message trace take to come."""
-    return DAY * (sizes.trace_rows / sizes.trace_per_day)
-
-
-def day_stretches(sizes: Sizes, now: datetime) -> list[Stretch]:
-    """What all sources together have, as far as the runs of the listing measurement can see it."""
-    ranges = Steady.at(now).ranges(sizes.day_runs)
-    return [
-        daily(source, *each, max(1, sizes.day_contents * share // 100))
-        for source, share in SHARES.items()
-        for each in ranges
-    ]
+    return _DAY * (sizes.trace_rows / sizes.trace_per_day)
 
 
 def ledger_of(per_day: int, now: datetime) -> list[Placed]:
     """What the ledger of an idle feed knows: everything of each day in which the run lists anything."""
     ranges = Steady.at(now).ranges(1)
-    days = {moment.replace(hour=0, minute=0, second=0, microsecond=0) for moment, _ in ranges}
     until = max(end for _, end in ranges)
     return [
         each
-        for day in sorted(days)
-        for each in daily(MEASURED, day, min(day + DAY, until), per_day).placed()
+        for day in sorted({_midnight(moment) for moment, _ in ranges})
+        for each in daily(MEASURED, day, min(day + _DAY, until), per_day).placed()
     ]
 
 
-def _order(name: str, sizes: Sizes, now: datetime, stretches: list[Stretch]) -> TenantOrder:
-    return TenantOrder(
-        spec={
-            "tenant_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"bench tenant {name}")),
-            "client_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"bench client {name}")),
-            "client_secret": hashlib.sha256(f"bench secret {name}".encode()).hexdigest()[:40],
-            "record_bytes": sizes.record_bytes,
-        },
-        now=now,
-        stretches=stretches,
-        certs="",
-    )
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve a tenant, with the certificates beside its order, until standard input ends; returns the exit status."""
+    order = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=TenantOrder)
+    shift = order.now - datetime.now(UTC)
+    trace = TraceSpec.from_json(order.spec.pop("trace", {}))
+    spec = TenantSpec(contents=0, subscribed=SOURCES, trace=trace, **order.spec)
+    tenant = Tenant(spec, clock=lambda: datetime.now(UTC) + shift)
+    for stretch in order.stretches:
+        for each in stretch.placed():
+            tenant.offer(
+                each.source,
+                created=each.created,
+                visible_at=each.created,
+                content_id=each.content_id,
+                count=stretch.records,
+            )
+    ca, cert, key = (Path(arguments[0]).with_name(each) for each in _PEM_FILES)
+    certs = Certs(ca_file=ca, cert_file=cert, key_file=key)
+    server = TenantServer(tenant, certs=certs, gzip_level=_GZIP_LEVEL)
+    with server, ControlServer(tenant) as control:
+        about = {"endpoint": server.endpoint, "control": control.url, "ca_file": str(ca)}
+        print(json.dumps(about), flush=True)
+        await_end()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -18,14 +16,13 @@ from local.eventhubs.control import ControlPort
 from local.eventhubs.faults import Fault, parse_faults
 from local.eventhubs.namespace import DEFAULT_MAX_MESSAGE_BYTES
 from local.eventhubs.server import EventHubs
+from local.tether import await_end, heed_signals
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until standard input ends; return the exit code."""
     options = vars(_parser().parse_args(arguments))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Raised in the main thread, so the stand-in is left in order.
-        signal.signal(number, lambda *_: sys.exit(0))
+    heed_signals()
     certificate, key = options.pop("tls_cert"), options.pop("tls_key")
     control_port, faults = options.pop("control_port"), options.pop("faults")
     tls = (certificate, key) if certificate else None
@@ -39,8 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             "endpoint": hubs.endpoint if tls else None,
         }
         print(json.dumps(about), flush=True)
-        while os.read(sys.stdin.fileno(), 65_536):
-            pass
+        await_end()
     return 0
 
 

@@ -7,13 +7,10 @@ standard input does, or on SIGTERM: it cannot outlive who started it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from local.tenant.control import ControlServer, profile
 from local.tenant.model import Tenant
 from local.tenant.server import TenantServer
 from local.tenant.spec import TenantSpec
+from local.tether import await_end, heed_signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,10 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, TypeError) as error:
         print(f"python -m local.tenant: {error}", file=sys.stderr)
         return 2
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    threading.Thread(target=_await_eof, args=(ended,), daemon=True).start()
+    heed_signals()
     tenant = Tenant(spec)
     tenant.faults.add(*faults)
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "pid": os.getpid(),
             }
             print(json.dumps(ready), flush=True)
-            ended.wait()
+            await_end()
     return 0
 
 
@@ -72,14 +67,6 @@ def _certs(folder: Path) -> Certs:
     if not all(file.exists() for file in files):
         return make_certs(folder)
     return Certs(ca_file=files[0], cert_file=files[1], key_file=files[2])
-
-
-def _await_eof(ended: threading.Event) -> None:
-    # Not sys.stdin: its lock would be held while the interpreter ends.
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    ended.set()
 
 
 if __name__ == "__main__":

@@ -13,13 +13,11 @@ import msgspec
 import pytest
 from azure.eventhub import EventDataBatch
 
-from local.bench.contents import daily, spread
-from local.bench.figures import Spread
+from local.bench.figures import BEGIN, END, Spread
 from local.bench.loops import check_framing, fill
-from local.bench.show import BEGIN, END
 from local.bench.sizes import QUICK
-from local.bench.tenants import MEASURED, Steady, ledger_of, start_of_clocks
-from local.rig import ROOT
+from local.bench.tenants import MEASURED, Steady, daily, ledger_of, spread, start_of_clocks
+from local.tether import ROOT
 from shared.contents.windows import plan
 
 RATES = (

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from local.__main__ import main
-from local.host_process import HostError, HostProcess
+from local.host_process import HostProcess
 from local.profiles import PROFILES, read_profile
 from local.readback import read_back
 from local.rig import HUB, TRACE_HUB, LocalRig, local_settings, make_spec
 from local.tenant import TraceSpec
+from local.tether import ChildError
 from tests.harness import ROOT
 
 
@@ -127,7 +128,7 @@ class _Broken:
 
 
 def test_a_collector_that_cannot_start_is_quoted() -> None:
-    with pytest.raises(HostError, match="M365_TENANT_ID: not set"), HostProcess({}):
+    with pytest.raises(ChildError, match="M365_TENANT_ID: not set"), HostProcess({}):
         pytest.fail("the host claims to be ready")
 
 
