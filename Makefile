@@ -64,9 +64,10 @@ soak: node  ## Run the long campaigns that make test leaves out
 smoke: env  ## Check a deployment: make smoke ARGS="--outputs outputs.json"
 	@$(PY) scripts/smoke.py $(ARGS)
 
-lint: env  ## Check style, format and types
+lint: env  ## Check style, format, directions of imports and types
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --check --quiet . || { echo 'Not formatted: .venv/bin/ruff format . mends it.' >&2; exit 1; }
+	@.venv/bin/lint-imports --no-logo --cache-dir .cache/import-linter >.cache/imports.log || { cat .cache/imports.log >&2; exit 1; }
 	@$(if $(CODE),$(PY) -m mypy --strict --no-error-summary $(CODE))
 
 settings: env  ## Write docs/settings.md, docs/errors.md and local.settings.sample.json from the code
