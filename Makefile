@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig bench replay cost test soak smoke lint settings clean env node iac
+.PHONY: help setup run rig bench replay cost test pythons coverage soak smoke lint settings clean env node iac
 
 PYTHON ?=
 ARGS ?=
@@ -34,15 +34,40 @@ cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3
 test: lint node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 	@$(PY) -m pytest -q -n 3 --dist worksteal $(ARGS)
 
+# Where tests stand that need neither Azurite nor a server of the rig; those beside them that do are marked.
+SOCKETLESS := $(addprefix tests/,config contents ground publish rows service sources state) -m "not sockets and not soak"
+
+pythons:  ## Run the tests that need no sockets on Python 3.11 and 3.12, where they are installed
+	@set -eu; mkdir -p .cache; pyenv="$${PYENV_ROOT:-$$HOME/.pyenv}/versions"; \
+	for minor in 3.11 3.12; do \
+		python=; home=.cache/python-$$minor; \
+		for one in "python$$minor" "$$pyenv/$$minor".*/bin/python; do \
+			"$$one" -c 'import ensurepip, venv' 2>/dev/null && { python=$$one; break; }; \
+		done; \
+		if [ -z "$$python" ]; then echo "Python $$minor is not installed, so nothing was tried on it."; continue; fi; \
+		wanted="$$("$$python" -V) $$(cat requirements.txt requirements-dev.txt | cksum)"; \
+		if [ "$$(cat $$home/ready 2>/dev/null)" != "$$wanted" ]; then \
+			echo "Setting up Python $$minor (once, about a minute) ..."; \
+			rm -rf $$home; "$$python" -m venv $$home; \
+			PIP_USER=0 $$home/bin/python -m pip install -qq --no-input --disable-pip-version-check -r requirements-dev.txt; \
+			echo "$$wanted" >$$home/ready; \
+		fi; \
+		echo "Python $$minor:"; $$home/bin/python -m pytest -q -n 3 -p no:cacheprovider $(SOCKETLESS) $(ARGS); \
+	done
+
+coverage: node iac  ## Say which branches of shared/ the tests take: make coverage ARGS="-k replay"
+	@$(PY) -m pytest -q -n 3 --dist worksteal --cov=shared --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
+
 soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)
 
 smoke: env  ## Check a deployment: make smoke ARGS="--outputs outputs.json"
 	@$(PY) scripts/smoke.py $(ARGS)
 
-lint: env  ## Check style, format and types
+lint: env  ## Check style, format, directions of imports and types
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --check --quiet . || { echo 'Not formatted: .venv/bin/ruff format . mends it.' >&2; exit 1; }
+	@.venv/bin/lint-imports --no-logo --cache-dir .cache/import-linter >.cache/imports.log || { cat .cache/imports.log >&2; exit 1; }
 	@$(if $(CODE),$(PY) -m mypy --strict --no-error-summary $(CODE))
 
 settings: env  ## Write docs/settings.md, docs/errors.md and local.settings.sample.json from the code

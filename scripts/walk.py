@@ -4,9 +4,8 @@ One feed runs against the local rig, with one content or row in it, under ``sys.
 has the value in hand when it is called with it, or gets it back from a function that it called. Each time its module is
 written down, and before a call the module of its caller. An exception on its way up counts where it is handled next.
 
-What carries the value: itself; text or bytes with it inside; a container of such; a value object (dataclass, struct,
-exception) with such an attribute. *Rooms* are the distinct modules, *moves* the changes from one to another, each
-thread followed for itself.
+What carries the value: itself; text or bytes with it inside; a container of such; a dataclass, struct or exception with
+such an attribute. *Rooms* are the distinct modules, *moves* the changes from one to another, thread after thread.
 
     .venv/bin/python -m scripts.walk [--list]
 """

@@ -56,6 +56,7 @@ def refusing(code: str) -> Iterator[ContainerClient]:
         thread.join(10)
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("code", ["ContainerBeingDeleted", "LeaseAlreadyPresent"])
 def test_a_refusal_is_not_taken_for_a_dead_letter_that_is_there_already(code: str) -> None:
     with refusing(code) as container, pytest.raises(Transient, match=code):
