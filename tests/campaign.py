@@ -1,4 +1,4 @@
-"""What the fault tests share: waiting for a moment, freeing a dead worker's lease, long campaigns."""
+"""What the fault tests share: freeing a dead worker's lease, long campaigns."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from azure.storage.blob import BlobLeaseClient
 from local.eventhubs import Fault as HubFault
 from local.tenant import PROFILES, SOURCES, Fault
 from tests.harness import EXCHANGE, FAST, Rig
+from tests.waits import LONG, wait_for
 
 
 @contextlib.contextmanager
@@ -36,23 +37,11 @@ def broken_connections() -> Iterator[None]:
         yield
         for thread in threading.enumerate():
             if thread.name in ("sender", "closer"):
-                thread.join(10)
+                thread.join(LONG)
         gc.collect()
 
 
 TOP_UP = 60
-
-
-def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait until something is so.
-
-    Raises:
-        AssertionError: it was not in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "what the test waits for did not happen"
-        time.sleep(0.01)
 
 
 def contents_at_hub(rig: Rig, source: str = EXCHANGE) -> set[str]:
@@ -88,7 +77,7 @@ def kill(worker: subprocess.Popen[str]) -> None:
     """
     running = worker.poll() is None
     worker.kill()
-    output, errors = worker.communicate(timeout=20)
+    output, errors = worker.communicate(timeout=LONG)
     assert running, f"the worker had ended by itself:\n{output}\n{errors[-2000:]}"
 
 

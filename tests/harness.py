@@ -36,6 +36,7 @@ from shared.state.checkpoint import Checkpoint
 from shared.state.checkpoint import decode as decode_checkpoint
 from shared.state.ledger import Day, Entry, State
 from shared.state.run_tables import RunSummary
+from tests.waits import LONG
 
 EXCHANGE = "Audit.Exchange"
 HUB = "m365-audit"
@@ -44,19 +45,30 @@ SECRET = "canary~secret~of~the~rig"
 ROOT = Path(__file__).resolve().parent.parent
 
 FAST = Tuning(
-    run_seconds=30,
-    close_seconds=10,
+    run_seconds=300,
+    close_seconds=100,
     retry_base=timedelta(minutes=10),
-    patience=Patience(watchdog=2.0, no_acknowledgement=4.0, linger=0.02, busy=0.1, error=0.05),
-    lease_seconds=15,
-    lease_renewal=1.0,
+    patience=Patience(watchdog=20.0, no_acknowledgement=40.0, linger=0.02, busy=0.1, error=0.05),
+    lease_seconds=60,
+    lease_renewal=5.0,
     flush_every=0.05,
-    limits=Limits(connect=2, read=2, total=10, min_rate=100, grace=3),
+    limits=Limits(connect=20, read=20, total=100, min_rate=100, grace=30),
     backoff=0.02,
     throttle_backoff=0.2,
+    send_timeout=15.0,
+)
+"""Pauses are short; what is waited for may take its time, so that nothing is given up on a busy machine.
+
+A test whose fault never answers shortens what it waits out by itself: ``HASTY``, or a value of its own.
+"""
+
+HASTY = replace(
+    FAST,
+    patience=replace(FAST.patience, watchdog=2.0, no_acknowledgement=4.0),
+    limits=Limits(connect=2, read=2, total=10, min_rate=100, grace=3),
     send_timeout=1.5,
 )
-"""The collector's own patience, shortened."""
+"""For a service or a hub that never answers, where neither the time nor the number of the tries is what is tested."""
 
 Event = tuple[str, str, str]
 """(content id, event id, blake2b-128 of the body): what one delivered event is known by."""
@@ -306,7 +318,7 @@ class Nursery:
 
     def __exit__(self, *exc: object) -> None:
         self._process.kill()
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=LONG)
 
     def begin(self) -> None:
         """Let a worker run the feed once."""

@@ -30,6 +30,7 @@ from shared.state.account import DAYS_TABLE, RUNS_TABLE
 from shared.state.run_tables import RunSummary
 from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, SECRET, Rig, record
+from tests.waits import LONG
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
 
@@ -72,7 +73,7 @@ def logged() -> Iterator[Everything]:
             each.setLevel(level)
         for thread in threading.enumerate():
             if thread.name in ("sender", "closer"):
-                thread.join(10)
+                thread.join(LONG)
         gc.collect()
 
 

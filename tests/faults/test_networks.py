@@ -22,6 +22,7 @@ from local.connect_proxy import ConnectProxy
 from local.eventhubs import EventHubs
 from shared.state.account import RUNS_TABLE, Storage
 from tests.harness import EXCHANGE, FAST, HUB, Rig
+from tests.waits import LONG
 
 # Event Hubs' SDK leaves the socket of a connection open that could not be made.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
@@ -221,7 +222,7 @@ class _Identity:
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
-        self._thread.join(5)
+        self._thread.join(LONG)
         self._server.server_close()
 
 

@@ -9,8 +9,9 @@ import pytest
 from local.tenant import Fault
 from shared.rows.row import SOURCE, digest_of
 from shared.sources.message_trace import details as trace_details
-from tests.campaign import free_lease, kill, wait_for
+from tests.campaign import free_lease, kill
 from tests.tracing import MANY, TraceRig
+from tests.waits import wait_for
 
 Mail = Callable[..., TraceRig]
 DETAILS = f"{SOURCE}.Details"

@@ -17,9 +17,10 @@ from shared.state.account import DAYS_TABLE
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import LISTED
 from shared.times import hour_of
-from tests.campaign import free_lease, kill, wait_for
+from tests.campaign import free_lease, kill
 from tests.harness import FAST, Nursery
 from tests.tracing import HOUR, MANY, TraceRig
+from tests.waits import wait_for
 
 Mail = Callable[..., TraceRig]
 

@@ -35,6 +35,7 @@ from shared.errors import ConfigError, Transient
 from shared.network import AMQP, WEBSOCKET, Network, proxy_for, reason_of
 from shared.service.http import HttpClient
 from shared.state.account import Storage, read_blob, transport_options
+from tests.waits import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "secret~of~the~proxy~tests"  # noqa: S105 - of a simulated tenant
@@ -110,7 +111,7 @@ class Services:
             retry_backoff_factor=0.02,
             **options,
         ) as producer:
-            producer.send_event(EventData("x"), timeout=5)
+            producer.send_event(EventData("x"), timeout=LONG)
 
 
 @pytest.fixture(scope="module")
@@ -373,7 +374,10 @@ def test_what_the_proxy_cannot_reach_is_a_bad_gateway(certs: Certs) -> None:
     with ConnectProxy() as proxy:
         with pytest.raises(requests.exceptions.ProxyError, match="502 Bad Gateway"):
             requests.get(
-                f"https://127.0.0.1:{port}/", proxies={"https": proxy.url}, timeout=5, verify=False
+                f"https://127.0.0.1:{port}/",
+                proxies={"https": proxy.url},
+                timeout=LONG,
+                verify=False,
             )
         assert proxy.asked == [Asked(host="127.0.0.1", port=port, method="CONNECT", status=502)]
 
@@ -389,7 +393,7 @@ def test_what_the_proxy_cannot_reach_is_a_bad_gateway(certs: Certs) -> None:
 )
 def test_a_request_that_names_no_host_is_bad(request_line: str) -> None:
     with ConnectProxy() as proxy:
-        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=LONG) as client:
             client.sendall(request_line.encode() + b"\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 400 ")
         assert [each.status for each in proxy.asked] == [400]
@@ -397,7 +401,7 @@ def test_a_request_that_names_no_host_is_bad(request_line: str) -> None:
 
 def test_leaving_the_proxy_cuts_its_tunnels(services: Services, certs: Certs) -> None:
     with ConnectProxy() as proxy:
-        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=LONG)
         client.sendall(f"CONNECT localhost:{services.port('requests')} HTTP/1.1\r\n\r\n".encode())
         assert client.recv(100).startswith(b"HTTP/1.1 200 ")
     with client:
@@ -426,7 +430,7 @@ def test_the_process_tells_what_it_was_asked_and_ends_with_its_standard_input(
                             f"https://{host}:{services.port('requests')}/",
                             proxies={"https": url},
                             verify=str(certs.ca_file),
-                            timeout=5,
+                            timeout=LONG,
                         )
                     except requests.exceptions.ProxyError:
                         assert status == 403
@@ -436,7 +440,7 @@ def test_the_process_tells_what_it_was_asked_and_ends_with_its_standard_input(
                     "method": "CONNECT",
                     "status": status,
                 }
-            _, errors = process.communicate(timeout=5)
+            _, errors = process.communicate(timeout=LONG)
             assert (process.returncode, errors) == (0, "")
         finally:
             process.kill()
@@ -473,5 +477,5 @@ class _identity_endpoint:  # noqa: N801 - reads as the function that it is
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
-        self._thread.join(5)
+        self._thread.join(LONG)
         self._server.server_close()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from local.tether import ChildError, Tether
+from tests.waits import LONG
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,14 +111,14 @@ def test_a_child_that_is_never_ready_is_quoted_and_ended() -> None:
     with pytest.raises(ChildError, match=r"(?s)not ready within 1 s.*pids \d+") as refused:
         child.start()
     grandchild = int(str(refused.value).split()[-1])
-    assert _within(5, lambda: not _alive(grandchild))
+    assert _within(LONG, lambda: not _alive(grandchild))
 
 
 def test_stopping_a_foreign_program_ends_its_children_too() -> None:
     with Tether(_python(_FOREIGN), ready="pids", supervised=True) as child:
         pids = [child.pid, int(child.line.split()[1])]
         assert all(_alive(pid) for pid in pids)
-    assert _within(5, lambda: not any(_alive(pid) for pid in pids))
+    assert _within(LONG, lambda: not any(_alive(pid) for pid in pids))
 
 
 def test_a_program_that_ignores_sigterm_is_killed_after_its_grace() -> None:
@@ -131,7 +132,7 @@ def test_a_program_that_ignores_sigterm_is_killed_after_its_grace() -> None:
         begun = time.monotonic()
         child.stop()
     assert not _alive(child.pid)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < LONG
 
 
 def test_killing_looks_like_a_crash() -> None:
@@ -148,11 +149,11 @@ def test_a_paused_child_goes_on_when_resumed(supervised: bool) -> None:
     argv = _python(_FOREIGN if supervised else _OURS)
     with Tether(argv, ready="", supervised=supervised, cwd=_ROOT) as child:
         child.pause()
-        assert _within(5, lambda: _stopped(child.pid))
+        assert _within(LONG, lambda: _stopped(child.pid))
         child.resume()
-        assert _within(5, lambda: not _stopped(child.pid))
+        assert _within(LONG, lambda: not _stopped(child.pid))
         child.pause()
-    assert _within(5, lambda: not _alive(child.pid))
+    assert _within(LONG, lambda: not _alive(child.pid))
 
 
 def test_a_child_that_has_ended_is_not_signalled() -> None:
@@ -184,7 +185,7 @@ def test_nothing_outlives_a_parent_that_is_killed(number: signal.Signals) -> Non
         assert len(pids) == 5
         assert all(_alive(pid) for pid in pids)
         parent.send_signal(number)
-    assert _within(8, lambda: not any(_alive(pid) for pid in pids))
+    assert _within(LONG, lambda: not any(_alive(pid) for pid in pids))
 
 
 @pytest.mark.skipif(
@@ -195,10 +196,10 @@ def test_a_foreign_program_ends_with_a_supervisor_that_is_killed() -> None:
         status = Path(f"/proc/{child.pid}/status").read_text()
         supervisor = next(int(row[5:]) for row in status.splitlines() if row.startswith("PPid"))
         os.kill(supervisor, signal.SIGKILL)
-        assert _within(5, lambda: not _alive(child.pid))
+        assert _within(LONG, lambda: not _alive(child.pid))
 
 
 def test_the_supervisor_runs_from_the_command_line_and_passes_the_exit_status_on() -> None:
     command = [sys.executable, "-m", "local.tether", "--", *_python("raise SystemExit(7)")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=_ROOT) as supervisor:
-        assert supervisor.wait(30) == 7
+        assert supervisor.wait(LONG) == 7

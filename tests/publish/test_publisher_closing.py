@@ -25,7 +25,7 @@ def test_close_returns_only_after_every_acknowledged_content_was_reported(tmp_pa
     publisher.put(delivery, [Event(b"{}", {})])
     publisher.end(delivery)
 
-    publisher.close(5)
+    publisher.close(60)
 
     assert reported == ["content"]
     sink.close()

@@ -13,6 +13,7 @@ import pytest
 from azure.eventhub import EventHubProducerClient
 
 from local.eventhubs import EventHubs
+from tests.waits import LONG
 
 T = TypeVar("T")
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 class Bounded(Protocol):
     """Runs a call that may hang for good."""
 
-    def __call__(self, call: Callable[..., T], *args: Any, timeout_s: float = 10.0) -> T:
+    def __call__(self, call: Callable[..., T], *args: Any, timeout_s: float = LONG) -> T:
         """Return the call's result, or raise TimeoutError."""
 
 
@@ -37,7 +38,7 @@ def _collect_what_the_sdk_left_open() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bounded() -> Bounded:
-    def run(call: Callable[..., T], *args: Any, timeout_s: float = 10.0) -> T:
+    def run(call: Callable[..., T], *args: Any, timeout_s: float = LONG) -> T:
         return in_background(call, *args).result(timeout_s)
 
     return run

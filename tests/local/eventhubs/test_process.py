@@ -16,6 +16,8 @@ import pytest
 from azure.eventhub import EventData, EventHubProducerClient
 from azure.eventhub.exceptions import EventDataSendError
 
+from tests.waits import LONG
+
 from .conftest import BREAKS_CONNECTIONS, Bounded
 
 pytestmark = BREAKS_CONNECTIONS
@@ -31,7 +33,7 @@ class _Running:
     def control(self, path: str, body: object = None) -> str:
         data = None if body is None else json.dumps(body).encode()
         url = f"http://127.0.0.1:{self.about['control']}{path}"
-        with urllib.request.urlopen(url, data, timeout=5) as answer:
+        with urllib.request.urlopen(url, data, timeout=LONG) as answer:
             return str(answer.read().decode())
 
     def producer(self) -> EventHubProducerClient:
@@ -60,14 +62,14 @@ def _running(*arguments: str) -> Iterator[_Running]:
 def test_it_ends_when_its_standard_input_does() -> None:
     with _running() as running:
         assert running.process.poll() is None
-        _, errors = running.process.communicate("ignored\n", timeout=5)
+        _, errors = running.process.communicate("ignored\n", timeout=LONG)
         assert (running.process.returncode, errors) == (0, "")
 
 
 def test_it_ends_on_sigterm() -> None:
     with _running() as running:
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(5) == 0
+        assert running.process.wait(LONG) == 0
 
 
 def test_it_is_steered_over_its_control_port(tmp_path: Path, bounded: Bounded) -> None:
@@ -128,7 +130,7 @@ def test_wrong_arguments_are_explained(arguments: tuple[str, ...], message: str)
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=LONG,
         check=False,
     )
     assert finished.returncode == 2

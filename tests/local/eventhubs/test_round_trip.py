@@ -21,6 +21,7 @@ from azure.eventhub import (
 from azure.eventhub.exceptions import AuthenticationError, ConnectError
 
 from local.eventhubs import EventHubs
+from tests.waits import LONG
 
 from .conftest import BREAKS_CONNECTIONS, Bounded, producer_of
 
@@ -48,11 +49,11 @@ def _consuming(server: EventHubs, **options: Any) -> Iterator[Received]:
         yield received
     finally:
         client.close()
-        reader.join(10)
+        reader.join(LONG)
         assert not reader.is_alive()
 
 
-def _until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def _until(condition: Callable[[], bool], timeout_s: float = LONG) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "nothing came in time"

@@ -8,6 +8,7 @@ from local.eventhubs import Fault, Faults
 from local.eventhubs.hub import Hub
 from local.eventhubs.message import Publication
 from local.eventhubs.namespace import Throughput
+from tests.waits import LONG
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_rules_may_change_from_any_thread() -> None:
     for thread in (taker, *adders):
         thread.start()
     for thread in (*adders, taker):
-        thread.join(5)
+        thread.join(LONG)
     assert len(taken) == 400
     assert faults.armed() == []
 
