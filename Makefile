@@ -31,8 +31,10 @@ replay: env  ## Deliver dead letters after a fix: make replay ARGS="--settings F
 cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3000000"
 	@$(PY) scripts/cost.py $(ARGS)
 
-test: lint node iac  ## Lint, type-check and test: make test ARGS="-k tether"
-	@$(PY) -m pytest -q -n 3 --dist worksteal $(ARGS)
+test: node iac  ## Lint, type-check and test: make test ARGS="-k tether"
+	@$(MAKE) --no-print-directory lint & lint=$$!; trap 'kill $$lint 2>/dev/null' INT TERM; \
+	$(PY) -m pytest -q -n 3 --dist worksteal $(ARGS); tests=$$?; \
+	wait $$lint || { echo 'Lint failed, see above.' >&2; exit 1; }; exit $$tests
 
 soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)

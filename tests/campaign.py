@@ -22,7 +22,7 @@ from azure.storage.blob import BlobLeaseClient
 
 from local.eventhubs import Fault as HubFault
 from local.tenant import PROFILES, SOURCES, Fault
-from tests.harness import EXCHANGE, FAST, Rig
+from tests.harness import EXCHANGE, FAST, Nursery, Rig
 from tests.waits import LONG, wait_for
 
 
@@ -129,28 +129,29 @@ def kill_again_and_again(
     rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=0.08, times=-1))
     tuning = {"max_unsettled": in_flight, "fetch_threads": 2, "flush_every": 0.2}
     unaccounted = 0
-    while outcome.kills < kills:
-        # Starting takes a second that nobody is interested in; most of what can go wrong begins with delivering.
-        sign = random.choices((_requests, _fetches, _deliveries), (1, 2, 3))[0]
-        before, fetched = sign(rig), _fetches(rig)
-        worker = rig.spawn(tuning=tuning)
-        wait_for(partial(_shown, rig, sign, before, worker))
-        time.sleep(random.uniform(0, longest))
-        kill(worker)
-        outcome.kills += 1
-        delivered = assert_ledger_true(rig)
-        begun = len(contents_at_hub(rig) - delivered)
-        # What an earlier worker left may still wait for its second delivery.
-        assert begun <= unaccounted + in_flight
-        left = len(rig.tenant.shelf.offered(EXCHANGE)) - len(delivered)
-        outcome.busy += _fetches(rig) > fetched and left > 0
-        outcome.begun.append(begun)
-        unaccounted = begun
-        # A dead worker's lease would keep the next one out for its 15 seconds.
-        free_lease(rig)
-        if left < TOP_UP // 2:
-            rig.offer_many(TOP_UP)
-        on_kill(outcome)
+    with Nursery(rig, EXCHANGE, tuning=tuning) as workers:
+        while outcome.kills < kills:
+            # Most of what can go wrong begins with delivering.
+            sign = random.choices((_requests, _fetches, _deliveries), (1, 2, 3))[0]
+            before, fetched = sign(rig), _fetches(rig)
+            workers.begin()
+            wait_for(partial(_shown, rig, sign, before, workers))
+            time.sleep(random.uniform(0, longest))
+            workers.kill()
+            outcome.kills += 1
+            delivered = assert_ledger_true(rig)
+            begun = len(contents_at_hub(rig) - delivered)
+            # What an earlier worker left may still wait for its second delivery.
+            assert begun <= unaccounted + in_flight
+            left = len(rig.tenant.shelf.offered(EXCHANGE)) - len(delivered)
+            outcome.busy += _fetches(rig) > fetched and left > 0
+            outcome.begun.append(begun)
+            unaccounted = begun
+            # A dead worker's lease would keep the next one out for its whole length.
+            free_lease(rig)
+            if left < TOP_UP // 2:
+                rig.offer_many(TOP_UP)
+            on_kill(outcome)
     rig.tenant.faults.clear()
     rig.run_until(lambda summary: summary.caught_up)
     return outcome
@@ -238,7 +239,5 @@ def _deliveries(rig: Rig) -> int:
     return rig.hubs.stats.events
 
 
-def _shown(
-    rig: Rig, sign: Callable[[Rig], int], before: int, worker: subprocess.Popen[str]
-) -> bool:
-    return sign(rig) > before or worker.poll() is not None
+def _shown(rig: Rig, sign: Callable[[Rig], int], before: int, workers: Nursery) -> bool:
+    return sign(rig) > before or workers.ended()

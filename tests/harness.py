@@ -32,7 +32,7 @@ from shared.run.context import Tuning
 from shared.service.http import Limits
 from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
 from shared.state.append_blobs import LedgerStore
-from shared.state.checkpoint import Checkpoint
+from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
 from shared.state.checkpoint import decode as decode_checkpoint
 from shared.state.ledger import Day, Entry, State
 from shared.state.run_tables import RunSummary
@@ -133,6 +133,14 @@ class Rig:
             for n in range(count)
         ]
 
+    def has_collected(self, source: str = EXCHANGE, *, hours_ago: float = 3.0) -> None:
+        """Leave the state of a run some hours ago that found nothing: the next one lists hours instead of a week."""
+        then = self.tenant.now() - timedelta(hours=hours_ago)
+        self.tenant.subscriptions.set(source, "enabled")
+        store = CheckpointStore(self.storage.state, self.checkpoint_name(source))
+        note = SubscriptionNote(enabled=then)
+        store.save(Checkpoint(watermark=then, subscription=note, hub=HUB), lease=None)
+
     # -- the collector
 
     def values(self, **more: str) -> dict[str, str]:
@@ -215,7 +223,8 @@ class Rig:
             text=True,
             stdin=subprocess.PIPE if nursery else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            # Nobody reads along with a nursery: what its workers log is the test's output.
+            stderr=None if nursery else subprocess.PIPE,
         )
 
     # -- what arrived
@@ -307,11 +316,11 @@ class Rig:
 class Nursery:
     """Workers that are forked off a process that has imported everything: starting one costs nothing; killable.
 
-    A context manager, for one feed of a rig.
+    A context manager, for one feed of a rig; options as of ``Rig.spawn``.
     """
 
-    def __init__(self, rig: Rig, source: str, settings: Mapping[str, str]) -> None:
-        self._process = rig.spawn(source, settings=settings, nursery=True)
+    def __init__(self, rig: Rig, source: str, **options: Any) -> None:
+        self._process = rig.spawn(source, nursery=True, **options)
 
     def __enter__(self) -> Nursery:
         return self
@@ -329,8 +338,13 @@ class Nursery:
         return self._say("ended") == "True"
 
     def kill(self) -> None:
-        """SIGKILL it, as the platform or a crash would."""
-        assert self._say("kill") == "killed"
+        """SIGKILL it, as the platform or a crash would.
+
+        Raises:
+            AssertionError: it had ended by itself.
+        """
+        assert not self.ended(), "the worker had ended by itself"
+        assert self._say("kill") == "killed", "the worker ended by itself"
 
     def _say(self, word: str) -> str:
         assert self._process.stdin is not None

@@ -21,6 +21,8 @@ from shared.state.ledger import State
 from tests.harness import HUB, Rig, record
 from tests.waits import LONG, wait_for
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 PATIENT = Patience(watchdog=LONG, no_acknowledgement=5 * LONG, linger=0.01, busy=0.01, error=0.01)
 
 

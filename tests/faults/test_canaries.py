@@ -32,7 +32,10 @@ from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, SECRET, Rig, record
 from tests.waits import LONG
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("collected_before"),
+    pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
+]
 
 IN_RECORD = "canary-of-a-record"
 PASSWORD = "canary-of-a-key-password"

@@ -16,6 +16,8 @@ from shared.service.credentials import token_source
 from tests.certificate import certificate
 from tests.harness import Rig
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 IDENTITY = str(uuid.uuid4())
 
 

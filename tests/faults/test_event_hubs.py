@@ -22,7 +22,10 @@ from tests.harness import FAST, HUB, Rig, record
 from tests.waits import LONG, comes, wait_for
 
 # The SDK does not close the socket of a connection that broke.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("collected_before"),
+    pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
+]
 
 SMALL = 8_000
 """A hub that takes so few bytes at once makes many batches of a few records."""

@@ -25,6 +25,7 @@ from tests.messages import assert_said_once
 from tests.waits import LONG
 
 pytestmark = [
+    pytest.mark.usefixtures("collected_before"),
     # The Event Hubs SDK does not close the socket of a connection that broke,
     pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
     # and the Tables SDK reads a refusal in XML in a way that Python will change.

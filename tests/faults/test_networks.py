@@ -25,7 +25,10 @@ from tests.harness import EXCHANGE, FAST, HUB, Rig
 from tests.waits import LONG
 
 # Event Hubs' SDK leaves the socket of a connection open that could not be made.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("collected_before"),
+    pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
+]
 
 WEBSOCKET = {"M365_EVENTHUB_TRANSPORT": "websocket", "M365_CONNECT_SECONDS": "1"}
 

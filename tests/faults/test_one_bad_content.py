@@ -16,6 +16,8 @@ from shared.service.http import Limits
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, Rig
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 
 @pytest.mark.parametrize(
     "fault",

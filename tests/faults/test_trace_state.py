@@ -53,7 +53,7 @@ def test_killed_at_fifteen_moments_loses_nothing_and_repeats_a_page_each_at_most
     # Slow enough that a kill finds work half done.
     rig.tenant.faults.add(Fault(on="any", source=SOURCE, action="slow", delay_s=0.03, times=-1))
     random, kills = Random(11), 0
-    with Nursery(rig, SOURCE, MANY) as workers:
+    with Nursery(rig, SOURCE, settings=MANY) as workers:
         while kills < KILLS:
             before = len(rig.arrived())
             workers.begin()
