@@ -9,6 +9,8 @@ PYTHON ?=
 ARGS ?=
 
 PY := .venv/bin/python
+# Under a name of its own: a line that names $(MAKE) is run by make -n too, and so would all tests be.
+AGAIN := $(MAKE)
 CODE := $(wildcard function_app.py functions shared local scripts tests)
 
 help:  ## Show this list
@@ -32,7 +34,7 @@ cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3
 	@$(PY) scripts/cost.py $(ARGS)
 
 test: node iac  ## Lint, type-check and test: make test ARGS="-k tether"
-	@$(MAKE) --no-print-directory lint & lint=$$!; trap 'kill $$lint 2>/dev/null' INT TERM; \
+	@$(AGAIN) --no-print-directory lint & lint=$$!; trap 'kill $$lint 2>/dev/null' INT TERM; \
 	$(PY) -m pytest -q -n 3 --dist worksteal $(ARGS); tests=$$?; \
 	wait $$lint || { echo 'Lint failed, see above.' >&2; exit 1; }; exit $$tests
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from hypothesis import HealthCheck, settings
 
 from local.azurite import Azurite
 from local.certs import Certs, make_certs
+from shared.stop import Stop
 from tests.harness import Rig
+from tests.runclock import RunClock
 from tests.tracing import TraceRig
 
 # A busy machine makes no test fail.
@@ -101,6 +104,14 @@ def make_rig(certs: Certs, azurite: Azurite) -> Iterator[Callable[..., Rig]]:
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     """A rig with an empty tenant."""
     return make_rig()
+
+
+@pytest.fixture
+def run_clock(monkeypatch: pytest.MonkeyPatch) -> RunClock:
+    """The clock by which the runs of the test end."""
+    clock = RunClock()
+    monkeypatch.setattr("shared.run.lifecycle.Stop", partial(Stop, clock=clock))
+    return clock
 
 
 @pytest.fixture

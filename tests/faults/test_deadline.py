@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-
-import pytest
 
 from local.tenant import Fault
 from shared.service.http import Limits
 from shared.state.run_tables import RunSummary
-from shared.stop import Stop
-from tests.harness import FAST, Rig
+from tests.harness import Rig
+from tests.runclock import RunClock
 from tests.waits import LONG, wait_for
 
 
-class Clock:
-    """The clock of a run's deadline, which the test can put forward."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.monotonic() + self.ahead
-
-    def pass_deadline(self) -> None:
-        """Let the time of the run that is on its way be over."""
-        self.ahead += FAST.run_seconds
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock by which every run of the test ends."""
-    clock = Clock()
-    monkeypatch.setattr("shared.run.lifecycle.Stop", partial(Stop, clock=clock))
-    return clock
-
-
 def test_a_body_that_drips_past_the_end_of_a_run_is_left_to_the_next(
-    rig: Rig, clock: Clock
+    rig: Rig, run_clock: RunClock
 ) -> None:
     contents = rig.offer_many(4)
     rig.tenant.faults.add(
@@ -57,7 +32,7 @@ def test_a_body_that_drips_past_the_end_of_a_run_is_left_to_the_next(
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(rig.run, limits=limits)
         wait_for(lambda: len(rig.delivered()) == 3)
-        clock.pass_deadline()
+        run_clock.pass_deadline()
         first = run.result(LONG)
 
     assert (first.status, first.delivered, first.pending) == ("incomplete", 3, 1)
@@ -68,7 +43,7 @@ def test_a_body_that_drips_past_the_end_of_a_run_is_left_to_the_next(
 
 
 def test_a_backlog_that_takes_several_runs_goes_on_where_each_one_ended(
-    rig: Rig, clock: Clock
+    rig: Rig, run_clock: RunClock
 ) -> None:
     rig.offer_many(30)
     rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=0.2, times=-1))
@@ -80,7 +55,7 @@ def test_a_backlog_that_takes_several_runs_goes_on_where_each_one_ended(
             enough = len(rig.delivered()) + 8
             run = pool.submit(rig.run, fetch_threads=2)
             wait_for(partial(_far_enough, rig, run, enough))
-            clock.pass_deadline()
+            run_clock.pass_deadline()
             runs.append(run.result(LONG))
 
     assert len(runs) > 1

@@ -220,9 +220,15 @@ def test_of_two_workers_at_once_one_is_skipped(rig: Rig) -> None:
     assert rig.repeats() == 0
 
 
+def asked_twice(rig: Rig) -> bool:
+    """Whether some content was asked for by both workers."""
+    asked = [note.content_id for note in rig.tenant.books.requests("content")]
+    return len(asked) > len(set(asked))
+
+
 def test_two_workers_that_both_run_lose_nothing_and_count_right(rig: Rig) -> None:
     rig.offer_many(40, records=2)
-    rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=0.1, times=-1))
+    rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=1.0, times=-1))
     # So rare that the first worker never learns that its lease is gone.
     blind: dict[str, Any] = {"lease_renewal": 60.0, "lease_seconds": 60}
 
@@ -231,6 +237,8 @@ def test_two_workers_that_both_run_lose_nothing_and_count_right(rig: Rig) -> Non
         wait_for(lambda: len(rig.events()) >= 4)
         free_lease(rig)
         second = pool.submit(rig.run, **blind)
+        wait_for(lambda: asked_twice(rig))
+        rig.tenant.faults.clear()
         summaries = [first.result(LONG), second.result(LONG)]
 
     assert [each.status for each in summaries].count("succeeded") >= 1

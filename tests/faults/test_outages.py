@@ -18,8 +18,6 @@ from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, Rig
 from tests.proxy import APPEND, CHECKPOINT_WRITE, Proxy
 
-pytestmark = pytest.mark.usefixtures("collected_before")
-
 OLDEST = 166.0
 GENERAL = "Audit.General"
 
