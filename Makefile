@@ -9,6 +9,8 @@ PYTHON ?=
 ARGS ?=
 
 PY := .venv/bin/python
+# Under a name of its own: a line that names $(MAKE) is run by make -n too, and so would all tests be.
+AGAIN := $(MAKE)
 CODE := $(wildcard function_app.py functions shared local scripts tests)
 
 help:  ## Show this list
@@ -31,8 +33,10 @@ replay: env  ## Deliver dead letters after a fix: make replay ARGS="--settings F
 cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3000000"
 	@$(PY) scripts/cost.py $(ARGS)
 
-test: lint node iac  ## Lint, type-check and test: make test ARGS="-k tether"
-	@$(PY) -m pytest -q -n 3 --dist worksteal $(ARGS)
+test: node iac  ## Lint, type-check and test: make test ARGS="-k tether"
+	@$(AGAIN) --no-print-directory lint & lint=$$!; trap 'kill $$lint 2>/dev/null' INT TERM; \
+	$(PY) -m pytest -q -n 3 --dist worksteal $(ARGS); tests=$$?; \
+	wait $$lint || { echo 'Lint failed, see above.' >&2; exit 1; }; exit $$tests
 
 # Where tests stand that need neither Azurite nor a server of the rig; those beside them that do are marked.
 SOCKETLESS := $(addprefix tests/,config contents ground publish rows service sources state) -m "not sockets and not soak"

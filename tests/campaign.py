@@ -1,4 +1,4 @@
-"""What the fault tests share: waiting for a moment, freeing a dead worker's lease, long campaigns."""
+"""What the fault tests share: freeing a dead worker's lease, long campaigns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from azure.storage.blob import BlobLeaseClient
 
 from local.eventhubs import Fault as HubFault
 from local.tenant import PROFILES, SOURCES, Fault
-from tests.harness import EXCHANGE, FAST, Rig
+from tests.harness import EXCHANGE, FAST, Nursery, Rig
+from tests.waits import LONG, wait_for
 
 
 @contextlib.contextmanager
@@ -36,23 +37,11 @@ def broken_connections() -> Iterator[None]:
         yield
         for thread in threading.enumerate():
             if thread.name in ("sender", "closer"):
-                thread.join(10)
+                thread.join(LONG)
         gc.collect()
 
 
 TOP_UP = 60
-
-
-def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait until something is so.
-
-    Raises:
-        AssertionError: it was not in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "what the test waits for did not happen"
-        time.sleep(0.01)
 
 
 def contents_at_hub(rig: Rig, source: str = EXCHANGE) -> set[str]:
@@ -88,7 +77,7 @@ def kill(worker: subprocess.Popen[str]) -> None:
     """
     running = worker.poll() is None
     worker.kill()
-    output, errors = worker.communicate(timeout=20)
+    output, errors = worker.communicate(timeout=LONG)
     assert running, f"the worker had ended by itself:\n{output}\n{errors[-2000:]}"
 
 
@@ -140,28 +129,29 @@ def kill_again_and_again(
     rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=0.08, times=-1))
     tuning = {"max_unsettled": in_flight, "fetch_threads": 2, "flush_every": 0.2}
     unaccounted = 0
-    while outcome.kills < kills:
-        # Starting takes a second that nobody is interested in; most of what can go wrong begins with delivering.
-        sign = random.choices((_requests, _fetches, _deliveries), (1, 2, 3))[0]
-        before, fetched = sign(rig), _fetches(rig)
-        worker = rig.spawn(tuning=tuning)
-        wait_for(partial(_shown, rig, sign, before, worker))
-        time.sleep(random.uniform(0, longest))
-        kill(worker)
-        outcome.kills += 1
-        delivered = assert_ledger_true(rig)
-        begun = len(contents_at_hub(rig) - delivered)
-        # What an earlier worker left may still wait for its second delivery.
-        assert begun <= unaccounted + in_flight
-        left = len(rig.tenant.shelf.offered(EXCHANGE)) - len(delivered)
-        outcome.busy += _fetches(rig) > fetched and left > 0
-        outcome.begun.append(begun)
-        unaccounted = begun
-        # A dead worker's lease would keep the next one out for its 15 seconds.
-        free_lease(rig)
-        if left < TOP_UP // 2:
-            rig.offer_many(TOP_UP)
-        on_kill(outcome)
+    with Nursery(rig, EXCHANGE, tuning=tuning) as workers:
+        while outcome.kills < kills:
+            # Most of what can go wrong begins with delivering.
+            sign = random.choices((_requests, _fetches, _deliveries), (1, 2, 3))[0]
+            before, fetched = sign(rig), _fetches(rig)
+            workers.begin()
+            wait_for(partial(_shown, rig, sign, before, workers))
+            time.sleep(random.uniform(0, longest))
+            workers.kill()
+            outcome.kills += 1
+            delivered = assert_ledger_true(rig)
+            begun = len(contents_at_hub(rig) - delivered)
+            # What an earlier worker left may still wait for its second delivery.
+            assert begun <= unaccounted + in_flight
+            left = len(rig.tenant.shelf.offered(EXCHANGE)) - len(delivered)
+            outcome.busy += _fetches(rig) > fetched and left > 0
+            outcome.begun.append(begun)
+            unaccounted = begun
+            # A dead worker's lease would keep the next one out for its whole length.
+            free_lease(rig)
+            if left < TOP_UP // 2:
+                rig.offer_many(TOP_UP)
+            on_kill(outcome)
     rig.tenant.faults.clear()
     rig.run_until(lambda summary: summary.caught_up)
     return outcome
@@ -249,7 +239,5 @@ def _deliveries(rig: Rig) -> int:
     return rig.hubs.stats.events
 
 
-def _shown(
-    rig: Rig, sign: Callable[[Rig], int], before: int, worker: subprocess.Popen[str]
-) -> bool:
-    return sign(rig) > before or worker.poll() is not None
+def _shown(rig: Rig, sign: Callable[[Rig], int], before: int, workers: Nursery) -> bool:
+    return sign(rig) > before or workers.ended()

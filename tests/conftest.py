@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from hypothesis import HealthCheck, settings
 
 from local.azurite import Azurite
 from local.certs import Certs, make_certs
+from shared.stop import Stop
 from tests.harness import Rig
+from tests.runclock import RunClock
 from tests.tracing import TraceRig
 
 # A busy machine makes no test fail.
@@ -27,12 +30,35 @@ SERVERS = frozenset({"azurite", "certs", "cloud", "gateway", "serve"})
 """Fixtures that start a server, or are there for one."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what opens sockets, so that ``make pythons`` can leave it out."""
+LONGEST = (
+    "tests/faults/test_fuzz.py",
+    "tests/local/test_bench.py",
+    "tests/faults/test_kills.py::test_twenty_kills",
+    "tests/faults/test_trace_rows.py::test_five_thousand_and_one",
+    "tests/faults/test_trace_service.py",
+    "tests/local/test_run.py::test_two_runs_side_by_side",
+    "tests/local/test_rig.py::test_the_",
+)
+"""Begun first, so that no worker is alone with one of them at the end."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what opens sockets; put the longest tests at the heads of the shares that xdist gives to its workers."""
     for item in items:
         if SERVERS & set(getattr(item, "fixturenames", ())):
+            # So that ``make pythons`` can leave it out.
             item.add_marker("sockets")
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = [item for name in LONGEST for item in items if item.nodeid.startswith(name)]
+    chosen = set(long)
+    rest = [item for item in items if item not in chosen]
+    items.clear()
+    for worker in range(workers):
+        own = long[worker::workers]
+        size = (len(long) + len(rest) - len(items)) // (workers - worker)
+        items += own + rest[: size - len(own)]
+        del rest[: max(0, size - len(own))]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -85,6 +111,22 @@ def make_rig(certs: Certs, azurite: Azurite) -> Iterator[Callable[..., Rig]]:
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     """A rig with an empty tenant."""
     return make_rig()
+
+
+@pytest.fixture
+def run_clock(monkeypatch: pytest.MonkeyPatch) -> RunClock:
+    """The clock by which the runs of the test end."""
+    clock = RunClock()
+    monkeypatch.setattr("shared.run.lifecycle.Stop", partial(Stop, clock=clock))
+    return clock
+
+
+@pytest.fixture
+def collected_before(request: pytest.FixtureRequest) -> None:
+    """The Exchange feed of ``rig`` has run before: where a first run is not the question, it is half of the cost."""
+    if "rig" in request.fixturenames:
+        rig: Rig = request.getfixturevalue("rig")
+        rig.has_collected()
 
 
 @pytest.fixture

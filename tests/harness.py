@@ -32,10 +32,11 @@ from shared.service.http import Limits
 from shared.sources.registry import load
 from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
 from shared.state.append_blobs import LedgerStore
-from shared.state.checkpoint import Checkpoint
+from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
 from shared.state.checkpoint import decode as decode_checkpoint
 from shared.state.ledger import Day, Entry, State
 from shared.state.run_tables import RunSummary
+from tests.waits import LONG
 
 EXCHANGE = "Audit.Exchange"
 HUB = "m365-audit"
@@ -44,19 +45,30 @@ SECRET = "canary~secret~of~the~rig"
 ROOT = Path(__file__).resolve().parent.parent
 
 FAST = Tuning(
-    run_seconds=30,
-    close_seconds=10,
+    run_seconds=300,
+    close_seconds=100,
     retry_base=timedelta(minutes=10),
-    patience=Patience(watchdog=2.0, no_acknowledgement=4.0, linger=0.02, busy=0.1, error=0.05),
-    lease_seconds=15,
-    lease_renewal=1.0,
+    patience=Patience(watchdog=20.0, no_acknowledgement=40.0, linger=0.02, busy=0.1, error=0.05),
+    lease_seconds=60,
+    lease_renewal=5.0,
     flush_every=0.05,
-    limits=Limits(connect=2, read=2, total=10, min_rate=100, grace=3),
+    limits=Limits(connect=20, read=20, total=100, min_rate=100, grace=30),
     backoff=0.02,
     throttle_backoff=0.2,
+    send_timeout=15.0,
+)
+"""Pauses are short; what is waited for may take its time, so that nothing is given up on a busy machine.
+
+A test whose fault never answers shortens what it waits out by itself: ``HASTY``, or a value of its own.
+"""
+
+HASTY = replace(
+    FAST,
+    patience=replace(FAST.patience, watchdog=2.0, no_acknowledgement=4.0),
+    limits=Limits(connect=2, read=2, total=10, min_rate=100, grace=3),
     send_timeout=1.5,
 )
-"""The collector's own patience, shortened."""
+"""For a service or a hub that never answers, where neither the time nor the number of the tries is what is tested."""
 
 Event = tuple[str, str, str]
 """(content id, event id, blake2b-128 of the body): what one delivered event is known by."""
@@ -120,6 +132,14 @@ class Rig:
             )
             for n in range(count)
         ]
+
+    def has_collected(self, source: str = EXCHANGE, *, hours_ago: float = 3.0) -> None:
+        """Leave the state of a run some hours ago that found nothing: the next one lists hours instead of a week."""
+        then = self.tenant.now() - timedelta(hours=hours_ago)
+        self.tenant.subscriptions.set(source, "enabled")
+        store = CheckpointStore(self.storage.state, self.checkpoint_name(source))
+        note = SubscriptionNote(enabled=then)
+        store.save(Checkpoint(watermark=then, subscription=note, hub=HUB), lease=None)
 
     # -- the collector
 
@@ -203,7 +223,8 @@ class Rig:
             text=True,
             stdin=subprocess.PIPE if nursery else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            # Nobody reads along with a nursery: what its workers log is the test's output.
+            stderr=None if nursery else subprocess.PIPE,
         )
 
     # -- what arrived
@@ -295,18 +316,18 @@ class Rig:
 class Nursery:
     """Workers that are forked off a process that has imported everything: starting one costs nothing; killable.
 
-    A context manager, for one feed of a rig.
+    A context manager, for one feed of a rig; options as of ``Rig.spawn``.
     """
 
-    def __init__(self, rig: Rig, source: str, settings: Mapping[str, str]) -> None:
-        self._process = rig.spawn(source, settings=settings, nursery=True)
+    def __init__(self, rig: Rig, source: str, **options: Any) -> None:
+        self._process = rig.spawn(source, nursery=True, **options)
 
     def __enter__(self) -> Nursery:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._process.kill()
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=LONG)
 
     def begin(self) -> None:
         """Let a worker run the feed once."""
@@ -317,8 +338,13 @@ class Nursery:
         return self._say("ended") == "True"
 
     def kill(self) -> None:
-        """SIGKILL it, as the platform or a crash would."""
-        assert self._say("kill") == "killed"
+        """SIGKILL it, as the platform or a crash would.
+
+        Raises:
+            AssertionError: it had ended by itself.
+        """
+        assert not self.ended(), "the worker had ended by itself"
+        assert self._say("kill") == "killed", "the worker ended by itself"
 
     def _say(self, word: str) -> str:
         assert self._process.stdin is not None

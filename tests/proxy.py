@@ -16,6 +16,8 @@ from random import Random
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tests.waits import LONG
+
 APPEND = r"PUT \S*/ledger/\S*comp=appendblock"
 CHECKPOINT_WRITE = r"PUT \S*/checkpoints/[^\s?]* "
 BUDGET_WRITE = r"PUT \S*/budgets/[^\s?]* "
@@ -74,7 +76,7 @@ class Proxy:
 
     def __exit__(self, *exc: object) -> None:
         self._server.shutdown()
-        self._thread.join(10)
+        self._thread.join(LONG)
         self._server.server_close()
 
     @property

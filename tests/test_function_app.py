@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from shared.sources.registry import SETTINGS, SOURCES
+from tests.waits import LONG
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
@@ -38,6 +39,7 @@ class Watched(dict):
 os.environ = Watched(FUNCTIONS_WORKER_RUNTIME="python")
 os.getenv = os.environ.get
 import function_app
+from tests.waits import LONG
 seen = {
     "read": sorted(Watched.read),
     "heavy": [name for name in ("azure.identity", "azure.eventhub") if name in sys.modules],
@@ -61,7 +63,7 @@ def app() -> dict[str, Any]:
         env={},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=5 * LONG,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from shared.contents.memory import INFLATION, UNKNOWN, Gate
 from shared.stop import RunStopped, Stop
+from tests.waits import LONG
 
 
 class Watched(Gate):
@@ -51,8 +52,8 @@ def test_a_body_that_does_not_fit_waits_for_room(stop: Stop) -> None:
 
     assert not entered.wait(0.05)
     first.release()
-    assert entered.wait(5)
-    thread.join(5)
+    assert entered.wait(LONG)
+    thread.join(LONG)
     assert gate._used == 60
 
 
@@ -71,8 +72,8 @@ def test_a_body_larger_than_the_gate_is_let_in_alone(stop: Stop) -> None:
 
     assert not entered.wait(0.05)
     large.release()
-    assert entered.wait(5)
-    thread.join(5)
+    assert entered.wait(LONG)
+    thread.join(LONG)
 
 
 def test_a_compressed_body_is_reserved_inflated_and_one_of_unknown_length_by_a_guess(
@@ -149,7 +150,7 @@ def test_many_threads_never_hold_more_than_the_limit_and_never_lock_each_other_o
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(LONG)
 
     assert sorted(done) == list(range(8))
     assert held["most"] <= 1000

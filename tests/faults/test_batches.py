@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -21,8 +21,11 @@ from shared.service.http import Limits
 from shared.state.ledger import State
 from tests.harness import HUB, Rig, record
 from tests.publish.parcels import parcel
+from tests.waits import LONG, wait_for
 
-IMPATIENT = Patience(watchdog=0.1, no_acknowledgement=5.0, linger=0.01, busy=0.01, error=0.01)
+pytestmark = pytest.mark.usefixtures("collected_before")
+
+PATIENT = Patience(watchdog=LONG, no_acknowledgement=5 * LONG, linger=0.01, busy=0.01, error=0.01)
 
 
 # -- contents that share a batch
@@ -182,7 +185,7 @@ class MemoryBatch:
         """Add events, once the sink lets batches be filled; returns how many fit."""
         if not self._sink.filling.is_set():
             self._sink.reached.release()
-            assert self._sink.filling.wait(10)
+            assert self._sink.filling.wait(LONG)
         fitting = min(stop, start + 4 - len(self.events))
         self.events += [parcel.event(at) for at in range(start, fitting)]
         return fitting - start
@@ -227,7 +230,7 @@ class MemorySink:
             self.stored += batch.events
         if gate is not None:
             self.reached.release()
-            assert gate.wait(10)
+            assert gate.wait(LONG)
         self.answered.release()
 
 
@@ -271,7 +274,7 @@ class Settled:
     def wait(self, count: int) -> bool:
         """Wait until so many were reported."""
         with self.changed:
-            return self.changed.wait_for(lambda: len(self.names) >= count, 5)
+            return self.changed.wait_for(lambda: len(self.names) >= count, LONG)
 
 
 def no_oversize(_: Delivery[str], event: Event) -> None:
@@ -284,7 +287,7 @@ def publishing(
     sink: MemorySink,
     *,
     senders: int = 1,
-    patience: Patience = IMPATIENT,
+    patience: Patience = PATIENT,
     abandoned: Abandoned | None = None,
     max_abandoned: int = 3,
 ) -> Iterator[tuple[Publisher[str], Settled]]:
@@ -323,19 +326,18 @@ def test_a_content_that_is_broken_off_never_settles_and_the_others_of_its_batch_
     sink = MemorySink()
     gate = threading.Event()
     sink.gates = [gate]
-    patience = replace(IMPATIENT, watchdog=30.0)
-    with publishing(sink, patience=patience) as (publisher, settled):
+    with publishing(sink) as (publisher, settled):
         # The batch is held open until events of all three are there.
         sink.filling.clear()
         publisher.publish("good", events("good", 2))
-        assert sink.reached.acquire(timeout=5)
+        assert sink.reached.acquire(timeout=LONG)
         publisher.publish("broken", events("broken", 1, last=False))
         publisher.publish("late", events("late", 1))
         sink.filling.set()
-        assert sink.reached.acquire(timeout=5)
+        assert sink.reached.acquire(timeout=LONG)
         assert settled.names == [], "nothing is acknowledged yet"
         gate.set()
-        publisher.close(5)
+        publisher.close(LONG)
 
     assert sink.sends == 1
     assert sorted(settled.names) == ["good", "late"]
@@ -351,7 +353,7 @@ def test_a_content_with_a_stretch_missing_is_refused_and_never_settles() -> None
             publisher.publish("broken", parcel(b"broken2", first=2))
         with pytest.raises(ValueError, match="record 1 is out of turn"):
             publisher.publish("broken", parcel(b"broken1", first=1))
-        publisher.close(5)
+        publisher.close(LONG)
 
     assert bodies(sink) == [b"broken0"]
     assert settled.names == []
@@ -363,7 +365,7 @@ def test_a_content_that_broke_off_and_is_started_over_counts_anew() -> None:
         publisher.publish("content", events("content", 2, last=False))
         publisher.publish("content", events("content", 3, last=False))
         publisher.publish("content", parcel(b"content3", first=3))
-        publisher.close(5)
+        publisher.close(LONG)
 
     assert settled.names == ["content"]
     assert settled.records == [4]
@@ -374,15 +376,14 @@ def test_a_content_settles_only_after_the_last_of_its_batches_is_acknowledged() 
     sink = MemorySink()
     first, second = threading.Event(), threading.Event()
     sink.gates = [first, second]
-    patience = replace(IMPATIENT, watchdog=30.0)
-    with publishing(sink, patience=patience) as (publisher, settled):
+    with publishing(sink) as (publisher, settled):
         publisher.publish("content", events("content", 6))
-        assert sink.reached.acquire(timeout=5)
+        assert sink.reached.acquire(timeout=LONG)
         first.set()
-        assert sink.reached.acquire(timeout=5)
+        assert sink.reached.acquire(timeout=LONG)
         assert (settled.names, outstanding(publisher)) == ([], 2)
         second.set()
-        publisher.close(5)
+        publisher.close(LONG)
 
     assert settled.names == ["content"]
     assert (settled.records, len(sink.stored)) == ([6], 6)
@@ -393,23 +394,23 @@ def test_a_late_acknowledgement_of_an_abandoned_send_credits_nothing() -> None:
     hangs, repeat = threading.Event(), threading.Event()
     sink.gates = [hangs, repeat]
     abandoned = Abandoned()
-    # Long enough for this test to act between the two sends.
-    patience = replace(IMPATIENT, watchdog=0.5)
+    # Long enough for this test to act before the second send is abandoned too.
+    patience = replace(PATIENT, watchdog=2.0)
     with publishing(sink, patience=patience, abandoned=abandoned) as (publisher, settled):
         publisher.publish("content", events("content", 3))
-        assert sink.reached.acquire(timeout=5)
-        assert sink.reached.acquire(timeout=5), "the abandoned events were not sent again"
+        assert sink.reached.acquire(timeout=LONG)
+        assert sink.reached.acquire(timeout=LONG), "the abandoned events were not sent again"
         assert (abandoned.hanging, publisher.abandoned) == (1, 1)
 
         hangs.set()
-        assert sink.answered.acquire(timeout=5)
-        assert until(lambda: abandoned.hanging == 0)
+        assert sink.answered.acquire(timeout=LONG)
+        wait_for(lambda: abandoned.hanging == 0)
         assert settled.names == []
         assert (outstanding(publisher), publisher.batches) == (3, 0)
 
         repeat.set()
         assert settled.wait(1)
-        publisher.close(5)
+        publisher.close(LONG)
 
     assert settled.names == ["content"]
     assert (outstanding(publisher), settled.records, publisher.batches) == (0, [3], 1)
@@ -420,16 +421,15 @@ def test_an_acknowledgement_after_the_end_of_the_run_credits_nothing() -> None:
     sink = MemorySink()
     gate = threading.Event()
     sink.gates = [gate]
-    patience = replace(IMPATIENT, watchdog=30.0)
     abandoned = Abandoned()
-    with publishing(sink, patience=patience, abandoned=abandoned) as (publisher, settled):
+    with publishing(sink, abandoned=abandoned) as (publisher, settled):
         publisher.publish("content", events("content", 3))
-        assert sink.reached.acquire(timeout=5)
+        assert sink.reached.acquire(timeout=LONG)
         with pytest.raises(SinkError, match="3 events were not yet acknowledged"):
             publisher.close(0.05)
         gate.set()
-        assert sink.answered.acquire(timeout=5)
-        assert until(lambda: abandoned.hanging == 0)
+        assert sink.answered.acquire(timeout=LONG)
+        wait_for(lambda: abandoned.hanging == 0)
 
     assert (settled.names, outstanding(publisher)) == ([], 3)
 
@@ -440,13 +440,13 @@ def test_nothing_is_sent_after_the_end_of_the_run() -> None:
     before = {t for t in threading.enumerate() if t.name == "sender"}
     with publishing(sink) as (publisher, settled):
         publisher.publish("content", events("content", 1))
-        assert sink.reached.acquire(timeout=5)
+        assert sink.reached.acquire(timeout=LONG)
         # A batch is being filled when the run ends.
         with pytest.raises(SinkError, match="1 events were not yet acknowledged"):
             publisher.close(0)
         sink.filling.set()
         for sender in {t for t in threading.enumerate() if t.name == "sender"} - before:
-            sender.join(5)
+            sender.join(LONG)
 
     assert (sink.sends, bodies(sink), settled.names) == (0, [], [])
 
@@ -456,24 +456,18 @@ def test_more_hanging_sends_than_allowed_end_the_run_with_a_sink_error() -> None
     gates = [threading.Event() for _ in range(9)]
     sink.gates = list(gates)
     abandoned = Abandoned()
-    with publishing(sink, abandoned=abandoned, max_abandoned=3) as (publisher, settled):
+    patience = replace(PATIENT, watchdog=0.1)
+    with publishing(sink, patience=patience, abandoned=abandoned, max_abandoned=3) as (
+        publisher,
+        settled,
+    ):
         publisher.publish("content", events("content", 3))
         with pytest.raises(SinkError, match="4 sends to Event Hubs hung") as failure:
-            publisher.close(10)
+            publisher.close(LONG)
         assert failure.value.code == "send-abandoned"
         assert sink.sends <= 5
         for gate in gates:
             gate.set()
-        assert until(lambda: abandoned.hanging == 0)
+        wait_for(lambda: abandoned.hanging == 0)
 
     assert settled.names == []
-
-
-def until(done: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Wait until something holds."""
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.01)):
-        if done():
-            return True
-        pause.wait(0.01)
-    return done()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from local.tenant import SOURCES
 from local.tenant.quota import Quota
 from tests.harness import Rig
+from tests.waits import LONG
 
 BUDGET = 40
 
@@ -54,5 +55,5 @@ def test_five_processes_never_ask_more_often_than_the_one_budget_allows(
 
 
 def finish(worker: subprocess.Popen[str]) -> None:
-    output, errors = worker.communicate(timeout=60)
+    output, errors = worker.communicate(timeout=5 * LONG)
     assert worker.returncode == 0, f"{output}\n{errors[-2000:]}"

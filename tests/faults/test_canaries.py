@@ -30,8 +30,12 @@ from shared.state.account import DAYS_TABLE, RUNS_TABLE
 from shared.state.run_tables import RunSummary
 from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, SECRET, Rig, record
+from tests.waits import LONG
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("collected_before"),
+    pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
+]
 
 IN_RECORD = "canary-of-a-record"
 PASSWORD = "canary-of-a-key-password"
@@ -72,7 +76,7 @@ def logged() -> Iterator[Everything]:
             each.setLevel(level)
         for thread in threading.enumerate():
             if thread.name in ("sender", "closer"):
-                thread.join(10)
+                thread.join(LONG)
         gc.collect()
 
 

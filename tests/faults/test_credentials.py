@@ -17,6 +17,8 @@ from shared.sources.registry import load
 from tests.certificate import certificate
 from tests.harness import Rig
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 IDENTITY = str(uuid.uuid4())
 
 

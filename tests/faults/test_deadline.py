@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from local.tenant import Fault
 from shared.service.http import Limits
+from shared.state.run_tables import RunSummary
 from tests.harness import Rig
+from tests.runclock import RunClock
+from tests.waits import LONG, wait_for
 
 
-def test_a_body_that_drips_past_the_end_of_a_run_is_left_to_the_next(rig: Rig) -> None:
+def test_a_body_that_drips_past_the_end_of_a_run_is_left_to_the_next(
+    rig: Rig, run_clock: RunClock
+) -> None:
     contents = rig.offer_many(4)
     rig.tenant.faults.add(
         Fault(
@@ -17,15 +23,18 @@ def test_a_body_that_drips_past_the_end_of_a_run_is_left_to_the_next(rig: Rig) -
             action="drip",
             content_id=contents[0].content_id,
             delay_s=0.2,
-            pieces=200,
+            pieces=3000,
             times=1,
         )
     )
-    started = time.monotonic()
 
-    first = rig.run(run_seconds=3, limits=Limits(connect=2, read=2, total=60, grace=60))
+    limits = Limits(connect=LONG, read=LONG, total=20 * LONG, grace=20 * LONG)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(rig.run, limits=limits)
+        wait_for(lambda: len(rig.delivered()) == 3)
+        run_clock.pass_deadline()
+        first = run.result(LONG)
 
-    assert time.monotonic() - started < 12
     assert (first.status, first.delivered, first.pending) == ("incomplete", 3, 1)
     assert rig.ledger()[contents[0].content_id].attempts == frozenset()
 
@@ -33,14 +42,28 @@ def test_a_body_that_drips_past_the_end_of_a_run_is_left_to_the_next(rig: Rig) -
     rig.assert_complete()
 
 
-def test_a_backlog_that_takes_several_runs_goes_on_where_each_one_ended(rig: Rig) -> None:
+def test_a_backlog_that_takes_several_runs_goes_on_where_each_one_ended(
+    rig: Rig, run_clock: RunClock
+) -> None:
     rig.offer_many(30)
-    rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=0.3, times=-1))
+    rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=0.2, times=-1))
 
-    runs = rig.run_until(lambda run: run.caught_up, run_seconds=2, fetch_threads=2)
+    runs: list[RunSummary] = []
+    with ThreadPoolExecutor(1) as pool:
+        while not (runs and runs[-1].caught_up):
+            assert len(runs) < 10
+            enough = len(rig.delivered()) + 8
+            run = pool.submit(rig.run, fetch_threads=2)
+            wait_for(partial(_far_enough, rig, run, enough))
+            run_clock.pass_deadline()
+            runs.append(run.result(LONG))
 
     assert len(runs) > 1
     assert runs[0].status == "incomplete"
     assert sum(run.delivered for run in runs) == 30
     rig.assert_complete()
     assert rig.repeats() == 0
+
+
+def _far_enough(rig: Rig, run: Future[RunSummary], delivered: int) -> bool:
+    return run.done() or len(rig.delivered()) >= delivered

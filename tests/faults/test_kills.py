@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from local.tenant import Fault
 from shared.state.ledger import State
-from tests.campaign import contents_at_hub, free_lease, kill, kill_again_and_again, wait_for
+from tests.campaign import contents_at_hub, free_lease, kill, kill_again_and_again
 from tests.harness import Rig
+from tests.waits import wait_for
 
 KILLS = 20
 CONTENTS = 120

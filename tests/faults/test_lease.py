@@ -18,13 +18,14 @@ from shared.state.account import Conflict, read_blob
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore
 from shared.state.ledger import Line, State, encode
-from tests.campaign import contents_at_hub, free_lease, wait_for
+from tests.campaign import contents_at_hub, free_lease
 from tests.harness import EXCHANGE, HUB, Rig
 from tests.proxy import LEASE_RENEWAL, Proxy
+from tests.waits import LONG, wait_for
 
 PATIENT: dict[str, Any] = {
-    "patience": Patience(watchdog=30, no_acknowledgement=30, linger=0.02),
-    "send_timeout": 30,
+    "patience": Patience(watchdog=5 * LONG, no_acknowledgement=5 * LONG, linger=0.02),
+    "send_timeout": 5 * LONG,
     "senders": 1,
     "lease_renewal": 0.3,
     "storage_silence": 2.0,
@@ -75,7 +76,7 @@ def test_a_lease_lost_while_a_send_is_in_flight_ends_new_work_and_keeps_what_was
 
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(rig.run, settings=through, **PATIENT)
-        assert rig.hubs.wait_held(1, 30)
+        assert rig.hubs.wait_held(1, LONG)
         if how == "broken":
             free_lease(rig)
             proxy.lose_answer(LEASE_RENEWAL, times=1)
@@ -86,7 +87,7 @@ def test_a_lease_lost_while_a_send_is_in_flight_ends_new_work_and_keeps_what_was
         assert not run.done()
         held = contents_at_hub(rig)
         rig.hubs.release_held()
-        summary = run.result(60)
+        summary = run.result(LONG)
 
     assert taken(rig) <= before + IN_HAND
     assert len(rig.tenant.books.requests("content")) < 120
@@ -120,9 +121,9 @@ def test_a_worker_that_comes_back_late_moves_nothing_back(rig: Rig) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         stale = pool.submit(rig.run, **PATIENT)
-        assert rig.hubs.wait_held(1, 30)
+        assert rig.hubs.wait_held(1, LONG)
         free_lease(rig)
-        wait_for(lambda: settled_down(rig), 10)
+        wait_for(lambda: settled_down(rig))
         assert not stale.done()
         # Meanwhile another worker goes on, much later, and finishes everything.
         rig.tenant.faults.clear()
@@ -131,7 +132,7 @@ def test_a_worker_that_comes_back_late_moves_nothing_back(rig: Rig) -> None:
         checkpoint = read_blob(rig.storage.state, rig.checkpoint_name())
         ledger = rig.ledger()
         rig.hubs.release_held()
-        late = stale.result(30)
+        late = stale.result(LONG)
 
     assert late.status in ("failed", "incomplete")
     assert late.error_code in ("lease-lost", "superseded")
@@ -204,11 +205,11 @@ def test_of_two_workers_at_once_one_is_skipped(rig: Rig) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(rig.run, **PATIENT)
-        assert rig.hubs.wait_held(1, 30)
+        assert rig.hubs.wait_held(1, LONG)
         before = taken(rig)
         second = rig.run()
         rig.hubs.release_held()
-        one = first.result(30)
+        one = first.result(LONG)
 
     assert second.status == "skipped"
     assert (second.requests, second.delivered, second.error) == (0, 0, "")
@@ -219,9 +220,15 @@ def test_of_two_workers_at_once_one_is_skipped(rig: Rig) -> None:
     assert rig.repeats() == 0
 
 
+def asked_twice(rig: Rig) -> bool:
+    """Whether some content was asked for by both workers."""
+    asked = [note.content_id for note in rig.tenant.books.requests("content")]
+    return len(asked) > len(set(asked))
+
+
 def test_two_workers_that_both_run_lose_nothing_and_count_right(rig: Rig) -> None:
     rig.offer_many(40, records=2)
-    rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=0.1, times=-1))
+    rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=1.0, times=-1))
     # So rare that the first worker never learns that its lease is gone.
     blind: dict[str, Any] = {"lease_renewal": 60.0, "lease_seconds": 60}
 
@@ -230,7 +237,9 @@ def test_two_workers_that_both_run_lose_nothing_and_count_right(rig: Rig) -> Non
         wait_for(lambda: len(rig.events()) >= 4)
         free_lease(rig)
         second = pool.submit(rig.run, **blind)
-        summaries = [first.result(60), second.result(60)]
+        wait_for(lambda: asked_twice(rig))
+        rig.tenant.faults.clear()
+        summaries = [first.result(LONG), second.result(LONG)]
 
     assert [each.status for each in summaries].count("succeeded") >= 1
     assert all(each.delivered for each in summaries)

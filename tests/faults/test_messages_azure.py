@@ -22,8 +22,10 @@ from shared.sources.registry import load
 from shared.state.run_tables import RunSummary
 from tests.harness import EXCHANGE, FAST, HUB, Rig
 from tests.messages import assert_said_once
+from tests.waits import LONG
 
 pytestmark = [
+    pytest.mark.usefixtures("collected_before"),
     # The Event Hubs SDK does not close the socket of a connection that broke,
     pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
     # and the Tables SDK reads a refusal in XML in a way that Python will change.
@@ -39,7 +41,7 @@ def _let_senders_end() -> Iterator[None]:
     yield
     for thread in threading.enumerate():
         if thread.name in ("sender", "closer"):
-            thread.join(10)
+            thread.join(LONG)
     gc.collect()
 
 
@@ -176,7 +178,7 @@ def _refusing_account(status: int, code: str) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join(LONG)
 
 
 def _account(port: int) -> str:

@@ -22,9 +22,13 @@ from local.connect_proxy import ConnectProxy
 from local.eventhubs import EventHubs
 from shared.state.account import RUNS_TABLE, Storage
 from tests.harness import EXCHANGE, FAST, HUB, Rig
+from tests.waits import LONG
 
 # Event Hubs' SDK leaves the socket of a connection open that could not be made.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("collected_before"),
+    pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
+]
 
 WEBSOCKET = {"M365_EVENTHUB_TRANSPORT": "websocket", "M365_CONNECT_SECONDS": "1"}
 
@@ -221,7 +225,7 @@ class _Identity:
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
-        self._thread.join(5)
+        self._thread.join(LONG)
         self._server.server_close()
 
 

@@ -13,6 +13,8 @@ import pytest
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, HUB, Rig, record
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 ID = "5f1b2c3d-0000-4000-8000-00000000000a"
 
 

@@ -13,9 +13,10 @@ import pytest
 from local.azurite import Azurite
 from local.certs import Certs
 from local.tenant import Fault
-from tests.campaign import contents_at_hub, free_lease, wait_for
-from tests.harness import Rig
+from tests.campaign import contents_at_hub, free_lease
+from tests.harness import FAST, Rig
 from tests.proxy import APPEND, BUDGET_WRITE, CHECKPOINT_WRITE, Proxy
+from tests.waits import LONG, wait_for
 
 IMPATIENT: dict[str, Any] = {"storage_silence": 0.5, "close_seconds": 3.0}
 QUICK: dict[str, Any] = {"storage_silence": 2.0}
@@ -79,12 +80,12 @@ def test_a_run_whose_storage_stops_answering_ends_in_order_and_the_next_one_comp
         account.pause()
         stopped = time.monotonic()
         try:
-            summary = run.result(60)
+            summary = run.result(5 * LONG)
         finally:
             account.resume()
 
     # A handful of storage calls of 3 x 1 s and their pauses; without storage a run is worth nothing.
-    assert time.monotonic() - stopped < 30
+    assert time.monotonic() - stopped < 2 * LONG < FAST.run_seconds
     assert (summary.status, summary.caught_up) == ("failed", False)
     assert "storage" in summary.error
     rig.assert_nothing_claimed_early()
@@ -113,7 +114,7 @@ def test_a_short_silence_of_storage_is_bridged_and_costs_nothing(
         account.pause()
         time.sleep(0.7)
         account.resume()
-        summary = run.result(60)
+        summary = run.result(5 * LONG)
 
     assert (summary.status, summary.delivered) == ("succeeded", 40)
     rig.assert_complete()

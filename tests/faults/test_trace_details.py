@@ -18,9 +18,10 @@ from shared.sources.message_trace import details as trace_details
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.ledger import State
-from tests.campaign import free_lease, kill, wait_for
+from tests.campaign import free_lease, kill
 from tests.harness import FAST
 from tests.tracing import MANY, TraceRig
+from tests.waits import wait_for
 
 Mail = Callable[..., TraceRig]
 DETAILS = f"{SOURCE}.Details"

@@ -17,9 +17,10 @@ from shared.state.account import DAYS_TABLE
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import LISTED
 from shared.times import hour_of
-from tests.campaign import free_lease, kill, wait_for
+from tests.campaign import free_lease, kill
 from tests.harness import FAST, Nursery
 from tests.tracing import HOUR, MANY, TraceRig
+from tests.waits import wait_for
 
 Mail = Callable[..., TraceRig]
 
@@ -52,7 +53,7 @@ def test_killed_at_fifteen_moments_loses_nothing_and_repeats_a_page_each_at_most
     # Slow enough that a kill finds work half done.
     rig.tenant.faults.add(Fault(on="any", source=SOURCE, action="slow", delay_s=0.03, times=-1))
     random, kills = Random(11), 0
-    with Nursery(rig, SOURCE, MANY) as workers:
+    with Nursery(rig, SOURCE, settings=MANY) as workers:
         while kills < KILLS:
             before = len(rig.arrived())
             workers.begin()

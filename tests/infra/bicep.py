@@ -21,7 +21,7 @@ from tests.infra.arm_models import shapes
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".cache" / "infra"
 FOLDER = ROOT / "infra" / "bicep"
-TIMEOUT = 30
+TIMEOUT = 300
 
 _PROGRAM = """
 import json, sys

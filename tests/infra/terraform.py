@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.infra.provider_schemas import schemas
+from tests.waits import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".cache" / "infra"
 MODULES = ROOT / "infra" / "terraform"
 PROVIDERS = ("azurerm", "azuread", "azapi")
-TIMEOUT = 60
+TIMEOUT = 600
 
 _BLOCK = re.compile(r'^\s*(resource|data) "((azurerm|azuread|azapi)_\w+)"', re.M)
 
@@ -73,7 +74,7 @@ class Providers:
         assert process.stdout is not None
         process.stdin.close()
         try:
-            process.wait(10)
+            process.wait(LONG)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -14,6 +14,7 @@ import pytest
 
 from tests.infra import bicep
 from tests.infra.terraform import TOOLS
+from tests.waits import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -28,7 +29,7 @@ def read(path: Path) -> dict[str, Any]:
         env={**os.environ, "PYTHONPATH": str(TOOLS / "site")},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LONG,
         check=True,
     )
     return dict(json.loads(done.stdout))
@@ -66,7 +67,7 @@ def test_scripts_are_shell_and_name_files_that_exist(path: Path) -> None:
     for script in scripts(read(path)):
         shell = re.sub(r"\$\{\{.*?\}\}", "x", script)
         done = subprocess.run(
-            ["bash", "-n"], input=shell, capture_output=True, text=True, timeout=10, check=False
+            ["bash", "-n"], input=shell, capture_output=True, text=True, timeout=LONG, check=False
         )
         assert done.returncode == 0, done.stderr
         for named in re.findall(r"(?<![\w/.$])(?:infra|\.ci)/[\w./-]+(?!\$)", script):

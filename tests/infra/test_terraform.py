@@ -12,6 +12,7 @@ import pytest
 from tests.infra import arm_models, terraform
 from tests.infra.conftest import VARIANTS
 from tests.infra.terraform import MODULES, Module, Providers
+from tests.waits import LONG
 
 pytestmark = pytest.mark.usefixtures("providers")
 
@@ -24,7 +25,7 @@ def test_terraform_is_formatted() -> None:
         env={"TF_CLI_CONFIG_FILE": "/dev/null"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LONG,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

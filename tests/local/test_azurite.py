@@ -21,6 +21,7 @@ from azure.storage.blob import BlobClient, BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
 from local.azurite import NO_SWEEP, Azurite, NotInstalledError, find_azurite, find_node
+from tests.waits import LONG
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_a_sweep_that_would_silence_the_account_does_not_come(tmp_path: Path) ->
         [str(find_node()), "--require", str(NO_SWEEP), "--require", str(told), str(find_azurite())],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * LONG,
         check=True,
     )
 

@@ -35,6 +35,7 @@ from shared.errors import ConfigError, Transient
 from shared.network import AMQP, WEBSOCKET, Network, proxy_for, reason_of
 from shared.service.http import HttpClient
 from shared.state.account import Storage, read_blob, transport_options
+from tests.waits import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
@@ -479,5 +480,5 @@ class _identity_endpoint:  # noqa: N801 - reads as the function that it is
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
-        self._thread.join(5)
+        self._thread.join(LONG)
         self._server.server_close()

@@ -21,6 +21,7 @@ from local.rig import HUB, TRACE_HUB, LocalRig, local_settings, make_spec
 from local.tenant import TraceSpec
 from local.tether import ChildError
 from tests.harness import ROOT
+from tests.waits import LONG
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def rig_command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=LONG)
 
 
 def test_the_printed_settings_let_the_app_collect_from_the_rig(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_the_printed_settings_let_the_app_collect_from_the_rig(tmp_path: Path) -
         digest = hashlib.blake2b(found.sample.body, digest_size=16).hexdigest()
         assert digest in {event[2] for event in found.events}
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=5 * LONG)
         assert (process.returncode, out) == (0, "")
         assert "The rig is down" in err
     # Settings of a rig that is gone would only mislead.

@@ -16,6 +16,7 @@ import pytest
 
 from local.__main__ import main
 from tests.harness import EXCHANGE, ROOT, Rig, record
+from tests.waits import LONG
 
 RECORDS = [
     b'{"Id":"1c9ac4a8-77a7-4b3c-8a57-5f9f4d1c3b9e","CreationTime":"2026-11-20T10:00:00","Workload":"Exchange" }',
@@ -39,7 +40,7 @@ class Running:
             text=True,
         )
 
-    def finish(self, timeout: float = 90) -> tuple[int, str, str]:
+    def finish(self, timeout: float = 5 * LONG) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out, err
 
@@ -60,7 +61,7 @@ class Running:
                     found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         return found
 
-    def await_end_of_all(self, seconds: float = 15) -> None:
+    def await_end_of_all(self, seconds: float = 2 * LONG) -> None:
         deadline = time.monotonic() + seconds
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -79,7 +80,7 @@ def local_command() -> Iterator[Callable[..., Running]]:
     for each in started:
         if each.process.poll() is None:
             each.process.kill()
-        each.process.communicate(timeout=10)
+        each.process.communicate(timeout=LONG)
 
 
 def simulated(*arguments: str) -> tuple[str, ...]:
@@ -157,7 +158,7 @@ def test_nothing_outlives_a_run_that_is_ended(
     for name in ("local.tenant", "local.eventhubs", "local.host", "azurite"):
         assert name in servers
     run.process.send_signal(number)
-    ended, out, err = run.finish(30)
+    ended, out, err = run.finish()
     run.await_end_of_all()
     assert ended == status
     assert out == ""

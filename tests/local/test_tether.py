@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from local.tether import ChildError, Tether
+from tests.waits import LONG
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,14 +102,14 @@ def test_a_child_that_is_never_ready_is_quoted_and_ended() -> None:
     with pytest.raises(ChildError, match=r"(?s)not ready within 1 s.*pids \d+") as refused:
         child.start()
     grandchild = int(str(refused.value).split()[-1])
-    assert _within(5, lambda: not _alive(grandchild))
+    assert _within(LONG, lambda: not _alive(grandchild))
 
 
 def test_stopping_a_foreign_program_ends_its_children_too() -> None:
     with Tether(_python(_FOREIGN), ready="pids") as child:
         pids = [child.pid, int(child.line.split()[1])]
         assert all(_alive(pid) for pid in pids)
-    assert _within(5, lambda: not any(_alive(pid) for pid in pids))
+    assert _within(LONG, lambda: not any(_alive(pid) for pid in pids))
 
 
 def test_a_program_that_ignores_sigterm_is_killed_after_its_grace() -> None:
@@ -122,7 +123,7 @@ def test_a_program_that_ignores_sigterm_is_killed_after_its_grace() -> None:
         begun = time.monotonic()
         child.stop()
     assert not _alive(child.pid)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < LONG
 
 
 def test_killing_looks_like_a_crash() -> None:
@@ -138,11 +139,11 @@ def test_killing_looks_like_a_crash() -> None:
 def test_a_paused_child_goes_on_when_resumed(code: str) -> None:
     with Tether(_python(code), ready="") as child:
         child.pause()
-        assert _within(5, lambda: _stopped(child.pid))
+        assert _within(LONG, lambda: _stopped(child.pid))
         child.resume()
-        assert _within(5, lambda: not _stopped(child.pid))
+        assert _within(LONG, lambda: not _stopped(child.pid))
         child.pause()
-    assert _within(5, lambda: not _alive(child.pid))
+    assert _within(LONG, lambda: not _alive(child.pid))
 
 
 def test_a_child_that_has_ended_is_not_signalled() -> None:
@@ -174,7 +175,7 @@ def test_nothing_outlives_a_parent_that_is_killed(number: signal.Signals) -> Non
         assert len(pids) == 5
         assert all(_alive(pid) for pid in pids)
         parent.send_signal(number)
-    assert _within(8, lambda: not any(_alive(pid) for pid in pids))
+    assert _within(LONG, lambda: not any(_alive(pid) for pid in pids))
 
 
 def test_a_child_whose_guard_was_killed_is_still_stopped_with_its_children() -> None:
@@ -182,7 +183,7 @@ def test_a_child_whose_guard_was_killed_is_still_stopped_with_its_children() -> 
         pids = [child.pid, int(child.line.split()[1])]
         assert child._guard is not None
         child._guard.kill()
-    assert _within(5, lambda: not any(_alive(pid) for pid in pids))
+    assert _within(LONG, lambda: not any(_alive(pid) for pid in pids))
 
 
 _STEERED = """
@@ -231,7 +232,7 @@ def test_what_is_written_to_standard_error_is_shown_where_that_is_wanted(
 ) -> None:
     code = "import sys; print('up'); sys.exit('that is why')"
     with Tether(_python(code), ready="up", echo=True) as child:
-        assert _within(5, lambda: not child.running)
+        assert _within(LONG, lambda: not child.running)
     assert "that is why" in capsys.readouterr().err
 
 

@@ -23,7 +23,7 @@ def test_close_returns_only_after_every_acknowledged_content_was_reported(tmp_pa
     publisher = Publisher(sink, on_settled=slowly, on_oversize=lambda *_: None)
     publisher.publish("content", parcel(b"{}"))
 
-    publisher.close(5)
+    publisher.close(60)
 
     assert reported == ["content"]
     sink.close()

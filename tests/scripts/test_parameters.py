@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.parameters import parameters
+from tests.waits import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +46,7 @@ def test_a_wrong_variable_stops_the_deployment_and_says_why(given: str, said: st
         env={**os.environ, "M365_PARAMETERS": given},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LONG,
         check=False,
     )
     assert done.returncode == 2

@@ -19,6 +19,7 @@ from shared.state.account import transport_options
 from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, Rig, record
+from tests.waits import LONG
 
 DAY = date(2026, 3, 1)
 
@@ -53,7 +54,7 @@ def refusing(code: str) -> Iterator[ContainerClient]:
         ) as container:
             yield container
         server.shutdown()
-        thread.join(10)
+        thread.join(LONG)
 
 
 @pytest.mark.sockets

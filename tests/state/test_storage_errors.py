@@ -21,6 +21,7 @@ from azure.identity import CredentialUnavailableError
 
 from shared.errors import CollectorError, ConfigError, Transient
 from shared.state.account import Conflict, Storage, read_blob, storage_errors
+from tests.waits import LONG
 
 
 def answered(kind: type[HttpResponseError], status: int, code: str) -> HttpResponseError:
@@ -168,7 +169,7 @@ def gateway() -> Iterator[str]:
         endpoint = f"http://127.0.0.1:{server.server_address[1]}/account"
         yield f"AccountName=account;AccountKey=a2V5;BlobEndpoint={endpoint};TableEndpoint={endpoint};"
         server.shutdown()
-        thread.join(10)
+        thread.join(LONG)
 
 
 @pytest.mark.parametrize(

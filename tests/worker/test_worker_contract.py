@@ -19,6 +19,7 @@ import pytest
 from local.tenant import SOURCES
 from shared.sources import registry
 from tests.harness import TRACE_HUB, Rig
+from tests.waits import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +57,7 @@ def drive(directory: Path, *, run: bool = False, settings: dict[str, str] | None
         env={**environment, "PYTHONPATH": f"{directory}{os.pathsep}{ROOT}", **(settings or {})},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=10 * LONG,
         check=False,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]

@@ -17,6 +17,7 @@ from azure.eventhub.exceptions import (
 )
 
 from local.eventhubs import SERVER_BUSY, EventHubs, Fault
+from tests.waits import LONG, wait_for
 
 from .conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded, in_background, producer_of
 
@@ -61,7 +62,7 @@ def test_one_rejection_is_sent_again_at_once(
     server.faults.add(Fault(action="reject", condition=condition))
     began = time.monotonic()
     bounded(_send, warm)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < LONG / 2
     assert (server.stats.transfers, server.stats.rejected, _stored(server)) == (2, 1, 1)
     assert server.stats.connections == 0
 
@@ -109,7 +110,7 @@ def test_a_missing_acknowledgement_is_resent_after_the_timeout(
     server.faults.add(Fault(action="no_ack"))
 
     def send() -> None:
-        _send(warm, timeout=1)
+        _send(warm, timeout=2)
 
     bounded(send)
     assert (server.stats.transfers, _stored(server)) == (2, 2)
@@ -151,6 +152,7 @@ def test_a_send_hangs_in_spite_of_its_timeout_until_its_connection_goes(
 ) -> None:
     server.faults.add(fault)
     send = in_background(lambda: _send(warm, timeout=0.1))
+    wait_for(lambda: server.stats.transfers)
     with pytest.raises(TimeoutError):
         send.result(0.3)
     assert (server.stats.transfers, _stored(server)) == (1, 0)

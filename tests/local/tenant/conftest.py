@@ -12,6 +12,7 @@ import requests
 
 from local.certs import Certs, make_certs
 from local.tenant import Tenant, TenantServer, TenantSpec
+from tests.waits import LONG
 
 TENANT_ID = "3c5158d0-5962-5090-9c19-b6852a206f1d"
 CLIENT_ID = "0464675c-a6f7-5d20-927c-335cdd182f3d"
@@ -58,16 +59,16 @@ class Client:
 
     def get(self, url: str, **more: Any) -> requests.Response:
         address = url if url.startswith("https:") else f"{self.root}/{url}"
-        return self.session.get(address, timeout=5, allow_redirects=False, **more)
+        return self.session.get(address, timeout=LONG, allow_redirects=False, **more)
 
     def start(self, source: str = EXCHANGE, body: str | bytes = b"") -> requests.Response:
         return self.session.post(
-            f"{self.root}/subscriptions/start?contentType={source}", data=body, timeout=5
+            f"{self.root}/subscriptions/start?contentType={source}", data=body, timeout=LONG
         )
 
     def stop(self, source: str = EXCHANGE) -> requests.Response:
         address = f"{self.root}/subscriptions/stop?contentType={source}"
-        return self.session.post(address, timeout=5)
+        return self.session.post(address, timeout=LONG)
 
     def page(
         self,

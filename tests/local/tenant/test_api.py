@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.waits import LONG
+
 from .conftest import EXCHANGE, NOW, TENANT_ID, Serve, code_of, make_tenant
 
 HOUR = timedelta(hours=1)
@@ -125,7 +127,7 @@ def test_a_window_that_ends_in_the_future_can_be_refused(serve: Serve) -> None:
 def test_a_request_without_tls_is_in_the_books(serve: Serve) -> None:
     client = serve()
     with pytest.raises(requests.ConnectionError):
-        client.session.get(client.server.endpoint.replace("https:", "http:"), timeout=5)
+        client.session.get(client.server.endpoint.replace("https:", "http:"), timeout=LONG)
     assert [note.path for note in client.tenant.books.requests("other")] == ["plain HTTP"]
 
 

@@ -11,6 +11,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ClientAssertionCredential, ClientSecretCredential
 
 from local.tenant import Fault
+from tests.waits import LONG
 
 from .conftest import CLIENT_ID, SECRET, TENANT_ID, Client, Serve
 
@@ -95,7 +96,7 @@ def test_an_assertion_counts_only_where_the_spec_says_so(serve: Serve, accepted:
 def form(client: Client, version: str, **changed: str) -> requests.Response:
     given = {"client_id": CLIENT_ID, "client_secret": SECRET, "grant_type": "client_credentials"}
     address = f"{client.server.endpoint}/{TENANT_ID}/oauth2/{version}token"
-    return client.session.post(address, data={**given, **changed}, timeout=5)
+    return client.session.post(address, data={**given, **changed}, timeout=LONG)
 
 
 def test_the_old_token_endpoint_answers_with_numbers_as_strings(serve: Serve) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.waits import LONG
+
 from .conftest import CLIENT_ID, EXCHANGE, SECRET, TENANT_ID
 
 ROOT = Path(__file__).parents[3]
@@ -52,7 +54,7 @@ def process(spec: Path) -> Iterator[subprocess.Popen[str]]:
         if started.stdin is not None and not started.stdin.closed:
             started.stdin.close()
         try:
-            started.wait(10)
+            started.wait(LONG)
         except subprocess.TimeoutExpired:
             started.kill()
             raise
@@ -68,13 +70,13 @@ def test_a_process_ends_with_its_standard_input(process: subprocess.Popen[str]) 
     assert ready(process)["tenant_id"] == TENANT_ID
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert process.wait(LONG) == 0
 
 
 def test_a_process_ends_on_sigterm(process: subprocess.Popen[str]) -> None:
     ready(process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(LONG) == 0
 
 
 def test_the_control_port_shows_the_books_and_turns_the_knobs(
@@ -86,16 +88,16 @@ def test_the_control_port_shows_the_books_and_turns_the_knobs(
         control = line["control"]
 
         def post(path: str, body: object) -> requests.Response:
-            return session.post(f"{control}/{path}", json=body, timeout=5)
+            return session.post(f"{control}/{path}", json=body, timeout=LONG)
 
         def books() -> Any:
-            return session.get(f"{control}/books", timeout=5).json()
+            return session.get(f"{control}/books", timeout=LONG).json()
 
         rows = books()["sources"].values()
         assert [sum(row[name] for row in rows) for name in ("offered", "visible")] == [10, 0]
         assert post("advance", {"seconds": 600}).status_code == 200
         assert sum(row["visible"] for row in books()["sources"].values()) == 10
-        lines = session.get(f"{control}/events", timeout=5).text.splitlines()
+        lines = session.get(f"{control}/events", timeout=LONG).text.splitlines()
         events = [json.loads(one) for one in lines]
         assert len(events) == sum(row["offered_events"] for row in books()["sources"].values())
         assert "extra" in {event["event_id"] for event in events}
@@ -105,10 +107,10 @@ def test_the_control_port_shows_the_books_and_turns_the_knobs(
         assert post("faults", [status]).status_code == 200
         address = f"{line['endpoint']}/api/v1.0/{TENANT_ID}/activity/feed/subscriptions/list"
         verify = line["ca_file"]
-        assert session.get(address, verify=verify, timeout=5).status_code == 418
+        assert session.get(address, verify=verify, timeout=LONG).status_code == 418
         assert post("faults", {"clear": True}).status_code == 200
-        assert session.get(address, verify=verify, timeout=5).status_code == 401
-        notes = session.get(f"{control}/requests", timeout=5).text.splitlines()
+        assert session.get(address, verify=verify, timeout=LONG).status_code == 401
+        notes = session.get(f"{control}/requests", timeout=LONG).text.splitlines()
         assert [json.loads(note)["status"] for note in notes] == [418, 401]
         assert post("faults", {"profile": "mixed"}).status_code == 200
         for body in ({"profile": "no"}, [{"on": "any", "action": "no"}]):
@@ -126,10 +128,10 @@ def test_the_control_port_shows_the_message_trace_and_takes_rows(
         control = line["control"]
 
         def post(path: str, body: object) -> requests.Response:
-            return session.post(f"{control}/trace/{path}", json=body, timeout=5)
+            return session.post(f"{control}/trace/{path}", json=body, timeout=LONG)
 
         def rows(query: str = "") -> list[Any]:
-            answer = session.get(f"{control}/trace/rows{query}", timeout=5)
+            answer = session.get(f"{control}/trace/rows{query}", timeout=LONG)
             assert answer.status_code == 200, answer.text
             return [json.loads(one) for one in answer.text.splitlines()]
 
@@ -145,14 +147,14 @@ def test_the_control_port_shows_the_message_trace_and_takes_rows(
             (None, "delivered"),
         }
         assert len(rows(f"{when}&since=2026-11-20T08:00:00Z")) == 0
-        summary = session.get(f"{control}/trace", timeout=5).json()
+        summary = session.get(f"{control}/trace", timeout=LONG).json()
         assert (summary["visible"], summary["served"]) == (42, 0)
         assert post("provision", {"after_s": None}).status_code == 200
         for refused in (
             post("offer", {"nonsense": 1}),
             post("provision", {}),
-            session.get(f"{control}/trace/rows?kind=none", timeout=5),
-            session.get(f"{control}/trace/rows?start=today", timeout=5),
+            session.get(f"{control}/trace/rows?kind=none", timeout=LONG),
+            session.get(f"{control}/trace/rows?start=today", timeout=LONG),
         ):
             assert refused.status_code == 400
 
@@ -168,6 +170,6 @@ def test_a_process_says_what_is_wrong_with_its_options(
     spec: Path, more: list[str], message: str
 ) -> None:
     with run(spec, *more) as process:
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=LONG)
     assert process.returncode == 2
     assert message in errors
