@@ -79,8 +79,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 found = _shown(tenant, address.path, dict(parse_qsl(address.query)))
             else:
                 found = _changed(tenant, address.path, json.loads(given))
-        except (ValueError, TypeError, KeyError) as error:
-            status, found = 400, {"error": str(error)}
+        except (ValueError, TypeError, LookupError) as error:
+            status, found = 404 if type(error) is LookupError else 400, {"error": str(error)}
         if isinstance(found, dict):
             text = json.dumps(found)
         else:
@@ -107,7 +107,7 @@ def _shown(tenant: Tenant, path: str, query: dict[str, str]) -> Reply:
             return tenant.trace.books.summary()
         case "/trace/rows":
             return _trace_rows(tenant, query)
-    raise ValueError("accepted are /books, /events, /requests, /trace and /trace/rows")
+    raise LookupError("accepted are /books, /events, /requests, /trace and /trace/rows")
 
 
 def _trace_rows(tenant: Tenant, query: dict[str, str]) -> Reply:

@@ -73,7 +73,7 @@ class TraceSpec(_Checked):
     runs, each visible up to ``latency_s`` after it was received. A message has 1 to
     ``2 * recipients - 1`` recipients, one row each. Of the rows, ``late`` become visible one of
     ``late_after_s`` seconds after they were received, ``changing`` begin as ``pending`` (some as
-    ``gettingStatus``) and get their final status up to ``changes_after_s`` later, ``recalled`` turn
+    ``gettingStatus``) and get their final status up to ``changes_after_s`` later. ``recalled`` turn
     from ``delivered`` to ``recalled`` that much later again, ``duplicates`` stand there twice
     (within ``rows``), and ``odd`` have null and empty fields, quotes and ``#`` in addresses.
     ``burst`` rows more were all received in one second, an hour before the tenant was made.

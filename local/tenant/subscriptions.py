@@ -1,8 +1,8 @@
 """Subscriptions of a simulated tenant and the rules for starting and stopping them.
 
 A content type is enabled, disabled (by an administrator) or missing. Starting what is enabled
-changes nothing and is an error (AF20024) unless it changes the webhook; starting again within 15
-minutes is refused; what became visible between a stop and the next start is lost for the API
+changes nothing and is an error (AF20024) unless it changes the webhook. Starting again within 15
+minutes is refused. What became visible between a stop and the next start is lost for the API
 (management-activity-api, 4.1 to 4.3).
 """
 

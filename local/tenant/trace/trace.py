@@ -82,10 +82,7 @@ class MessageTrace:
         it begins with ``status`` and takes those of ``then`` at their times. The messages are
         spread over ``within`` from ``received`` on. ``details`` is ``there``, ``empty`` or
         ``missing``. ``fields`` are the others of ``Row``: ``sender``, ``message_id``, ``subject``,
-        ``from_ip``, ``to_ip``, ``size``.
-
-        Raises:
-            ValueError: a row would have more than four statuses.
+        ``from_ip``, ``to_ip``, ``size``. More than four statuses are a ``ValueError``.
         """
         now = self._now()
         received = now if received is None else received
