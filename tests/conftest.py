@@ -30,6 +30,12 @@ SERVERS = frozenset({"azurite", "certs", "cloud", "gateway", "serve"})
 """Fixtures that start a server, or are there for one."""
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what opens sockets, so that ``make pythons`` can leave it out."""
+    if SERVERS & set(getattr(item, "fixturenames", ())):
+        item.add_marker("sockets")
+
+
 LONGEST = (
     "tests/faults/test_fuzz.py",
     "tests/local/test_bench.py",
@@ -44,11 +50,7 @@ LONGEST = (
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what opens sockets; put the longest tests at the heads of the shares that xdist gives to its workers."""
-    for item in items:
-        if SERVERS & set(getattr(item, "fixturenames", ())):
-            # So that ``make pythons`` can leave it out.
-            item.add_marker("sockets")
+    """Put the longest tests at the heads of the shares into which xdist cuts the list, one for each worker."""
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     long = [item for name in LONGEST for item in items if item.nodeid.startswith(name)]
     chosen = set(long)
