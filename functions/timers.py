@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from shared.app import run_source
 from shared.sources.registry import SOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger("m365.functions")
 

@@ -6,10 +6,8 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
@@ -24,6 +22,10 @@ from local.run import STATE, run_real, run_simulated
 from local.tenant import TenantSpec, TraceSpec
 from local.tether import ChildError
 from shared.errors import CollectorError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
 
 OK, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
 SETTINGS_FILE = Path("local.settings.json")

@@ -16,10 +16,12 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from local.certs import Certs
 from local.tether import ROOT, ChildError, Tether
+
+if TYPE_CHECKING:
+    from local.certs import Certs
 
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = (

@@ -19,11 +19,13 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 ADDRESS: Final = "127.0.0.1"
 _CHUNK: Final = 1 << 16

@@ -24,16 +24,18 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import shared.app
 from local import worker
 from local.tether import ROOT, orders
-from shared.config.settings import Settings
 from shared.errors import ConfigError
 from shared.publish.file import FileSink
 from shared.sources.registry import SOURCES, load
-from shared.state.run_tables import RunSummary
+
+if TYPE_CHECKING:
+    from shared.config.settings import Settings
+    from shared.state.run_tables import RunSummary
 
 PROGRESS_EVERY_S = 0.2
 

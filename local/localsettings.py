@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import re
 import socket
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.tether import ROOT
 from shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAMPLE = ROOT / "local.settings.sample.json"
 _PERSONAL = (

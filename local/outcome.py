@@ -7,18 +7,21 @@ counted up on the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from local.readback import Event, Sample
-from shared.config.settings import Settings
 from shared.sources.registry import BY_NAME, ROWS
 from shared.state.account import RUNS_TABLE, Storage
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.digests import Hour
 from shared.state.ledger import Counts, Day, Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from local.readback import Event, Sample
+    from shared.config.settings import Settings
 
 EXAMPLES = 3
 Part = TypeVar("Part", Day, Hour)

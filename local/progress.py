@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LINE_EVERY_S = 5.0
 ALL = "all"

@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from azure.eventhub import EventHubConsumerClient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from azure.eventhub import EventData, PartitionContext
 
 TIMEOUT_S = 300.0

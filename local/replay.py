@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.localsettings import read_values, require_emulator
 from shared.app import App
 from shared.errors import ConfigError
 from shared.sources.registry import load
+
+if TYPE_CHECKING:
+    import argparse
 
 ABOUT = """\
 Deliver what could not be delivered before: bodies that a newer version can split, records that a larger hub takes,

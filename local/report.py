@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import textwrap
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
-from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from local.outcome import Outcome
-from local.readback import Sample
-from shared.state.ledger import Counts
+if TYPE_CHECKING:
+    from rich.console import Console, JustifyMethod
+
+    from local.outcome import Outcome
+    from local.readback import Sample
+    from shared.state.ledger import Counts
 
 SAMPLE_LINES = 28
 ROOMY = 100

@@ -15,11 +15,10 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -29,6 +28,9 @@ from local.tenant import TenantSpec
 from local.tether import Servers, Tether, module
 from shared.sources import registry
 from shared.sources.message_trace.row import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 HUB, TRACE_HUB = registry.AUDIT_HUB, registry.TRACE_HUB
 CONNECTION = "local"

@@ -10,29 +10,33 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.azurite import Azurite
 from local.host_process import HostProcess, Round
 from local.localsettings import read_values, require_emulator
 from local.outcome import FeedOutcome, Outcome, read_feeds
-from local.profiles import Profile
 from local.progress import Display, make_display
 from local.readback import ReadbackError, read_back
 from local.rig import CONNECTION, HUB, TRACE_HUB, LocalRig, TenantControl
-from local.tenant import TenantSpec
 from local.tether import ROOT
 from shared.app import App
-from shared.config.settings import Settings
 from shared.errors import ConfigError
 from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.sources.message_trace.settings import message_trace_of
 from shared.sources.registry import BY_NAME, CONTENTS, load
 from shared.state.account import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from local.profiles import Profile
+    from local.tenant import TenantSpec
+    from shared.config.settings import Settings
 
 STATE = ROOT / ".local" / "state"
 

@@ -14,11 +14,13 @@ import importlib.util
 import json
 import sys
 import uuid
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
 
 SUCCESS = 1
 

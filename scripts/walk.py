@@ -19,8 +19,7 @@ import tempfile
 import threading
 from dataclasses import fields, is_dataclass
 from itertools import groupby
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +28,9 @@ from local.certs import make_certs
 from local.tenant import Fault
 from tests.harness import EXCHANGE, ROOT, Rig, record
 from tests.tracing import TraceRig, digest
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 SHARED = f"{ROOT / 'shared'}/"
 Marks = list[Any]

@@ -11,32 +11,34 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.config.connections import Connection
-from shared.config.settings import Settings
 from shared.errors import CollectorError
 from shared.publish import event_hubs
-from shared.publish.format import Format
 from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace
-from shared.publish.sink import Sink
 from shared.run.context import Feed, Parts, Tuning
 from shared.run.lifecycle import run_feed
-from shared.run.replays import ReplaySummary
 from shared.service.http import Limits
 from shared.sources.clients import Apis
 from shared.sources.registry import BY_NAME, Source, load
 from shared.state.account import Storage, transport_options
-from shared.state.run_tables import RunSummary
 from shared.times import utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from azure.core.credentials import TokenCredential
+
+    from shared.config.connections import Connection
+    from shared.config.settings import Settings
+    from shared.publish.format import Format
+    from shared.publish.sink import Sink
+    from shared.run.replays import ReplaySummary
+    from shared.state.run_tables import RunSummary
 
 logger = logging.getLogger("m365.run")
 

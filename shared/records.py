@@ -11,13 +11,15 @@ import functools
 import hashlib
 import json
 import operator
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shared import policy
 from shared.errors import CollectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = " \t\r\n"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from shared import policy
 from shared.errors import CollectorError, RunStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["RunStopped", "Stop"]
 

@@ -7,10 +7,13 @@ wrong neither asks for the future (AF20055) nor gives a content up too early.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_STEP = timedelta(minutes=5)
 MAX_OFFSET = timedelta(days=366)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import subprocess
 import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobLeaseClient
@@ -24,6 +22,10 @@ from local.eventhubs import Fault as HubFault
 from local.tenant import PROFILES, SOURCES, Fault
 from tests.harness import EXCHANGE, FAST, Nursery, Rig
 from tests.waits import LONG, wait_for
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager

@@ -7,10 +7,9 @@ not pass because a part of it was missing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +20,9 @@ from shared.stop import Stop
 from tests.harness import Rig
 from tests.runclock import RunClock
 from tests.tracing import TraceRig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
 
 # A busy machine makes no test fail.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -14,24 +14,27 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from local.certs import Certs
 from local.tenant import Content, Fault
-from local.tenant.messages import Answer, Request
-from shared.app import App
 from shared.errors import CollectorError
 from shared.records import event_id, split
 from shared.service.http import Limits
 from shared.state.ledger import Entry, State
-from shared.state.run_tables import RunSummary
 from tests.harness import EXCHANGE, FAST, Event, Rig, record
 from tests.mangling import mangle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local.certs import Certs
+    from local.tenant.messages import Answer, Request
+    from shared.app import App
+    from shared.state.run_tables import RunSummary
 
 RUNS = 3
 CONTENTS = 6

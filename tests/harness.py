@@ -16,13 +16,11 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from local.certs import Certs
 from local.eventhubs import EventHubs, StoredEvent
 from local.tenant import Content, Tenant, TenantServer, TenantSpec
 from shared.app import App
@@ -35,8 +33,13 @@ from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
 from shared.state.checkpoint import decode as decode_checkpoint
 from shared.state.ledger import Day, Entry, State
-from shared.state.run_tables import RunSummary
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from local.certs import Certs
+    from shared.state.run_tables import RunSummary
 
 EXCHANGE = "Audit.Exchange"
 HUB = "m365-audit"

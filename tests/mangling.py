@@ -9,12 +9,15 @@ is a test of its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.tenant.errors import AF_ERRORS
-from local.tenant.messages import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from local.tenant.messages import Answer
 
 DEEP, HUGE, BYTES = "@@deep@@", "@@huge@@", "@@bytes@@"
 BOM = b"\xef\xbb\xbf"

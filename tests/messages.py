@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import TYPE_CHECKING
 
-from shared.state.run_tables import RunSummary
 from tests.harness import SECRET
+
+if TYPE_CHECKING:
+    from shared.state.run_tables import RunSummary
 
 
 def assert_said_once(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from shared.network import origin, refuse_foreign
 from shared.service.asking import Asker
 from shared.service.budget import Allowance, Budget
 from shared.service.http import HttpClient, Response
 from shared.times import ServiceClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -82,7 +84,7 @@ class Waits:
 def asker(service: Service, waits: Waits, *, tokens: Tokens | None = None) -> Asker:
     """Asks the service in virtual time, with more budget than any test needs."""
     return Asker(
-        http=cast(HttpClient, service),
+        http=cast("HttpClient", service),
         tokens=tokens or Tokens(),
         budget=Budget(None, "budget", Allowance(limit=10_000), now=waits, sleep=waits.sleep),
         clock=ServiceClock(lambda: NOON),

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from local.certs import Certs
-from local.eventhubs import StoredEvent
 from local.tenant import TraceSpec, Triple
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.account import read_blob, write_blob
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import Hour, HourCounts
-from shared.state.run_tables import RunSummary
 from tests.harness import TRACE_HUB, Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from local.certs import Certs
+    from local.eventhubs import StoredEvent
+    from shared.state.run_tables import RunSummary
 
 MANY = {"M365_MESSAGE_TRACE_REQUESTS": "10000"}
 """A budget that no test uses up, unless that is what it is about."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from local.bench.loops import Reading
 from local.bench.measure import (
     BARE_CEILING,
     END_TO_END,
@@ -21,8 +19,13 @@ from local.bench.measure import (
     TRACE,
     Found,
 )
-from local.bench.sizes import Sizes
 from local.bench.tenants import idle_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from local.bench.loops import Reading
+    from local.bench.sizes import Sizes
 
 PACKAGES = (
     *("azure-eventhub", "azure-storage-blob", "azure-data-tables"),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +14,8 @@ import requests
 from isal import isal_zlib
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from azure.eventhub import EventDataBatch
 
 _DATA = b"\x00\x53\x75\xb0"

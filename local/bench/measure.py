@@ -10,12 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from local.bench import tenants
 from local.bench.child import BARE, COLLECTOR, PLAIN, Task
-from local.bench.loops import Reading
 from local.bench.rig import BenchError, BenchRig, fetch_all, measured, token
-from local.bench.sizes import Sizes
 from local.bench.state import TIMER, fill_digests, fill_ledger, forget, put_checkpoint
 from local.bench.tenants import LARGE, MAIL, MEASURED, SHARES, SMALL, WARM, WHOLE_DAY, Steady
 from shared.rows.windows import whole_hours
@@ -24,6 +23,10 @@ from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.account import Storage
 from shared.state.checkpoint import RowsNote, SubscriptionNote
 from shared.times import Window
+
+if TYPE_CHECKING:
+    from local.bench.loops import Reading
+    from local.bench.sizes import Sizes
 
 END_TO_END, BARE_CEILING, PLAIN_LOOP = "end_to_end", "bare_ceiling", "plain_loop"
 TRACE = "message_trace"

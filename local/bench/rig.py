@@ -11,21 +11,24 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import requests
 
 from local.azurite import Azurite
-from local.bench.child import Task
 from local.bench.loops import Reading
-from local.bench.tenants import TenantOrder
 from local.certs import make_certs
 from local.rig import HUB, PARTITIONS, TenantControl, hub_stats, rig_settings
 from local.tether import ChildError, Servers, Tether, module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from local.bench.child import Task
+    from local.bench.tenants import TenantOrder
 
 START_S = 120.0
 PATIENCE_S = 300.0

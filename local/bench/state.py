@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.rows.row import DIGEST_BYTES
 from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
-from shared.state.account import Storage
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore
 from shared.state.digests import DELIVERED, LISTED
 from shared.state.ledger import Line, State, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.state.account import Storage
 
 TIMER = timedelta(minutes=10)
 _LIFE = timedelta(days=7)

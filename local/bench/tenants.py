@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from local.bench.sizes import Sizes
 from local.bench.state import TIMER, Placed
 from local.certs import Certs
 from local.rig import make_ids
@@ -28,6 +26,11 @@ from local.tenant import SOURCES, Tenant, TenantServer, TenantSpec, TraceSpec
 from local.tenant.control import ControlServer
 from local.tether import await_end
 from shared.contents.windows import HORIZON, OVERLAP, SLICE, horizon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.bench.sizes import Sizes
 
 MEASURED, WARM = "Audit.Exchange", "DLP.All"
 LARGE, SMALL, WHOLE_DAY, MAIL = "large", "small", "day", "mail"

@@ -12,9 +12,11 @@ from __future__ import annotations
 import itertools
 import struct
 import uuid
-from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")

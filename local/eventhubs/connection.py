@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from local.eventhubs.amqp import (
     AmqpError,
@@ -22,7 +21,6 @@ from local.eventhubs.amqp import (
     ULong,
     UShort,
 )
-from local.eventhubs.faults import Fault
 from local.eventhubs.frames import (
     KEEP_ALIVE,
     MAX_FRAME_BYTES,
@@ -36,6 +34,11 @@ from local.eventhubs.frames import (
 from local.eventhubs.links import NODES, Refused, link_for
 from local.eventhubs.namespace import Namespace, Peer
 from local.eventhubs.session import INCOMING_WINDOW, Attach, Link, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from local.eventhubs.faults import Fault
 
 _SASL: Final = 3
 _KEEP_ALIVE_S: Final = 30.0

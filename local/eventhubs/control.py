@@ -11,17 +11,20 @@ from __future__ import annotations
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
 from local.eventhubs.faults import Fault, parse_faults
-from local.eventhubs.hub import StoredEvent
 from local.eventhubs.server import ADDRESS, EventHubs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from local.eventhubs.hub import StoredEvent
 
 
 class ControlPort(ThreadingTCPServer):

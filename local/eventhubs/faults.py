@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 # Per kind of request: its selectors, then each action with the fields it takes.
 _SELECTORS: Final[dict[str, tuple[str, ...]]] = {

@@ -8,11 +8,13 @@ OASIS AMQP 1.0, part 2 (transport) and part 5 (SASL).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from local.eventhubs.amqp import AmqpError, Buffer, Described, Symbol, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_FRAME_BYTES: Final = 65_536
 KEEP_ALIVE: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"

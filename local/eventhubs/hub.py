@@ -12,12 +12,14 @@ import re
 import time
 import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from local.eventhubs.message import Message, Publication, annotated, read_message, utc_from_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
 
 @dataclass(eq=False, slots=True)

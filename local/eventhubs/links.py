@@ -16,14 +16,16 @@ with the condition the service uses.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from local.eventhubs import frames
-from local.eventhubs.faults import Fault
-from local.eventhubs.hub import Hub, Partition
 from local.eventhubs.message import split_publication
 from local.eventhubs.nodes import ReplyLink, RequestLink
 from local.eventhubs.session import Attach, Link, Session
+
+if TYPE_CHECKING:
+    from local.eventhubs.faults import Fault
+    from local.eventhubs.hub import Hub, Partition
 
 NODES: Final = frozenset({"$cbs", "$management"})
 """The request nodes, which anyone may open and faults leave alone."""

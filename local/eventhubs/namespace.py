@@ -15,12 +15,14 @@ import hmac
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from local.eventhubs.faults import Faults
 from local.eventhubs.hub import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 KEY_NAME: Final = "RootManageSharedAccessKey"
 KEY: Final = "SAS_KEY_VALUE"
@@ -116,7 +118,7 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection."""
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
         self.namespace.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

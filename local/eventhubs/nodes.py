@@ -7,7 +7,7 @@ the other, bearing the request's message id, with its AMQP type, as correlation 
 from __future__ import annotations
 
 import urllib.parse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.eventhubs.amqp import (
     Array,
@@ -21,9 +21,11 @@ from local.eventhubs.amqp import (
     sections,
 )
 from local.eventhubs.frames import ACCEPTED, Frame
-from local.eventhubs.hub import Hub, Partition
 from local.eventhubs.namespace import is_valid_token
 from local.eventhubs.session import Link
+
+if TYPE_CHECKING:
+    from local.eventhubs.hub import Hub, Partition
 
 
 class ReplyLink(Link):

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable, Mapping
-from typing import Final, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypedDict, TypeVar, Unpack
 
-from local.eventhubs.hub import StoredEvent
 from local.eventhubs.namespace import KEY, KEY_NAME, Namespace, Stats
 from local.eventhubs.websocket import Entrance, WebSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from local.eventhubs.hub import StoredEvent
 
 ADDRESS: Final = "127.0.0.1"
 TLS_HOST: Final = "localhost"

@@ -68,7 +68,7 @@ class WebSocket(Peer, asyncio.Transport):
         try:
             self._wire.receive_data(data)
         except RemoteProtocolError as problem:
-            self._refuse(cast(events.RejectConnection, problem.event_hint).status_code)
+            self._refuse(cast("events.RejectConnection", problem.event_hint).status_code)
         for event in self._wire.events():
             if not self._closing:
                 self._on_event(event)

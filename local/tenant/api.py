@@ -12,17 +12,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from local.tenant.bodies import Content
 from local.tenant.errors import management_answer, management_error, plain_error
 from local.tenant.faults import PAGE_ACTIONS, Fault
 from local.tenant.messages import JSON_TYPE, Answer, Refused, Request, json_answer
-from local.tenant.model import Tenant
 from local.tenant.shelf import HORIZON
 from local.tenant.spec import SOURCES, is_guid
 from local.tenant.tokens import PageSeal
+
+if TYPE_CHECKING:
+    from local.tenant.bodies import Content
+    from local.tenant.model import Tenant
 
 DAY = timedelta(hours=24)
 # The service has been seen to take about an hour more than it says.

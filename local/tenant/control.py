@@ -20,15 +20,17 @@ import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from local.tenant.faults import PROFILES, Fault
-from local.tenant.model import Tenant
 from local.tenant.server import ThreadedServer
 from local.tenant.spec import SOURCES
 from local.tenant.trace.books import KINDS, SINCE_KINDS
 from local.tenant.trace.rows import utc_time
+
+if TYPE_CHECKING:
+    from local.tenant.model import Tenant
 
 # An object, or rows that go out as JSON lines.
 Reply = dict[str, Any] | Iterable[dict[str, Any]]

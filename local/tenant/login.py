@@ -7,11 +7,14 @@ could have signed it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from local.tenant.errors import login_error
 from local.tenant.messages import Answer, Refused, Request, json_answer
-from local.tenant.model import Tenant
+
+if TYPE_CHECKING:
+    from local.tenant.model import Tenant
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

@@ -7,19 +7,23 @@ books. ``server.TenantServer`` puts it on the wire.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from local.tenant.bodies import Content, Event
 from local.tenant.books import Books
 from local.tenant.faults import Faults
-from local.tenant.messages import Answer, Request
 from local.tenant.quota import Quota
 from local.tenant.shelf import HORIZON, Shelf, milliseconds
-from local.tenant.spec import TenantSpec
 from local.tenant.subscriptions import Subscriptions
 from local.tenant.tokens import Tokens
 from local.tenant.trace import MessageTrace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from local.tenant.bodies import Content, Event
+    from local.tenant.messages import Answer, Request
+    from local.tenant.spec import TenantSpec
 
 
 class Tenant:

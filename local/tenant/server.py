@@ -15,13 +15,15 @@ import socketserver
 import ssl
 import struct
 import threading
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from local.certs import Certs
 from local.tenant.faults import Fault
 from local.tenant.messages import Answer, Request, http_date
-from local.tenant.model import Tenant
 from local.tenant.site import Site
+
+if TYPE_CHECKING:
+    from local.certs import Certs
+    from local.tenant.model import Tenant
 
 _IDLE_S = 120.0
 _HANDSHAKE_S = 10.0

@@ -11,14 +11,17 @@ from __future__ import annotations
 import itertools
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.tenant.bodies import Bodies, Content
-from local.tenant.spec import TenantSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local.tenant.spec import TenantSpec
 
 # Nothing of the history is younger, so that a first run has a settled past.
 SETTLED = timedelta(minutes=3)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import time
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from local.tenant.api import ActivityApi
 from local.tenant.bodies import ByteCache
@@ -27,9 +28,11 @@ from local.tenant.messages import (
     http_date,
     json_answer,
 )
-from local.tenant.model import Tenant
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.reporting import ReportingService
+
+if TYPE_CHECKING:
+    from local.tenant.model import Tenant
 
 # The source that requests of the message trace are about.
 _TRACE = "MessageTrace"

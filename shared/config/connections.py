@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.config.clouds import CLOUDS, AzureCloud
 from shared.config.credentials import (
@@ -21,6 +20,9 @@ from shared.config.credentials import (
 from shared.config.declarations import Declared, keys_of
 from shared.config.keys import Key, Values
 from shared.config.reader import Reader, setting, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 

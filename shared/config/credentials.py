@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from shared.config.certificates import Certificate, read_certificate
 from shared.config.clouds import AZURE_CLOUDS, AzureCloud
-from shared.config.keys import Values
 from shared.config.reader import Reader, setting, shown
+
+if TYPE_CHECKING:
+    from shared.config.keys import Values
 
 FEDERATED, CERTIFICATE, SECRET, MANAGED_IDENTITY = (
     "federated",

@@ -6,13 +6,16 @@ Declared once: local.settings.sample.json and docs/settings.md are made from her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from shared.config.clouds import AZURE_CLOUDS, Cloud
 from shared.config.keys import KEYS, Key, Setting, Values
 from shared.network import AMQP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True, kw_only=True)

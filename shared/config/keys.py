@@ -6,12 +6,14 @@ read, what is refused beside ``M365_CONNECTIONS``, the sample and the documents 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.config.clouds import CLOUDS
 from shared.config.reader import Reader, setting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 TEXT, NUMBER, NAMES, PLACE = "text", "number", "names", "place"
 """What a key holds: a text; a whole number, as such or as a text; a list; the name of the setting with a secret."""

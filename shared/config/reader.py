@@ -6,10 +6,13 @@ A problem names the place, what was found and what is expected. What looks like 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from shared.network import origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _KEYED = re.compile(
     r"(key|sig|signature|secret|password)\s*=|-----BEGIN|://[^/\s]*@", re.IGNORECASE

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from shared import policy
 from shared.config.clouds import AZURE_CLOUDS, CLOUDS, AzureCloud
@@ -18,6 +18,9 @@ from shared.config.connections import Connection, ConnectionReader
 from shared.config.declarations import Declared, numbers_of, settings_of
 from shared.config.reader import Reader, setting, shown
 from shared.network import TRANSPORTS, Network
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shared import policy
-from shared.errors import CollectorError
-from shared.state.ledger import Entry
+
+if TYPE_CHECKING:
+    from shared.errors import CollectorError
+    from shared.state.ledger import Entry
 
 DEFINITE_PATIENCE = timedelta(hours=24)
 EXPIRY_PATIENCE = timedelta(hours=24)

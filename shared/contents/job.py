@@ -9,21 +9,25 @@ Tests: tests/faults/test_listing.py, tests/faults/test_kills.py, tests/faults/te
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from shared.contents.content import Content, ContentApi
 from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline, Work
 from shared.errors import CollectorError, Permanent, Throttled, Transient
-from shared.run.context import Counted, RunContext
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
 from shared.state.gaps import Gaps
-from shared.state.ledger import Entry
-from shared.state.run_tables import Runs
 from shared.times import end_of, ended_days, iso, parse_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from shared.run.context import Counted, RunContext
+    from shared.state.ledger import Entry
+    from shared.state.run_tables import Runs
 
 
 class ContentJob:

@@ -10,20 +10,24 @@ Tests: tests/faults/test_listing.py, tests/faults/test_windows.py.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from shared import policy
-from shared.contents.content import Content, ContentApi
 from shared.contents.windows import plan
 from shared.errors import CollectorError, Permanent, Transient
 from shared.policy import Action
-from shared.run.context import RunContext
 from shared.state.dead_letters import ENTRY, DeadLetters
-from shared.state.feed_ledger import FeedLedger
-from shared.state.gaps import Gaps
 from shared.state.ledger import Entry, Line, State
 from shared.times import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.contents.content import Content, ContentApi
+    from shared.run.context import RunContext
+    from shared.state.feed_ledger import FeedLedger
+    from shared.state.gaps import Gaps
 
 logger = logging.getLogger("m365.listing")
 

@@ -6,8 +6,10 @@ A reservation is made before a body is read and given back when all of it is ack
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
-from shared.stop import Stop
+if TYPE_CHECKING:
+    from shared.stop import Stop
 
 INFLATION = 6
 UNKNOWN = 1 << 20

@@ -13,12 +13,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared import policy
-from shared.contents.content import Content
 from shared.contents.failures import Failures, loss_of
 from shared.contents.memory import Gate, Reservation
 from shared.errors import (
@@ -34,14 +32,19 @@ from shared.errors import (
 from shared.policy import Action
 from shared.publish.format import RECORD as RECORD_EVENT
 from shared.publish.format import Event, Records
-from shared.publish.outbox import Delivery
-from shared.publish.publisher import Publisher
 from shared.records import BOM, ErrorBody, split
-from shared.run.context import RunContext
 from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
-from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import Entry, Line, State
 from shared.stop import RunStopped, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.contents.content import Content
+    from shared.publish.outbox import Delivery
+    from shared.publish.publisher import Publisher
+    from shared.run.context import RunContext
+    from shared.state.feed_ledger import FeedLedger
 
 logger = logging.getLogger("m365.pipeline")
 

@@ -13,14 +13,12 @@ import logging
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING
 
-from shared.contents.content import ContentApi
 from shared.errors import CollectorError, Permanent
 from shared.publish.format import About, Event, Records
-from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
 from shared.records import ErrorBody, split
 from shared.run.context import Feed, Parts, Tuning
@@ -33,6 +31,12 @@ from shared.state.ledger import Entry, Line, State
 from shared.state.run_tables import Runs
 from shared.stop import Stop
 from shared.times import end_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.contents.content import ContentApi
+    from shared.publish.outbox import Delivery
 
 logger = logging.getLogger("m365.replay")
 

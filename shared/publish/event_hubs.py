@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from shared import policy
-from shared.errors import CollectorError
 from shared.network import chain, reason_of
-from shared.publish.format import Parcel
-from shared.publish.sink import Batch, Sender
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from azure.core.credentials import TokenCredential
     from azure.eventhub import EventDataBatch, EventHubProducerClient
 
     from shared.config.settings import Settings
+    from shared.errors import CollectorError
+    from shared.publish.format import Parcel
+    from shared.publish.sink import Batch, Sender
 
 
 class EventHubSink:

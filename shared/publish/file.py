@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from shared import policy
-from shared.publish.format import Parcel
-from shared.publish.sink import Batch, Sender
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shared.publish.format import Parcel
+    from shared.publish.sink import Batch, Sender
 
 MAX_BATCH_BYTES = 1024 * 1024
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from shared.publish.outbox import K, Load, Outbox, count
-from shared.publish.sink import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.publish.sink import Batch
 
 CHUNK = 64
 """Events taken from the outbox at a time, so that several connections share a large content."""

@@ -6,11 +6,13 @@ parcel of them: everything that will be sent, with what all of it has in common 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared.records import event_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 RECORD, DETAIL = "record", "detail"
 """Kinds of events."""

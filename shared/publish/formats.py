@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from shared.publish.format import Format
+from typing import TYPE_CHECKING
+
 from shared.publish.raw import Raw
+
+if TYPE_CHECKING:
+    from shared.publish.format import Format
 
 FORMATS: dict[str, Format] = {each.name: each for each in (Raw(),)}
 DEFAULT = FORMATS["raw"]

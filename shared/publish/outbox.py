@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from shared.publish.format import Event, Parcel
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.publish.format import Event, Parcel
 
 K = TypeVar("K")
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A fifth of the smallest namespace (1 MB/s), since each timer may run in a process of its own; and fast enough that
 # eight senders with a full batch each wait less than the publisher's patience.

@@ -19,17 +19,20 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from shared import policy
 from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, textless
 from shared.publish.filling import fill
-from shared.publish.format import Event, Parcel
 from shared.publish.outbox import Delivery, K, Outbox, count
 from shared.publish.pace import Sending
-from shared.publish.sink import Sink
 from shared.publish.watchdog import Slot, Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.publish.format import Event, Parcel
+    from shared.publish.sink import Sink
 
 logger = logging.getLogger("m365.publisher")
 

@@ -9,9 +9,10 @@ have been stored.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from shared.publish.format import Parcel
+if TYPE_CHECKING:
+    from shared.publish.format import Parcel
 
 
 class Batch(Protocol):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from shared.publish.outbox import K, Load, Outbox
-from shared.publish.pace import Patience
-from shared.publish.sink import Sender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.publish.pace import Patience
+    from shared.publish.sink import Sender
 
 
 @dataclass(eq=False)

@@ -6,13 +6,16 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError, NoToken, Permanent, Transient
-from shared.rows.reader import RowReader, Unseen, WindowRead
 from shared.rows.row import PAGING, WINDOW_TOO_OLD
 from shared.rows.windows import NARROWEST, Ranges, add, next_width, whole_hours
-from shared.stop import Stop
 from shared.times import Window, iso
+
+if TYPE_CHECKING:
+    from shared.rows.reader import RowReader, Unseen, WindowRead
+    from shared.stop import Stop
 
 logger = logging.getLogger("m365.rows")
 

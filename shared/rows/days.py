@@ -6,15 +6,18 @@ are read again, and the row keeps what it knew when the digests are removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shared.state.digests import Digests, HourCounts
 from shared.state.ledger import Counts
-from shared.state.run_tables import Runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from shared.state.run_tables import Runs
 
 _Hours = dict[int, tuple[int, int, int, int, int]]
 """Hour of the day to bytes of its digests, rows listed, delivered, gone and dead."""

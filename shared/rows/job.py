@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.errors import CollectorError
 from shared.rows.days import sizes_by_day, write_row_days
 from shared.rows.reader import RowReader
-from shared.rows.row import Row
 from shared.rows.schedule import Reading
-from shared.rows.source import Follower, RowApi, RowPolicy
 from shared.rows.windows import HOUR, overlaps
-from shared.run.context import RunContext
 from shared.state.append_blobs import DigestStore, LedgerStore
-from shared.state.checkpoint import RowsNote
 from shared.state.dead_letters import DeadLetters
 from shared.state.digests import Digests
 from shared.state.feed_ledger import KEEP, FeedLedger
 from shared.state.gaps import Gaps
-from shared.state.run_tables import Runs
 from shared.times import Window, beginning_of, end_of, ended_days, iso, utc_now, whole_second
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.errors import CollectorError
+    from shared.rows.row import Row
+    from shared.rows.source import Follower, RowApi, RowPolicy
+    from shared.run.context import RunContext
+    from shared.state.checkpoint import RowsNote
+    from shared.state.run_tables import Runs
 
 MAX_DROPPED_DAYS = 10
 INSTANT = timedelta(microseconds=1)

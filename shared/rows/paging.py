@@ -15,15 +15,17 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from shared import policy
 from shared.errors import CollectorError, Permanent, Transient
 from shared.rows.row import PAGING, Asked, Row, whole_ms
 from shared.service.answers import retry_after
-from shared.service.asking import Asker
-from shared.service.http import Response
 from shared.times import Window, format_wire
+
+if TYPE_CHECKING:
+    from shared.service.asking import Asker
+    from shared.service.http import Response
 
 logger = logging.getLogger("m365.rows")
 

@@ -10,21 +10,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError
 from shared.publish.format import Event, Parcel, Records
-from shared.publish.outbox import Delivery
-from shared.publish.publisher import Publisher
-from shared.rows.row import Row
-from shared.rows.source import RowApi
 from shared.rows.windows import NARROWEST, whole_hours
 from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests
 from shared.stop import RunStopped, Stop
 from shared.times import Window, hour_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from shared.publish.outbox import Delivery
+    from shared.publish.publisher import Publisher
+    from shared.rows.row import Row
+    from shared.rows.source import RowApi
 
 logger = logging.getLogger("m365.rows")
 

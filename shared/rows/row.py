@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from shared.times import Window
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.times import Window
 
 WINDOW_TOO_OLD = "window-too-old"
 """Code of the ``Permanent`` for a window whose start the service no longer answers for."""

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared.errors import CollectorError, Permanent
 from shared.rows.attempts import HASTE, Attempts, Outcome
-from shared.rows.reader import RowReader, Unseen
-from shared.rows.source import RowApi, RowPolicy
 from shared.rows.windows import (
     HOUR,
     NARROWEST,
@@ -32,11 +30,17 @@ from shared.rows.windows import (
     together,
     whole_hours,
 )
-from shared.run.context import RunContext
-from shared.state.checkpoint import RowsNote
-from shared.state.digests import Digests
-from shared.state.gaps import Gaps
 from shared.times import Window, hour_of, whole_second
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.rows.reader import RowReader, Unseen
+    from shared.rows.source import RowApi, RowPolicy
+    from shared.run.context import RunContext
+    from shared.state.checkpoint import RowsNote
+    from shared.state.digests import Digests
+    from shared.state.gaps import Gaps
 
 YIELD_ABOVE = 0.6
 """Share of the request budget above which only what is new is read."""

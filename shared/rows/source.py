@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from shared.errors import CollectorError
-from shared.rows.row import Row
-from shared.run.context import Counted
-from shared.times import Window
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date, timedelta
+
+    from shared.errors import CollectorError
+    from shared.rows.row import Row
+    from shared.run.context import Counted
+    from shared.times import Window
 
 
 @dataclass(frozen=True, kw_only=True)

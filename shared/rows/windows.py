@@ -13,12 +13,16 @@ off oldest first, so that it never delays what is new. Guarantees, each a proper
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
-from shared.rows.source import RowPolicy
 from shared.times import Window, hour_of, whole_second
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from shared.rows.source import RowPolicy
 
 HOUR = timedelta(hours=1)
 NARROWEST = timedelta(seconds=1)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from shared.errors import CollectorError
 from shared.publish.format import RECORD, About, Event, Format
 from shared.publish.formats import DEFAULT
-from shared.publish.outbox import Delivery
 from shared.publish.pace import Abandoned, Pace, Patience, Sending
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Sink
 from shared.service.http import Limits
 from shared.state.account import SILENCE, Storage
-from shared.state.checkpoint import HeldCheckpoint
-from shared.state.run_tables import Runs, RunSummary
-from shared.stop import Stop
-from shared.times import ServiceClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.errors import CollectorError
+    from shared.publish.outbox import Delivery
+    from shared.publish.sink import Sink
+    from shared.state.checkpoint import HeldCheckpoint
+    from shared.state.run_tables import Runs, RunSummary
+    from shared.stop import Stop
+    from shared.times import ServiceClock
 
 K = TypeVar("K")
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from shared import policy
 from shared.errors import CollectorError, Throttled, textless
@@ -25,6 +25,9 @@ from shared.state.lease import Lease
 from shared.state.run_tables import Runs, RunSummary
 from shared.stop import RunStopped, Stop
 from shared.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger("m365.collector")
 

@@ -6,16 +6,20 @@ The codes and what they lead to stand in ``shared.policy``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared import policy
-from shared.errors import CollectorError
 from shared.policy import Action
-from shared.service.http import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.errors import CollectorError
+    from shared.service.http import Response
 
 MAX_PAUSE = 3600.0
 

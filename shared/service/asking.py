@@ -17,16 +17,19 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from shared import policy
 from shared.errors import AuthError, CollectorError, ConfigError, Throttled, Transient
-from shared.service.budget import Budget
-from shared.service.credentials import TokenSource
-from shared.service.http import HttpClient, Response
-from shared.times import ServiceClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.service.budget import Budget
+    from shared.service.credentials import TokenSource
+    from shared.service.http import HttpClient, Response
+    from shared.times import ServiceClock
 
 logger = logging.getLogger("m365.asking")
 

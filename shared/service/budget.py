@@ -15,7 +15,6 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,8 @@ from shared.state.account import Conflict, read_blob, write_blob
 from shared.times import utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shared.state.account import Storage
 
 HOLD = 5.0

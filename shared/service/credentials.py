@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
@@ -17,18 +16,20 @@ from requests.structures import CaseInsensitiveDict
 
 from shared import policy
 from shared.config.credentials import CERTIFICATE, MANAGED_IDENTITY, SECRET
-from shared.errors import CollectorError
 from shared.network import Network, chain, reason_of
 from shared.service.answers import retry_after
 from shared.service.timed_http import Deadline, TimedAdapter
 from shared.times import utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from azure.core.credentials import TokenCredential
     from azure.core.pipeline import PipelineResponse
     from azure.core.pipeline.transport import RequestsTransport
 
     from shared.config.connections import Connection
+    from shared.errors import CollectorError
 
 _AADSTS = re.compile(r"AADSTS(\d{4,8})")
 

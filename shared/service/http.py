@@ -15,17 +15,20 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3
 
 from shared import policy
-from shared.errors import CollectorError
 from shared.network import origin, proxies_for, reason_of, refuse_foreign
 from shared.service.timed_http import Deadline, TimedAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.errors import CollectorError
 
 _inflater: Any
 try:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from shared.contents.content import Content
 from shared.contents.job import ContentJob
 from shared.contents.replay import replay_feed
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
-from shared.run.replays import ReplaySummary
 from shared.service.budget import Allowance
 from shared.sources.audit_subscription import SubscriptionKeeper
 from shared.sources.clients import Apis, Factory
@@ -18,7 +15,11 @@ from shared.stop import Stop
 from shared.times import ServiceClock, Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shared.config.connections import Connection
+    from shared.contents.content import Content
+    from shared.run.replays import ReplaySummary
 
 
 class AuditContents:

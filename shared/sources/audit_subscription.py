@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared import policy
-from shared.errors import CollectorError
-from shared.sources.management_api import ManagementApi
-from shared.state.checkpoint import HeldCheckpoint, SubscriptionNote
-from shared.state.gaps import Gaps
 from shared.times import ServiceClock, Window, whole_second
+
+if TYPE_CHECKING:
+    from shared.errors import CollectorError
+    from shared.sources.management_api import ManagementApi
+    from shared.state.checkpoint import HeldCheckpoint, SubscriptionNote
+    from shared.state.gaps import Gaps
 
 logger = logging.getLogger("m365.subscription")
 

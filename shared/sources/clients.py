@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -11,14 +10,16 @@ from shared.service.asking import Asker, Retries
 from shared.service.budget import Allowance, Budget
 from shared.service.credentials import token_source
 from shared.service.http import HttpClient
-from shared.times import ServiceClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shared.config.connections import Connection
     from shared.config.settings import Settings
     from shared.run.context import Tuning
     from shared.state.account import Storage
     from shared.stop import Stop
+    from shared.times import ServiceClock
 
 Api = TypeVar("Api", covariant=True)
 

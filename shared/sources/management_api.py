@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -28,9 +27,13 @@ from shared.errors import Permanent
 from shared.policy import Action
 from shared.records import ErrorBody, split
 from shared.service.answers import error_code, error_for
-from shared.service.asking import Asker
-from shared.service.http import Response
 from shared.times import Window, format_wire, iso, parse_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.service.asking import Asker
+    from shared.service.http import Response
 
 MAX_BARREN = 50
 """Pages in a row without a content that was not on the window's earlier ones; some are empty, this many is a loop."""

@@ -6,18 +6,12 @@ names, what may be configured, and how its jobs and its replay are made from a c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared.config import settings as config
-from shared.config.connections import Connection
 from shared.config.declarations import Declared, settings_of
-from shared.config.settings import Settings
-from shared.run.context import Feed, JobMaker, Parts, Tuning
-from shared.run.replays import ReplaySummary
 from shared.sources.audit import audit_jobs, replay_audit
-from shared.sources.clients import Apis
 from shared.sources.message_trace.feed import message_trace_jobs, replay_message_trace
 from shared.sources.message_trace.row import SOURCE
 from shared.sources.message_trace.settings import (
@@ -26,6 +20,15 @@ from shared.sources.message_trace.settings import (
     REQUESTS,
     read_message_trace,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from shared.config.connections import Connection
+    from shared.config.settings import Settings
+    from shared.run.context import Feed, JobMaker, Parts, Tuning
+    from shared.run.replays import ReplaySummary
+    from shared.sources.clients import Apis
 
 CONTENTS, ROWS = "contents", "rows"
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -39,6 +38,8 @@ from shared.network import Network, chain, reason_of
 from shared.policy import Action
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from azure.core.credentials import TokenCredential
     from azure.core.pipeline import PipelineResponse
 

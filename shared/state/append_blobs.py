@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -24,6 +23,8 @@ from shared import policy
 from shared.state.account import Conflict, in_the_way, storage_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from azure.storage.blob import ContainerClient
 
 MAX_APPENDS = 40_000

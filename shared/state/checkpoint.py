@@ -10,7 +10,6 @@ newer version wrote, stops the feed with a clear error instead of being taken fo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,8 @@ from shared import policy
 from shared.state.account import Conflict, read_blob, write_blob
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from azure.storage.blob import ContainerClient
 
     from shared.state.lease import Lease

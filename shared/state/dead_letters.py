@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -21,6 +20,8 @@ from shared import policy
 from shared.state.account import Conflict, code_of, in_the_way, storage_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from azure.storage.blob import ContainerClient
 
 CONTENT = "content"

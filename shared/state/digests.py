@@ -14,12 +14,15 @@ from __future__ import annotations
 import logging
 import struct
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from shared.state.append_blobs import DigestStore, Segments
 from shared.state.ledger import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
 
 logger = logging.getLogger("m365.digests")
 

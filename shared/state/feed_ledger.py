@@ -10,14 +10,17 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from shared import policy
 from shared.errors import CollectorError, textless
 from shared.state.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
 from shared.state.ledger import Counts, Day, Entry, Line, encode
 from shared.times import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 logger = logging.getLogger("m365.ledger")
 

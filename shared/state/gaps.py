@@ -7,13 +7,17 @@ harmless. None reaches into the future.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import GAP, Line
-from shared.state.run_tables import RunSummary
 from shared.times import ServiceClock, Window, iso, whole_second
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.state.feed_ledger import FeedLedger
+    from shared.state.run_tables import RunSummary
 
 logger = logging.getLogger("m365.gaps")
 

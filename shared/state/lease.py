@@ -11,8 +11,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from azure.storage.blob import BlobLeaseClient
@@ -21,6 +19,9 @@ from shared.errors import CollectorError
 from shared.state.account import Conflict, storage_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
     from azure.storage.blob import ContainerClient
 
 logger = logging.getLogger("m365.lease")

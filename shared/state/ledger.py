@@ -13,13 +13,16 @@ repeat a content but never lose one.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared.times import parse_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 RETRY_LIMIT = timedelta(hours=6)
 

@@ -7,17 +7,20 @@ listed to its end, so never before it is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage
 from shared.state.feed_ledger import KEEP
-from shared.state.ledger import Counts
 from shared.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from shared.state.ledger import Counts
 
 KEEP_RUNS = timedelta(days=90)
 KEEP_DAYS = timedelta(days=400)

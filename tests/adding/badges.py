@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from shared.config.connections import Connection
 from shared.contents.content import Content
 from shared.contents.job import ContentJob
 from shared.contents.replay import replay_feed
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
-from shared.run.replays import ReplaySummary
 from shared.service.budget import Allowance, Budget
-from shared.sources.clients import Apis
 from shared.sources.registry import CONTENTS, Source
 from shared.times import ServiceClock, Window, iso, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.config.connections import Connection
+    from shared.run.replays import ReplaySummary
+    from shared.sources.clients import Apis
 
 
 @dataclass

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.azurite import Azurite
 from shared.app import App
 from shared.publish.file import FileSink
-from shared.publish.format import Format
 from shared.publish.formats import DEFAULT
-from shared.publish.sink import Sink
 from shared.sources.registry import SOURCES, Source, load
 from shared.state.account import DAYS_TABLE, Storage, read_blob
 from shared.state.append_blobs import LedgerStore
 from shared.state.ledger import Day
-from shared.state.run_tables import RunSummary
 from tests.harness import FAST, SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from local.azurite import Azurite
+    from shared.publish.format import Format
+    from shared.publish.sink import Sink
+    from shared.state.run_tables import RunSummary
 
 
 class Desk:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from shared.config.declarations import settings_of
 from shared.sources.registry import SOURCES
 from shared.times import utc_now
 from tests.adding.badges import Badges, source_of
-from tests.adding.conftest import Desk
+
+if TYPE_CHECKING:
+    from tests.adding.conftest import Desk
 
 HOUR = timedelta(hours=1)
 

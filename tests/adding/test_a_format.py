@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.publish.format import About, Format, Parcel, Records
 from shared.times import utc_now
 from tests.adding.badges import Badges, source_of
-from tests.adding.conftest import Desk
 from tests.publish.formats import FormatSuite
+
+if TYPE_CHECKING:
+    from tests.adding.conftest import Desk
 
 
 class Wrapped:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from shared.config.connections import Connection
 from shared.rows.job import RowJob
 from shared.rows.row import Row, digest_of_bytes
 from shared.rows.source import RowPolicy
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
-from shared.run.replays import ReplaySummary
 from shared.service.budget import Allowance, Budget
-from shared.sources.clients import Apis
 from shared.sources.registry import ROWS, Source
 from shared.state.append_blobs import DigestStore
 from shared.times import ServiceClock, Window, utc_now, whole_second
-from tests.adding.conftest import Desk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.config.connections import Connection
+    from shared.run.replays import ReplaySummary
+    from shared.sources.clients import Apis
+    from tests.adding.conftest import Desk
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 POLICY = RowPolicy(

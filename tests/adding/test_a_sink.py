@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from shared import policy
-from shared.publish.format import Parcel
-from shared.publish.sink import Batch, Sender, Sink
 from shared.times import utc_now
 from tests.adding.badges import Badges, source_of
-from tests.adding.conftest import Desk
 from tests.publish.sinks import SinkSuite, Stored
+
+if TYPE_CHECKING:
+    from shared.publish.format import Parcel
+    from shared.publish.sink import Batch, Sender, Sink
+    from tests.adding.conftest import Desk
 
 MOST_BYTES = 1_000_000
 

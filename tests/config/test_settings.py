@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.certs import Certs
 from shared.app import tuning_of
 from shared.config.clouds import AZURE_CLOUDS, CLOUDS
 from shared.config.settings import Settings
@@ -21,6 +20,9 @@ from shared.sources.message_trace.settings import message_trace_of
 from shared.sources.registry import AUDIT_HUB, SETTINGS, SOURCES, load
 from shared.state.account import transport_options
 from tests.certificate import certificate
+
+if TYPE_CHECKING:
+    from local.certs import Certs
 
 TENANT = "3c5158d0-5962-5090-9c19-b6852a206f1d"
 OTHER = "64bcde50-1111-5090-9c19-b6852a206f1d"

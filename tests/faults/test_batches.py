@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from local.tenant import Fault
 from shared.errors import SinkError
-from shared.publish.format import Event, Parcel
-from shared.publish.outbox import Delivery
 from shared.publish.pace import Abandoned, Patience, Sending
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Batch, Sender
 from shared.service.http import Limits
 from shared.state.ledger import State
 from tests.harness import HUB, Rig, record
 from tests.publish.parcels import parcel
 from tests.waits import LONG, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.publish.format import Event, Parcel
+    from shared.publish.outbox import Delivery
+    from shared.publish.sink import Batch, Sender
 
 pytestmark = pytest.mark.usefixtures("collected_before")
 

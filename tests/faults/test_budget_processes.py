@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from local.tenant import SOURCES
 from local.tenant.quota import Quota
-from tests.harness import Rig
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from tests.harness import Rig
 
 BUDGET = 40
 

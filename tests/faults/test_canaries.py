@@ -12,11 +12,10 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -25,12 +24,16 @@ from local.connect_proxy import ConnectProxy
 from local.eventhubs import Fault as HubFault
 from local.eventhubs.namespace import KEY
 from local.tenant import Fault
-from shared.run.context import Tuning
 from shared.state.account import DAYS_TABLE, RUNS_TABLE
-from shared.state.run_tables import RunSummary
 from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, SECRET, Rig, record
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from shared.run.context import Tuning
+    from shared.state.run_tables import RunSummary
 
 pytestmark = [
     pytest.mark.usefixtures("collected_before"),

@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import logging
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
-from local.tenant import Content
 from shared.contents.windows import HORIZON
 from shared.state.account import read_blob
 from shared.state.ledger import Line, State, encode
 from tests.harness import EXCHANGE, Rig
+
+if TYPE_CHECKING:
+    from local.tenant import Content
 
 SHAREPOINT = "Audit.SharePoint"
 

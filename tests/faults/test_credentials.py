@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,7 +15,11 @@ from shared.service.credentials import token_source
 from shared.sources.message_trace.settings import message_trace_of
 from shared.sources.registry import load
 from tests.certificate import certificate
-from tests.harness import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.harness import Rig
 
 pytestmark = pytest.mark.usefixtures("collected_before")
 

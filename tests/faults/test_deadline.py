@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 from local.tenant import Fault
 from shared.service.http import Limits
-from shared.state.run_tables import RunSummary
-from tests.harness import Rig
-from tests.runclock import RunClock
 from tests.waits import LONG, wait_for
+
+if TYPE_CHECKING:
+    from shared.state.run_tables import RunSummary
+    from tests.harness import Rig
+    from tests.runclock import RunClock
 
 
 def test_a_body_that_drips_past_the_end_of_a_run_is_left_to_the_next(

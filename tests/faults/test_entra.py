@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +13,9 @@ from local.tenant import Fault
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, Rig
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def token_requests(rig: Rig) -> int:

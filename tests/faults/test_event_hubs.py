@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,9 +16,13 @@ from shared.app import App
 from shared.publish.event_hubs import EventHubSink
 from shared.sources.registry import load
 from shared.state.ledger import State
-from shared.state.run_tables import RunSummary
 from tests.harness import FAST, HUB, Rig, record
 from tests.waits import LONG, comes, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.state.run_tables import RunSummary
 
 # The SDK does not close the socket of a connection that broke.
 pytestmark = [

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from local.tenant import Fault
 from shared.state.ledger import State
-from tests.harness import Rig
+
+if TYPE_CHECKING:
+    from tests.harness import Rig
 
 
 def test_a_content_that_answers_an_internal_error_for_hours_is_delivered_when_it_heals(

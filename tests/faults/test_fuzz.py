@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
-from local.azurite import Azurite
-from local.certs import Certs
 from tests.fuzz import play_for
+
+if TYPE_CHECKING:
+    from local.azurite import Azurite
+    from local.certs import Certs
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
 

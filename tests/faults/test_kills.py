@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from local.tenant import Fault
 from shared.state.ledger import State
 from tests.campaign import contents_at_hub, free_lease, kill, kill_again_and_again
-from tests.harness import Rig
 from tests.waits import wait_for
+
+if TYPE_CHECKING:
+    from tests.harness import Rig
 
 KILLS = 20
 CONTENTS = 120

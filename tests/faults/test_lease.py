@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.storage.blob import BlobLeaseClient
 
-from local.azurite import Azurite
 from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
 from shared.publish.pace import Patience
@@ -22,6 +19,12 @@ from tests.campaign import contents_at_hub, free_lease
 from tests.harness import EXCHANGE, HUB, Rig
 from tests.proxy import LEASE_RENEWAL, Proxy
 from tests.waits import LONG, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
+    from local.azurite import Azurite
 
 PATIENT: dict[str, Any] = {
     "patience": Patience(watchdog=5 * LONG, no_acknowledgement=5 * LONG, linger=0.02),

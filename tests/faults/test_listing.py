@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,6 +12,9 @@ import pytest
 from local.tenant import Content, Fault
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, Rig, record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SECOND = timedelta(seconds=1)
 TEN_MINUTES = timedelta(minutes=10)

@@ -9,23 +9,26 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.azurite import Azurite
-from local.certs import Certs
 from local.tenant import Fault
 from shared.app import App
 from shared.sources.registry import load
 from shared.state.account import RUNS_TABLE
-from shared.state.run_tables import RunSummary
 from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, SECRET, Rig
 from tests.messages import assert_said_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local.azurite import Azurite
+    from local.certs import Certs
+    from shared.state.run_tables import RunSummary
 
 REGISTRATION = "Entra admin center, App registrations"
 

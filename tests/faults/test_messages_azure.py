@@ -6,23 +6,27 @@ import gc
 import logging
 import re
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
 
 import pytest
 
-from local.azurite import Azurite
 from local.eventhubs import EventHubs
 from local.eventhubs import Fault as HubFault
 from shared.app import App
 from shared.publish.event_hubs import EventHubSink
 from shared.sources.registry import load
-from shared.state.run_tables import RunSummary
 from tests.harness import EXCHANGE, FAST, HUB, Rig
 from tests.messages import assert_said_once
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.azurite import Azurite
+    from shared.state.run_tables import RunSummary
 
 pytestmark = [
     pytest.mark.usefixtures("collected_before"),

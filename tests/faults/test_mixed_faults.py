@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from local.azurite import Azurite
-from local.certs import Certs
 from local.tenant import Fault
 from shared.state.ledger import State
 from tests.campaign import arm_mixed_faults, broken_connections, drain
 from tests.harness import Rig
+
+if TYPE_CHECKING:
+    from local.azurite import Azurite
+    from local.certs import Certs
 
 CONTENTS = 250
 SURE: dict[str, dict[str, Any]] = {

@@ -6,12 +6,11 @@ import base64
 import json
 import os
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -23,6 +22,10 @@ from local.eventhubs import EventHubs
 from shared.state.account import RUNS_TABLE, Storage
 from tests.harness import EXCHANGE, FAST, HUB, Rig
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 # Event Hubs' SDK leaves the socket of a connection open that could not be made.
 pytestmark = [

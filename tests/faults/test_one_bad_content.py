@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 from azure.storage.blob import BlobLeaseClient
@@ -16,10 +17,12 @@ from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
 from shared.service.http import Limits
 from shared.state.ledger import State
-from shared.state.run_tables import RunSummary
 from tests.harness import EXCHANGE, FAST, Rig
-from tests.runclock import RunClock
 from tests.waits import LONG, wait_for
+
+if TYPE_CHECKING:
+    from shared.state.run_tables import RunSummary
+    from tests.runclock import RunClock
 
 
 @pytest.mark.parametrize(

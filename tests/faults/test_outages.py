@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.azurite import Azurite
 from local.tenant import Fault
 from shared.app import App
 from shared.sources.registry import load
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, Rig
 from tests.proxy import APPEND, CHECKPOINT_WRITE, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local.azurite import Azurite
 
 OLDEST = 166.0
 GENERAL = "Audit.General"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 from local.tenant import Fault
-from tests.harness import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.harness import Rig
 
 
 def test_a_prime_number_of_contents_on_a_page_is_delivered_whole(

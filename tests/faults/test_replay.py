@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import shared.sources.management_api
 from local.__main__ import main
-from local.azurite import Azurite
 from local.eventhubs import Fault as HubFault
 from local.tenant import Content, Fault
 from shared.contents.replay import LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE
 from shared.errors import Permanent
 from shared.records import split
-from shared.run.replays import ReplaySummary
 from shared.state.dead_letters import DeadLetters
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, HUB, Rig, record
 from tests.proxy import APPEND, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from local.azurite import Azurite
+    from shared.run.replays import ReplaySummary
 
 OVER_THE_LIMIT = 1 << 20
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.azurite import Azurite
-from local.certs import Certs
 from local.tenant import Fault
 from tests.campaign import contents_at_hub, free_lease
 from tests.harness import FAST, Rig
 from tests.proxy import APPEND, BUDGET_WRITE, CHECKPOINT_WRITE, Proxy
 from tests.waits import LONG, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from local.certs import Certs
 
 IMPATIENT: dict[str, Any] = {"storage_silence": 0.5, "close_seconds": 3.0}
 QUICK: dict[str, Any] = {"storage_silence": 2.0}

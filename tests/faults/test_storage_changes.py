@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from email.utils import format_datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
 from local.azurite import Azurite
-from local.certs import Certs
 from local.tenant import Fault
 from shared.state.account import (
     DAYS_TABLE,
@@ -20,6 +19,11 @@ from shared.state.account import (
     write_blob,
 )
 from tests.harness import EXCHANGE, Rig, record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.certs import Certs
 
 
 @pytest.fixture(scope="module")

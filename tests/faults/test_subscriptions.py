@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.tenant import Fault
 from shared.state.account import read_blob
 from tests.harness import EXCHANGE, Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def gap_seconds(rig: Rig) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import shared.service.budget
 from local.tenant import Fault
 from shared.times import utc_now
-from tests.harness import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.harness import Rig
 
 OLDEST = 166.0
 KINDS = ("subscriptions", "list", "content")

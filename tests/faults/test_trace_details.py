@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,7 +13,6 @@ from local.__main__ import main
 from local.tenant import Fault
 from shared.contents.replay import NOT_SPLIT, TOO_LARGE
 from shared.errors import Permanent
-from shared.run.replays import ReplaySummary
 from shared.sources.message_trace import details as trace_details
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
@@ -22,6 +21,11 @@ from tests.campaign import free_lease, kill
 from tests.harness import FAST
 from tests.tracing import MANY, TraceRig
 from tests.waits import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shared.run.replays import ReplaySummary
 
 Mail = Callable[..., TraceRig]
 DETAILS = f"{SOURCE}.Details"

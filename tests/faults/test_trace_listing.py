@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from local.tenant import Fault, TraceSpec, Triple
 from local.tenant.trace.reporting import status_name
-from shared.config.connections import Connection
 from shared.contents.content import Content
 from shared.errors import CollectorError, ConfigError, Permanent, Throttled, Transient
 from shared.rows.row import WINDOW_TOO_OLD
 from shared.sources.audit import management
 from shared.sources.clients import Apis
 from shared.sources.message_trace import reporting as reporting_trace
-from shared.sources.message_trace.details import TraceApi
 from shared.sources.message_trace.feed import message_trace
-from shared.sources.message_trace.row import TraceRow
 from shared.sources.registry import load
 from shared.state.account import read_blob
 from shared.stop import Stop
 from shared.times import Window, whole_second
 from tests.harness import FAST, Rig
+
+if TYPE_CHECKING:
+    from shared.config.connections import Connection
+    from shared.sources.message_trace.details import TraceApi
+    from shared.sources.message_trace.row import TraceRow
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ROLES = ("ActivityFeed.Read", "ExchangeMessageTrace.Read.All", "ReportingWebService.Read.All")

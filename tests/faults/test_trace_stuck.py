@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.rows import Row, millis
@@ -17,6 +15,9 @@ from shared.state.digests import LISTED
 from shared.times import hour_of
 from tests.harness import FAST
 from tests.tracing import HOUR, MINUTE, TraceRig
+
+if TYPE_CHECKING:
+    import pytest
 
 Mail = Callable[..., TraceRig]
 SECOND = timedelta(seconds=1)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from local.certs import Certs
 from local.tenant import Fault, Tenant, TenantServer, TenantSpec
 from shared.state.ledger import State
 from tests.harness import Rig
+
+if TYPE_CHECKING:
+    from local.certs import Certs
 
 Links = Callable[[Rig, TenantServer], str]
 OLDEST = 166.0

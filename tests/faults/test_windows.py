@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from local.tenant import Fault
 from tests.harness import Rig, record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OLDEST = 166.0
 """Hours: contents of this age stand in the first window that a first run lists."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
 from http.client import RemoteDisconnected
 from pathlib import Path
 from socket import gaierror
 from ssl import SSLError
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -34,6 +34,9 @@ from shared.errors import (
 from shared.network import reason_of
 from shared.policy import RULES, TABLE, UNKNOWN, Action, Area, Rule
 from shared.sources.registry import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SHARED = Path(policy.__file__).resolve().parents[1]
 ROWS = [pytest.param(rule, id=code) for code, rule in RULES.items()]

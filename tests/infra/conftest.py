@@ -6,15 +6,17 @@ import fcntl
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.infra import terraform
 from tests.infra.azure_cli import Directory
 from tests.infra.terraform import Module, Providers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
 EXISTING = (

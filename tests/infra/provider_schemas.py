@@ -11,9 +11,11 @@ import io
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 Block = dict[str, Any]
 

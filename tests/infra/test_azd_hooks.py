@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.infra.azure_cli import IDENTITY, ROOT, Directory
 from tests.infra.test_automation import read
+
+if TYPE_CHECKING:
+    import subprocess
 
 BEFORE = {"AZURE_ENV_NAME": "prod", "AZURE_SUBSCRIPTION_ID": "sub"}
 AFTER = {

@@ -7,12 +7,14 @@ instead: properties, parameters, outputs and symbols that do not exist.
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.infra import arm_models, bicep
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILES = [pytest.param(path, id=str(path.relative_to(bicep.FOLDER))) for path in bicep.files()]
 

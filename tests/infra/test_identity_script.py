@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
 from tests.infra.azure_cli import IDENTITY, Directory
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
 
 
 def identity(directory: Directory, *arguments: str) -> subprocess.CompletedProcess[str]:

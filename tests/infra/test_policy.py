@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.infra import bicep, terraform
 from tests.infra.conftest import VARIANTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILES = [pytest.param(path, id=str(path.relative_to(bicep.FOLDER))) for path in bicep.files()]
 Plan = Callable[[str], dict[str, Any]]

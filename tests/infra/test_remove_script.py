@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.infra.azure_cli import Directory
+if TYPE_CHECKING:
+    from tests.infra.azure_cli import Directory
 
 ELSEWHERE = "/subscriptions/sub/resourceGroups/siem/providers/Microsoft.EventHub/namespaces/ns/eventhubs/m365-audit/x"
 INSIDE = "/subscriptions/sub/resourceGroups/rg-m365logs/providers/Microsoft.Storage/y"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +11,10 @@ from tests.infra import arm_models, terraform
 from tests.infra.conftest import VARIANTS
 from tests.infra.terraform import MODULES, Module, Providers
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("providers")
 

@@ -4,9 +4,8 @@ import shutil
 import stat
 import subprocess
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from azure.core import MatchConditions
@@ -22,6 +21,10 @@ from azure.storage.queue import QueueServiceClient
 
 from local.azurite import NO_SWEEP, Azurite, NotInstalledError, find_azurite, find_node
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

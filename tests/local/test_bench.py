@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -19,6 +18,10 @@ from local.bench.sizes import QUICK
 from local.bench.tenants import MEASURED, Steady, daily, ledger_of, spread, start_of_clocks
 from local.tether import ROOT
 from shared.contents.windows import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 RATES = (
     "end_to_end_events_per_s",

@@ -11,12 +11,11 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,7 +26,6 @@ from azure.identity import ClientSecretCredential, ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient
 
 from local.azurite import Azurite
-from local.certs import Certs
 from local.connect_proxy import Asked, ConnectProxy
 from local.eventhubs import EventHubs
 from local.tenant import Tenant, TenantServer, TenantSpec
@@ -36,6 +34,11 @@ from shared.network import AMQP, WEBSOCKET, Network, proxy_for, reason_of
 from shared.service.http import HttpClient
 from shared.state.account import Storage, read_blob, transport_options
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local.certs import Certs
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.__main__ import main
 from tests.harness import EXCHANGE, ROOT, Rig, record
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 RECORDS = [
     b'{"Id":"1c9ac4a8-77a7-4b3c-8a57-5f9f4d1c3b9e","CreationTime":"2026-11-20T10:00:00","Workload":"Exchange" }',

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.publish.format import DETAIL, About, Format, Parcel, Records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ABOUT = About(
     connection="contoso",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Sink
 from tests.publish.parcels import parcel
+
+if TYPE_CHECKING:
+    from shared.publish.outbox import Delivery
+    from shared.publish.sink import Sink
 
 Stored = Callable[[], list[bytes]]
 

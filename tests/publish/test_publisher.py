@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -14,12 +15,14 @@ from hypothesis import strategies as st
 
 from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, Throttled, Transient
 from shared.publish.format import Event, Parcel
-from shared.publish.outbox import Delivery
 from shared.publish.pace import MIN_RATE, Abandoned, Pace, Patience, Sending
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Batch, Sender
 from tests.publish.parcels import parcel
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from shared.publish.outbox import Delivery
+    from shared.publish.sink import Batch, Sender
 
 FAST = Patience(watchdog=1.0, no_acknowledgement=10.0, linger=0.01, busy=0.02, error=0.01)
 QUIET = Patience(watchdog=LONG, no_acknowledgement=LONG, linger=0.01, busy=0.02, error=0.01)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.publish.file import FileSink
-from shared.publish.outbox import Delivery
 from shared.publish.publisher import Publisher
 from tests.publish.parcels import parcel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shared.publish.outbox import Delivery
 
 
 def test_close_returns_only_after_every_acknowledged_content_was_reported(tmp_path: Path) -> None:

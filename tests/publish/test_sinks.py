@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
@@ -26,9 +26,13 @@ from shared.publish.event_hubs import EventHubSink, sink_error
 from shared.publish.file import MAX_BATCH_BYTES, FileSink
 from shared.publish.pace import Sending
 from shared.publish.publisher import Publisher
-from shared.publish.sink import Sink
 from tests.publish.parcels import parcel
 from tests.publish.sinks import SinkSuite, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.publish.sink import Sink
 
 
 class Detached(Exception):

@@ -38,7 +38,7 @@ class Reads:
 
 def attempts(*found: WindowRead | CollectorError, stop: Stop | None = None) -> Attempts:
     return Attempts(
-        cast(RowReader, Reads(*found)),
+        cast("RowReader", Reads(*found)),
         target_rows=9000,
         max_width=timedelta(days=10),
         stop=stop or Stop(60),

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.azurite import Azurite
 from shared.errors import CollectorError, Transient
 from shared.publish.file import FileSink
 from shared.rows.job import RowJob
@@ -22,9 +19,15 @@ from shared.rows.source import RowPolicy
 from shared.run.context import Feed, Parts
 from shared.run.lifecycle import run_feed
 from shared.state.account import DAYS_TABLE, Storage, read_blob
-from shared.state.run_tables import RunSummary
 from shared.times import ServiceClock, Window, beginning_of, utc_now, whole_second
 from tests.harness import FAST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from local.azurite import Azurite
+    from shared.state.run_tables import RunSummary
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.rows.source import RowPolicy
 from shared.rows.windows import (
     HOUR,
     Ranges,
@@ -26,6 +26,9 @@ from shared.rows.windows import (
 )
 from shared.sources.message_trace.policy import trace_policy
 from shared.times import Window
+
+if TYPE_CHECKING:
+    from shared.rows.source import RowPolicy
 
 NOW = datetime(2026, 11, 24, 13, 20, 7, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from shared import policy
 from shared.errors import AuthError, CollectorError, ConfigError, NoToken, Permanent, Throttled
 from shared.service.asking import Asker, TokenInDoubt
-from shared.service.http import Response
 from tests.scripted import Service, Tokens, Waits, asker
+
+if TYPE_CHECKING:
+    from shared.service.http import Response
 
 ROOT = "https://api.test"
 

@@ -6,9 +6,8 @@ import contextlib
 import random
 import threading
 import uuid
-from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -20,6 +19,9 @@ from shared.errors import Throttled
 from shared.service.answers import MAX_PAUSE
 from shared.service.budget import HOLD, LOOK_EVERY, SHARERS, Allowance, Budget, BudgetState, grant
 from shared.state.account import Storage, read_blob, write_blob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WINDOW = 60.0
 START = 1_772_400_000.0

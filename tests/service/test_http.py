@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +17,9 @@ from shared.errors import CollectorError, Permanent, Transient
 from shared.network import origin, refuse_foreign
 from shared.service.http import HttpClient, Limits, Response, gunzip
 from tests.waits import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Script = Callable[[socket.socket, bytes], None]
 FAST = Limits(connect=20, read=20, total=60, min_rate=1000, grace=20)

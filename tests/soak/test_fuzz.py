@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 
-from local.azurite import Azurite
-from local.certs import Certs
 from tests.fuzz import play_for
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from local.azurite import Azurite
+    from local.certs import Certs
 
 SECONDS = float(os.environ.get("SOAK_FUZZ_SECONDS", "3600"))
 

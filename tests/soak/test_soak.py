@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pytest
 
-from local.azurite import Azurite
-from local.certs import Certs
 from local.tenant import SOURCES
 from tests.campaign import (
     Drained,
@@ -24,6 +22,12 @@ from tests.campaign import (
     kill_again_and_again,
 )
 from tests.harness import EXCHANGE, Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.azurite import Azurite
+    from local.certs import Certs
 
 pytestmark = pytest.mark.soak
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -18,11 +17,15 @@ from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Throttled, Transient
 from shared.rows.row import PAGING, WINDOW_TOO_OLD
 from shared.service.http import Response
-from shared.sources.message_trace.details import TraceApi
 from shared.sources.message_trace.graph import GraphTrace
-from shared.sources.message_trace.row import TraceRow
 from shared.times import Window
 from tests.scripted import NOON, Service, Waits, asker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.sources.message_trace.details import TraceApi
+    from shared.sources.message_trace.row import TraceRow
 
 ROOT = "https://graph.test"
 TRACES = f"{ROOT}/v1.0/admin/exchange/tracing/messageTraces"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +19,9 @@ from shared.service.budget import Allowance, Budget
 from shared.service.http import HttpClient, Response
 from shared.sources.management_api import ManagementApi
 from shared.times import ServiceClock, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = "https://manage.test"
 TENANT = "3c5158d0-5962-5090-9c19-b6852a206f1d"
@@ -100,7 +102,7 @@ def api_over(chain: Chain) -> ManagementApi:
         publisher_id=TENANT,
         root=ROOT,
         asker=Asker(
-            http=cast(HttpClient, chain),
+            http=cast("HttpClient", chain),
             tokens=Tokens(),
             budget=Budget(
                 None, "budget", Allowance(limit=100_000), now=lambda: now[0], sleep=sleep

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.config.clouds import Cloud
 from shared.config.declarations import settings_of
 from shared.config.keys import NUMBER, Key, Setting, Values
 from shared.errors import ConfigError
 from shared.sources.registry import BY_NAME, SOURCES, load
 from tests.adding.badges import Badges, source_of
 from tests.config.test_settings import GOOD, connection, many
+
+if TYPE_CHECKING:
+    from shared.config.clouds import Cloud
 
 NAME = "Made.Up"
 

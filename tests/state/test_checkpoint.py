@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
-from local.azurite import Azurite
 from shared.errors import StateError
 from shared.state.account import Conflict, Storage, read_blob
 from shared.state.checkpoint import (
@@ -19,6 +19,9 @@ from shared.state.checkpoint import (
     SubscriptionNote,
     decode,
 )
+
+if TYPE_CHECKING:
+    from local.azurite import Azurite
 
 NAME = "checkpoints/t/Audit.Exchange.json"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

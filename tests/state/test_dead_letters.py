@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 import pytest
 from azure.storage.blob import ContainerClient
@@ -20,6 +20,9 @@ from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, Rig, record
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DAY = date(2026, 3, 1)
 

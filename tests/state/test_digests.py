@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.azurite import Azurite
 from shared.state.account import Storage
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests, Hour
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.azurite import Azurite
 
 HOUR = datetime(2026, 11, 24, 9, tzinfo=UTC)
 RANK = {LISTED: 1, GONE: 2, DEAD: 3, DELIVERED: 4}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
-from local.azurite import Azurite
 from shared.state.account import Storage
 from shared.state.append_blobs import LedgerStore
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import Line, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.azurite import Azurite
 
 DAY = date(2026, 3, 1)
 

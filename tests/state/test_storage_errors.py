@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 from azure.core.exceptions import (
@@ -22,6 +22,9 @@ from azure.identity import CredentialUnavailableError
 from shared.errors import CollectorError, ConfigError, Transient
 from shared.state.account import Conflict, Storage, read_blob, storage_errors
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def answered(kind: type[HttpResponseError], status: int, code: str) -> HttpResponseError:

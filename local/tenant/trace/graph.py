@@ -7,16 +7,19 @@ windows, pages from the newest row on, details of a message for one recipient.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 import msgspec
 
 from local.tenant.errors import GRAPH_ERRORS, graph_error, plain_error
-from local.tenant.faults import Fault
 from local.tenant.messages import Answer, Refused, Request
-from local.tenant.model import Tenant
 from local.tenant.trace.query import Query, TraceTokens, parse_query, parse_top
 from local.tenant.trace.rows import KNOWN, Row, graph_row, millis, stamp
+
+if TYPE_CHECKING:
+    from local.tenant.faults import Fault
+    from local.tenant.model import Tenant
 
 ROLE = "ExchangeMessageTrace.Read.All"
 PATH = "/v1.0/admin/exchange/tracing/messageTraces"

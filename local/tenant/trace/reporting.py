@@ -10,14 +10,17 @@ import functools
 import json
 import re
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from local.tenant.errors import REPORT_ERRORS, report_error
-from local.tenant.faults import Fault
 from local.tenant.messages import Answer, Refused, Request
-from local.tenant.model import Tenant
 from local.tenant.trace.rows import Row, millis, moment, utc_time
+
+if TYPE_CHECKING:
+    from local.tenant.faults import Fault
+    from local.tenant.model import Tenant
 
 ROLE = "ReportingWebService.Read.All"
 AGE = timedelta(days=10)

@@ -13,10 +13,12 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from local.tenant.records import SAMPLES, UPNS
-from local.tenant.spec import TraceSpec
+
+if TYPE_CHECKING:
+    from local.tenant.spec import TraceSpec
 
 # What a client knows that does not ask for unknown statuses.
 KNOWN = (

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.tenant.quota import Quota
-from local.tenant.spec import TraceSpec
 from local.tenant.trace.books import TraceBooks
 from local.tenant.trace.rows import (
     HOUR,
@@ -27,6 +26,9 @@ from local.tenant.trace.rows import (
     millis,
     place_of,
 )
+
+if TYPE_CHECKING:
+    from local.tenant.spec import TraceSpec
 
 QUOTA_PERIOD = timedelta(minutes=5)
 

@@ -8,19 +8,15 @@ retried by its rules and expire after seven days, and count in no identity of th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared.contents.content import Content
 from shared.contents.pipeline import Pipeline, Work
 from shared.errors import CollectorError
 from shared.publish.format import DETAIL
-from shared.rows.row import Row
 from shared.rows.source import RowApi
-from shared.run.context import Feed, RunContext
-from shared.service.budget import Budget
 from shared.sources.message_trace.row import TraceRow
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
@@ -29,6 +25,13 @@ from shared.state.ledger import Entry, Line, State
 from shared.state.run_tables import Runs
 from shared.stop import RunStopped, Stop
 from shared.times import Window, iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from shared.rows.row import Row
+    from shared.run.context import Feed, RunContext
+    from shared.service.budget import Budget
 
 logger = logging.getLogger("m365.trace")
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from shared.rows.job import RowJob
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
-from shared.run.replays import ReplaySummary
 from shared.service.budget import Allowance, Budget
 from shared.sources.clients import Apis, Factory
 from shared.sources.message_trace.details import TraceApi, TraceDetails
@@ -15,11 +14,12 @@ from shared.sources.message_trace.policy import trace_policy
 from shared.sources.message_trace.replay import replay_trace
 from shared.sources.message_trace.reporting import ReportingTrace
 from shared.sources.message_trace.settings import REPORTING, message_trace_of
-from shared.stop import Stop
 from shared.times import ServiceClock
 
 if TYPE_CHECKING:
     from shared.config.connections import Connection
+    from shared.run.replays import ReplaySummary
+    from shared.stop import Stop
 
 BUDGET_WINDOW = 300.0
 """Seconds over which Microsoft counts the requests of message trace."""

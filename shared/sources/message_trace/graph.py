@@ -8,23 +8,27 @@ before its trace can be read is said by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
 from shared import policy
-from shared.contents.content import Content
 from shared.errors import CollectorError
 from shared.records import fields, members, split
 from shared.rows.paging import REFUSED, Page, list_window, paused
-from shared.rows.row import Asked
 from shared.service.answers import error_code, error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
-from shared.service.http import Response
 from shared.sources.message_trace.row import MALFORMED, TraceRow, row_of
 from shared.times import Window, iso, parse_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.contents.content import Content
+    from shared.rows.row import Asked
+    from shared.service.http import Response
 
 TRACE_APP = "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
 """Microsoft's own app behind the trace, of which a tenant needs a service principal."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 from shared.contents.replay import replay_feed
 from shared.publish.format import DETAIL
-from shared.run.context import Feed, Parts, Tuning
 from shared.run.replays import ReplaySummary
 from shared.sources.message_trace.details import details_feed, ended_by
 from shared.state.dead_letters import DeadLetters
+
+if TYPE_CHECKING:
+    from shared.run.context import Feed, Parts, Tuning
 
 ROW = "is a row of message trace, which is not brought back: its bytes are in the dead letter"
 

@@ -8,22 +8,26 @@ retired, with what to set instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from shared import policy
-from shared.contents.content import Content
-from shared.errors import CollectorError
 from shared.records import fields
 from shared.rows.paging import REFUSED, Page, list_window, paused
-from shared.rows.row import Asked
 from shared.service.answers import error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
-from shared.service.http import Response
 from shared.sources.message_trace.reporting_xml import read_page, read_time
 from shared.sources.message_trace.row import TraceRow, row_of
 from shared.times import Window, iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.contents.content import Content
+    from shared.errors import CollectorError
+    from shared.rows.row import Asked
+    from shared.service.http import Response
 
 SERVICE = "/ecp/reportingwebservice/reporting.svc"
 HEADERS = {"Accept": "application/json"}

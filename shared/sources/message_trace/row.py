@@ -9,9 +9,12 @@ report" of the Reporting Web Service.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from shared.rows.row import Asked, Row, digest_of_bytes
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 SOURCE = "MessageTrace"
 

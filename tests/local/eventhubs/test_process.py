@@ -6,17 +6,19 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.eventhub import EventData, EventHubProducerClient
 from azure.eventhub.exceptions import EventDataSendError
 
-from .conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded
+from tests.local.eventhubs.conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = BREAKS_CONNECTIONS
 

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -21,8 +19,11 @@ from azure.eventhub import (
 from azure.eventhub.exceptions import AuthenticationError, ConnectError
 
 from local.eventhubs import EventHubs
+from tests.local.eventhubs.conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded, producer_of
 
-from .conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded, producer_of
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytestmark = BREAKS_CONNECTIONS
 Received = list[tuple[str, EventData]]

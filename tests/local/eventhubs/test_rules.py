@@ -8,8 +8,7 @@ from local.eventhubs import Fault, Faults
 from local.eventhubs.hub import Hub
 from local.eventhubs.message import Publication
 from local.eventhubs.namespace import Throughput
-
-from .conftest import PATIENCE_S
+from tests.local.eventhubs.conftest import PATIENCE_S
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.eventhub import EventData, EventHubProducerClient
@@ -17,9 +16,17 @@ from azure.eventhub.exceptions import (
 )
 
 from local.eventhubs import SERVER_BUSY, EventHubs, Fault
+from tests.local.eventhubs.conftest import (
+    BREAKS_CONNECTIONS,
+    PATIENCE_S,
+    Bounded,
+    in_background,
+    producer_of,
+)
 from tests.waits import LONG, wait_for
 
-from .conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded, in_background, producer_of
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = BREAKS_CONNECTIONS
 

@@ -10,9 +10,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from azure.eventhub import (
@@ -27,7 +26,6 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import CloseReason as Code
 from wsproto.frame_protocol import Opcode
 
-from local.certs import Certs
 from local.eventhubs import EventHubs, Fault
 from local.eventhubs.frames import KEEP_ALIVE
 from local.eventhubs.namespace import Namespace
@@ -39,9 +37,13 @@ from local.eventhubs.websocket import (
     WebSocket,
 )
 from shared.network import AMQP, WEBSOCKET, Network
+from tests.local.eventhubs.conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded
 from tests.waits import LONG
 
-from .conftest import BREAKS_CONNECTIONS, PATIENCE_S, Bounded
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from local.certs import Certs
 
 pytestmark = BREAKS_CONNECTIONS
 AMQP_HEADER = b"AMQP\x03\x01\x00\x00"

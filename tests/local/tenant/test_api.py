@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.local.tenant.conftest import EXCHANGE, NOW, TENANT_ID, Serve, code_of, make_tenant
 from tests.waits import LONG
-
-from .conftest import EXCHANGE, NOW, TENANT_ID, Serve, code_of, make_tenant
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

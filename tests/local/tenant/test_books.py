@@ -9,8 +9,15 @@ import pytest
 
 from local.tenant import SOURCES, Event, Fault, Tenant, TenantSpec, event_id
 from local.tenant.spec import ROLES
-
-from .conftest import CLIENT_ID, EXCHANGE, NOW, SECRET, TENANT_ID, Serve, make_tenant
+from tests.local.tenant.conftest import (
+    CLIENT_ID,
+    EXCHANGE,
+    NOW,
+    SECRET,
+    TENANT_ID,
+    Serve,
+    make_tenant,
+)
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

@@ -14,9 +14,8 @@ from requests.exceptions import ChunkedEncodingError, ConnectionError, ReadTimeo
 
 from local.tenant import PROFILES, Fault
 from local.tenant.faults import Faults
+from tests.local.tenant.conftest import EXCHANGE, NOW, Client, Serve, code_of, make_tenant
 from tests.waits import LONG
-
-from .conftest import EXCHANGE, NOW, Client, Serve, code_of, make_tenant
 
 HOUR = timedelta(hours=1)
 

@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ClientAssertionCredential, ClientSecretCredential
 
 from local.tenant import Fault
+from tests.local.tenant.conftest import CLIENT_ID, SECRET, TENANT_ID, Client, Serve
 from tests.waits import LONG
 
-from .conftest import CLIENT_ID, SECRET, TENANT_ID, Client, Serve
+if TYPE_CHECKING:
+    import requests
 
 SCOPE = "https://manage.office.com/.default"
 OTHER = "43f7fd10-933c-5ef4-bcb1-03a8577bb5c9"

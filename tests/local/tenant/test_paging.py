@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from .conftest import EXCHANGE, NOW, TENANT_ID, Serve, code_of, make_tenant
+from tests.local.tenant.conftest import EXCHANGE, NOW, TENANT_ID, Serve, code_of, make_tenant
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)

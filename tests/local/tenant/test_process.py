@@ -4,16 +4,17 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
+from tests.local.tenant.conftest import CLIENT_ID, EXCHANGE, SECRET, TENANT_ID
 from tests.waits import LONG
 
-from .conftest import CLIENT_ID, EXCHANGE, SECRET, TENANT_ID
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[3]
 

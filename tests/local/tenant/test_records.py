@@ -8,8 +8,7 @@ import pytest
 
 from local.tenant import SOURCES, Tenant, event_id
 from local.tenant.records import RecordWriter
-
-from .conftest import NOW, TENANT_ID, make_spec, make_tenant
+from tests.local.tenant.conftest import NOW, TENANT_ID, make_spec, make_tenant
 
 
 def write(source: str, number: int, *, seed: int = 1, record_bytes: int = 1500) -> list[bytes]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from .conftest import EXCHANGE, NOW, Serve, code_of, make_tenant
+from tests.local.tenant.conftest import EXCHANGE, NOW, Serve, code_of, make_tenant
 
 HOOK = {"address": "https://hooks.lumenfield.example/o365", "authId": "me", "expiration": ""}
 HOUR = timedelta(hours=1)

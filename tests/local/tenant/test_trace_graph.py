@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -12,8 +11,10 @@ import requests
 
 from local.tenant import Fault, Tenant, TraceSpec, Triple
 from local.tenant.trace.graph import PATH
+from tests.local.tenant.conftest import NOW, Client, Serve, make_tenant
 
-from .conftest import NOW, Client, Serve, make_tenant
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GRAPH = "https://graph.microsoft.com"
 # The app whose service principal a tenant needs before Graph answers its trace.

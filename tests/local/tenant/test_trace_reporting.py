@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin
 from xml.etree import ElementTree
 
 import pytest
-import requests
 
 from local.tenant import Fault, Tenant, TraceSpec
+from tests.local.tenant.conftest import NOW, Client, Serve, make_tenant
 
-from .conftest import NOW, Client, Serve, make_tenant
+if TYPE_CHECKING:
+    import requests
 
 EXCHANGE = "https://outlook.office365.com"
 ROLES = ("ReportingWebService.Read.All",)

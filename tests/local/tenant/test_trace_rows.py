@@ -6,16 +6,17 @@ import json
 from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from local.tenant import Tenant, TenantSpec, TraceSpec, Triple
-from local.tenant.trace import Row
 from local.tenant.trace.rows import graph_row, millis
+from tests.local.tenant.conftest import NOW, make_spec, make_tenant
 
-from .conftest import NOW, make_spec, make_tenant
+if TYPE_CHECKING:
+    from local.tenant.trace import Row
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 RICH: dict[str, Any] = {
