@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError
-from shared.publish import event_hubs
 from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace
 from shared.run.context import Feed, Parts, Tuning
 from shared.run.lifecycle import run_feed
+from shared.run.sinks import sink_of
 from shared.service.http import Limits
 from shared.sources.clients import Apis
 from shared.sources.registry import BY_NAME, Source, load
@@ -74,7 +74,7 @@ class App:
         self._tuning = tuning or tuning_of(settings)
         self._on_progress = on_progress
         self._lock = threading.RLock()
-        self._sinks: dict[tuple[str, str | None], event_hubs.EventHubSink] = {}
+        self._sinks: dict[tuple[str, str | None], Sink] = {}
         self._only_sink = sink
         self._format = format
         self._paces: dict[str, Pace] = {}
@@ -191,7 +191,7 @@ class App:
         key = tenant_id if self.settings.partition_key == "tenant" else None
         with self._lock:
             if (hub, key) not in self._sinks:
-                self._sinks[hub, key] = event_hubs.from_settings(
+                self._sinks[hub, key] = sink_of(
                     self.settings,
                     hub,
                     partition_key=key,

@@ -155,13 +155,14 @@ class Pipeline:
             self.records += delivery.records
             self.bytes += delivery.bytes
             self.dead += delivery.dead
-        self._settle(
+        line = self._line(
             work,
             State.DELIVERED,
             records=delivery.records,
             size=delivery.bytes,
             dead=delivery.dead,
         )
+        self._ledger.settle(work.content.day, line)
 
     def _oversize(self, delivery: Delivery[Work], event: Event) -> None:
         """A record that no batch can carry: its bytes are kept, its siblings flow."""
@@ -283,7 +284,8 @@ class Pipeline:
         with self._lock:
             self.failures.fetched += 1
             self.dead += 1
-        self._settle(work, State.DEAD_LETTERED, size=len(data), reason=reason)
+        line = self._line(work, State.DEAD_LETTERED, size=len(data), reason=reason)
+        self._ledger.settle(work.content.day, line)
 
     def _failed(self, work: Work, error: CollectorError) -> None:
         if work.reservation is not None:
@@ -294,7 +296,7 @@ class Pipeline:
                 self.failures.fetched += 1
                 self.lost += 1
             logger.warning("content %s is lost (%s): %s", work.content.id, reason, error.log)
-            self._settle(work, State.LOST, reason=reason)
+            self._ledger.settle(work.content.day, self._line(work, State.LOST, reason=reason))
             return
         with self._lock:
             self.failures.lines.append((work, error))
@@ -315,19 +317,6 @@ class Pipeline:
             (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
             for work, error in self.failures.counting()
         ]
-
-    def _settle(
-        self,
-        work: Work,
-        state: State,
-        *,
-        records: int = 0,
-        size: int = 0,
-        dead: int = 0,
-        reason: str = "",
-    ) -> None:
-        line = self._line(work, state, records=records, size=size, dead=dead, reason=reason)
-        self._ledger.settle(work.content.day, line)
 
     def _line(
         self,

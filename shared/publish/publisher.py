@@ -6,9 +6,8 @@ A batch counts once. A send that hangs is given up by a watchdog, since Event Hu
 outcomes hang the SDK for good. Its events go out on another connection. If the first one answers after all, the answer
 counts for nothing.
 
-A send whose fate is unknown is sent again: an event may come twice, none is lost.
-
-60 seconds without any acknowledgement end the run.
+A send whose fate is unknown is sent again: an event may come twice, none is lost. Without any acknowledgement for 60
+seconds the run ends.
 
 Tests: tests/publish/test_publisher.py and tests/faults/test_batches.py.
 """
@@ -62,8 +61,7 @@ class Publisher(Generic[K]):
         sending: Sending | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        sending = sending or Sending()
-        self._sink = sink
+        sending, self._sink = sending or Sending(), sink
         self._on_oversize = on_oversize
         self._on_failed = on_failed
         self._pace = sending.pace
@@ -132,8 +130,7 @@ class Publisher(Generic[K]):
         if self.error is not None:
             raise self.error
         if left:
-            detail = f"{left} events were not yet acknowledged"
-            raise policy.error("deadline", detail=detail)
+            raise policy.error("deadline", detail=f"{left} events were not yet acknowledged")
 
     # -- the sending threads
 
@@ -349,5 +346,5 @@ class Publisher(Generic[K]):
             self._fail(policy.error("sink-throttled", detail=f"for {seconds:.0f} s"))
             return
         silence = policy.error("no-acknowledgement", detail=f"for {seconds:.0f} s")
-        # What was wrong with the last send says more than the silence that came of it.
+        # The last failure says more than the silence that came of it.
         self._fail(last if last and last.code else silence)

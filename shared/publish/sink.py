@@ -63,3 +63,7 @@ class Sink(Protocol):
     def give_back(self, sender: Sender) -> None:
         """Keep a healthy sender for later."""
         ...
+
+    def close(self) -> None:
+        """Close what is kept."""
+        ...

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from local.azurite import Azurite
     from shared.publish.format import Format
     from shared.publish.sink import Sink
+    from shared.run.context import Tuning
     from shared.state.run_tables import RunSummary
 
 
@@ -38,7 +39,12 @@ class Desk:
         self._file = file
 
     def collect(
-        self, source: Source, *, sink: Sink | None = None, format: Format = DEFAULT
+        self,
+        source: Source,
+        *,
+        sink: Sink | None = None,
+        format: Format = DEFAULT,
+        tuning: Tuning = FAST,
     ) -> RunSummary:
         """One run of the source, by an app that has it beside all others."""
         sources = (*SOURCES, source)
@@ -53,7 +59,7 @@ class Desk:
         own = FileSink(self._file)
         app = App(
             load(values, sources),
-            tuning=FAST,
+            tuning=tuning,
             sink=sink or own,
             format=format,
             sources={each.name: each for each in sources},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 from shared import policy
 from shared.times import utc_now
 from tests.adding.badges import Badges, source_of
+from tests.harness import FAST
 from tests.publish.sinks import SinkSuite, Stored
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ class Drawer:
 
     def give_back(self, sender: Sender) -> None:
         """Hands are not kept."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def put(self, events: list[tuple[bytes, dict[str, str]]]) -> None:
         """Keep all of a batch, or refuse it."""
@@ -119,8 +124,9 @@ def test_what_is_collected_arrives_in_it_and_nothing_is_claimed_before(desk: Des
 def test_what_it_never_takes_stays_pending(desk: Desk) -> None:
     api = Badges({"a": (utc_now() - timedelta(hours=1), b'[{"Id":"1"}]')})
     source = source_of(api)
+    hasty = replace(FAST, patience=replace(FAST.patience, no_acknowledgement=1.0))
 
-    summary = desk.collect(source, sink=Drawer(refusals=1_000))
+    summary = desk.collect(source, sink=Drawer(refusals=1_000_000), tuning=hasty)
 
     assert (summary.delivered, summary.pending) == (0, 1)
     assert desk.ledger(source) == {"a": "listed"}

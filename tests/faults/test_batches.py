@@ -226,6 +226,9 @@ class MemorySink:
     def give_back(self, sender: Sender) -> None:
         """Nothing to keep."""
 
+    def close(self) -> None:
+        """Nothing to close."""
+
     def take(self, batch: MemoryBatch) -> None:
         """Store a batch and acknowledge it when its gate opens."""
         with self._lock:

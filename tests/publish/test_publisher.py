@@ -72,6 +72,9 @@ class Hub:
     def give_back(self, sender: Sender) -> None:
         self.idle.append(sender)
 
+    def close(self) -> None:
+        self.closed += 1
+
     def bodies(self) -> list[bytes]:
         return [event.body for batch in self.batches for event in batch]
 
