@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from local.tether import ChildError, Tether
-from tests.waits import LONG
+from tests.waits import LONG, wait_for
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,7 +107,11 @@ def test_a_program_that_is_not_there_is_named() -> None:
 
 
 def test_a_child_that_is_never_ready_is_quoted_and_ended() -> None:
-    child = Tether(_python(_FOREIGN), ready="up", timeout_s=1.0, supervised=True, grace_s=0.5)
+    def ready() -> bool:
+        wait_for(lambda: "pids" in child.tail)
+        return False
+
+    child = Tether(_python(_FOREIGN), ready=ready, timeout_s=1.0, supervised=True, grace_s=0.5)
     with pytest.raises(ChildError, match=r"(?s)not ready within 1 s.*pids \d+") as refused:
         child.start()
     grandchild = int(str(refused.value).split()[-1])
