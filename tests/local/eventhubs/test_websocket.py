@@ -65,7 +65,7 @@ def tls(secure: EventHubs) -> Iterator[EventHubs]:
 def _options(server: EventHubs, certs: Certs, transport: str = WEBSOCKET) -> dict[str, Any]:
     network = Network(ca_file=str(certs.ca_file))
     options = network.eventhub_options("localhost", transport=transport, endpoint=server.endpoint)
-    return {**options, "retry_backoff_factor": 0.02, "socket_timeout": LONG}
+    return {**options, "retry_backoff_factor": 0.02, "socket_timeout": 3.0}
 
 
 def _producer(server: EventHubs, certs: Certs, **more: Any) -> EventHubProducerClient:
