@@ -57,12 +57,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     long = [item for name in LONGEST for item in items if item.nodeid.startswith(name)]
     chosen = set(long)
     rest = [item for item in items if item not in chosen]
+    total = len(items)
     items.clear()
     for worker in range(workers):
         own = long[worker::workers]
-        size = (len(long) + len(rest) - len(items)) // (workers - worker)
-        items += own + rest[: size - len(own)]
-        del rest[: max(0, size - len(own))]
+        size = (total - len(items)) // (workers - worker)
+        others = max(0, size - len(own))
+        items += own + rest[:others]
+        del rest[:others]
+    items += rest
+    assert len(items) == total
 
 
 @pytest.hookimpl(wrapper=True)

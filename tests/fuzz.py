@@ -44,7 +44,7 @@ SHARES = {"subscriptions": 0.15, "list": 0.4, "content": 0.5}
 ROUNDS_PER_RIG = 40
 """After which the rig is a new one, so that what has piled up does not slow it down."""
 
-LONGEST_RUN = 60.0
+LONGEST_RUN = 300.0
 TUNING = replace(
     FAST,
     # What failed is due again at once, so that a round needs no time to pass.
@@ -54,7 +54,7 @@ TUNING = replace(
     backoff=0.001,
     throttle_backoff=0.01,
     flush_every=0.02,
-    limits=Limits(connect=2, read=2, total=4, min_rate=100, grace=2),
+    limits=Limits(connect=20, read=2, total=4, min_rate=100, grace=2),
 )
 
 

@@ -50,7 +50,7 @@ def _let_hanging_sends_end() -> Iterator[None]:
 
 @contextmanager
 def collector(
-    rig: Rig, *, hub: str = HUB, send_timeout: float = 1.0, senders: int = 2, **patience: float
+    rig: Rig, *, hub: str = HUB, send_timeout: float = 0.4, senders: int = 2, **patience: float
 ) -> Iterator[App]:
     """The collector with the SDK's own patience shortened too, well below that of the watchdog."""
     waits = {"watchdog": 10.0, "no_acknowledgement": 20.0, **patience}
@@ -109,11 +109,11 @@ def assert_finishes(rig: Rig, contents: int) -> None:
         ),
         pytest.param([Fault(action="detach", times=2)], 10.0, id="detaching"),
         pytest.param([Fault(action="close", times=2)], 10.0, id="closing-the-connection"),
-        pytest.param([Fault(action="end")], 3.0, id="ending-the-session"),
+        pytest.param([Fault(action="end")], 1.5, id="ending-the-session"),
         pytest.param([Fault(action="drop", times=2)], 10.0, id="dropping-before-storing"),
         # One for each of two connections, so that both hang at the same time.
         pytest.param(
-            [Fault(action="release"), Fault(action="modify")], 3.0, id="releasing-and-modifying"
+            [Fault(action="release"), Fault(action="modify")], 1.5, id="releasing-and-modifying"
         ),
         pytest.param([Fault(on="attach", action="no_credit")], 10.0, id="giving-no-credit"),
     ],
@@ -233,7 +233,7 @@ def test_a_hub_over_its_throughput_is_given_time_and_gets_everything_once(rig: R
         ),
         pytest.param(
             Fault(action="drop", times=-1),
-            3.0,
+            8.0,
             "failed",
             "",
             "connection broke",
@@ -398,7 +398,7 @@ def test_a_send_that_hangs_in_the_sdk_ends_once_its_connection_is_cut(rig: Rig) 
     rig.offer_many(4)
     rig.hubs.faults.add(Fault(action="release"))
 
-    with collector(rig, senders=1, watchdog=3.0) as app:
+    with collector(rig, senders=1, watchdog=1.5) as app:
         summary = run_in_time(rig, app)
         wait_for(lambda: not app.hanging_sends)
 

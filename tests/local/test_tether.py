@@ -101,8 +101,8 @@ def test_a_program_that_is_not_there_is_named() -> None:
 
 
 def test_a_child_that_is_never_ready_is_quoted_and_ended() -> None:
-    child = Tether(_python(_FOREIGN), ready="up", timeout_s=1.0, grace_s=0.5)
-    with pytest.raises(ChildError, match=r"(?s)not ready within 1 s.*pids \d+") as refused:
+    child = Tether(_python(_FOREIGN), ready="up", timeout_s=3.0, grace_s=0.5)
+    with pytest.raises(ChildError, match=r"(?s)not ready within 3 s.*pids \d+") as refused:
         child.start()
     grandchild = int(str(refused.value).split()[-1])
     assert _within(LONG, lambda: not _alive(grandchild))
