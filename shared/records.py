@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import operator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,7 @@ from shared import policy
 from shared.errors import CollectorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = " \t\r\n"
@@ -100,6 +101,40 @@ def _skip(text: str, position: int) -> int:
     return position
 
 
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """A stretch of the records of one content, in the order in which they stand there.
+
+    Attributes:
+        bodies: their own bytes.
+        ids: stable event ids, one a record.
+        columns: properties that differ from record to record, one value a record.
+        first: number of the first of them in the content, from 0.
+        last: whether no record of the content comes after them.
+    """
+
+    bodies: Sequence[bytes]
+    ids: Sequence[str]
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    first: int = 0
+    last: bool = True
+
+    @classmethod
+    def of(cls, bodies: Sequence[bytes], *, first: int = 0, last: bool = True) -> Records:
+        """Records whose id is their own ``Id``, or is made from their bytes."""
+        return cls(bodies=bodies, ids=[event_id(each) for each in bodies], first=first, last=last)
+
+
+def read_records(body: bytes) -> Records:
+    """All records of a content's body.
+
+    Raises:
+        ErrorBody: the body is a JSON object.
+        Permanent: it is not a JSON array (code ``not-records``).
+    """
+    return Records.of(split(body))
+
+
 def members(body: bytes) -> dict[str, bytes]:
     """Return the bytes of each member of a JSON object, as they stand in the body.
 
@@ -145,6 +180,18 @@ def _members_slowly(body: bytes) -> dict[str, bytes]:
     if position != len(text):
         raise _not_records("something follows the object")
     return found
+
+
+def array_in(body: bytes, name: str) -> tuple[list[bytes], dict[str, bytes]]:
+    """The bytes of each element of the array that a JSON object has under a name, and those of every member.
+
+    Raises:
+        ErrorBody: it is an object there.
+        Permanent: it is not a JSON object, or has no array there (code ``not-records``).
+        KeyError: it has nothing of that name.
+    """
+    found = members(body)
+    return split(found[name]), found
 
 
 def event_id(record: bytes) -> str:

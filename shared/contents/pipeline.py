@@ -31,8 +31,8 @@ from shared.errors import (
 )
 from shared.policy import Action
 from shared.publish.format import RECORD as RECORD_EVENT
-from shared.publish.format import Event, Records
-from shared.records import BOM, ErrorBody, split
+from shared.publish.format import Event
+from shared.records import BOM, ErrorBody, Records, read_records
 from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
 from shared.state.ledger import Entry, Line, State
 from shared.stop import RunStopped, Stop
@@ -229,14 +229,14 @@ class Pipeline:
             self.failures.fetched += 1
             self._refusals = 0
         about = self._run.feed.about(content.id, self._kind)
-        parcel = self._run.parts.format.parcel(Records.of(records), about)
+        parcel = self._run.parts.format.parcel(records, about)
         try:
             self.publisher.publish(work, parcel)
         except CollectorError as error:
             self._stop.set(error)
             raise policy.error("stopped", detail="nothing can be published") from error
 
-    def _fetch(self, work: Work, reservation: Reservation) -> list[bytes] | None:
+    def _fetch(self, work: Work, reservation: Reservation) -> Records | None:
         """The records of a content; None where its bytes went to the dead letters.
 
         What came in place of records may have been spoilt on its way, so it is asked for once more at once, and again
@@ -248,7 +248,7 @@ class Pipeline:
             body = self._api.fetch(work.content, reservation.announce)
             reservation.actual(len(body))
             try:
-                return split(body)
+                return read_records(body)
             except ErrorBody as error:
                 if not last:
                     continue

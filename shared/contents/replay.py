@@ -18,9 +18,8 @@ from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError, Permanent
-from shared.publish.format import About, Event, Records
 from shared.publish.publisher import Publisher
-from shared.records import ErrorBody, split
+from shared.records import ErrorBody, Records, split
 from shared.run.context import Feed, Parts, Tuning
 from shared.run.replays import ReplaySummary
 from shared.state.append_blobs import LedgerStore
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from shared.contents.content import ContentApi
+    from shared.publish.format import About, Event
     from shared.publish.outbox import Delivery
 
 logger = logging.getLogger("m365.replay")

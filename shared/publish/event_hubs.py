@@ -98,9 +98,11 @@ class EventHubBatch:
         """Add events of a parcel; returns how many fit."""
         from azure.eventhub import EventData
 
+        columns = {**parcel.columns, "event_id": parcel.ids}
         for at in range(start, stop):
             data = EventData(parcel.bodies[at])
-            properties: dict[str | bytes, Any] = dict(parcel.properties(at).items())
+            properties: dict[str | bytes, Any] = dict(parcel.shared)
+            properties.update((name, values[at]) for name, values in columns.items())
             data.properties = properties
             data.content_type = "application/json"
             try:

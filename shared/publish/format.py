@@ -6,13 +6,13 @@ parcel of them: everything that will be sent, with what all of it has in common 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-
-from shared.records import event_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from shared.records import Records
 
 RECORD, DETAIL = "record", "detail"
 """Kinds of events."""
@@ -35,30 +35,6 @@ class About:
     source: str
     content_id: str = ""
     kind: str = RECORD
-
-
-@dataclass(frozen=True, kw_only=True)
-class Records:
-    """A stretch of the records of one content, in the order in which they stand there.
-
-    Attributes:
-        bodies: their own bytes.
-        ids: stable event ids, one a record.
-        columns: properties that differ from record to record, one value a record.
-        first: number of the first of them in the content, from 0.
-        last: whether no record of the content comes after them.
-    """
-
-    bodies: Sequence[bytes]
-    ids: Sequence[str]
-    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    first: int = 0
-    last: bool = True
-
-    @classmethod
-    def of(cls, bodies: Sequence[bytes], *, first: int = 0, last: bool = True) -> Records:
-        """Records whose id is their own ``Id``, or is made from their bytes."""
-        return cls(bodies=bodies, ids=[event_id(each) for each in bodies], first=first, last=last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

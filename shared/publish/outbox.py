@@ -134,7 +134,7 @@ class Outbox(Generic[K]):
             delivery.ended = parcel.last
             if not parcel.last:
                 self._unfinished[key] = delivery
-            if number := len(parcel):
+            if number := len(parcel.bodies):
                 self._queue.append(Piece(delivery, parcel, 0, number))
                 delivery.outstanding += number
                 self.outstanding += number

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from shared.publish.format import RECORD, About, Parcel, Records
+from typing import TYPE_CHECKING
+
+from shared.publish.format import RECORD, About, Parcel
+
+if TYPE_CHECKING:
+    from shared.records import Records
 
 
 class Raw:

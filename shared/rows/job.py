@@ -12,7 +12,6 @@ from shared.rows.reader import RowReader
 from shared.rows.schedule import Reading
 from shared.rows.windows import HOUR, overlaps
 from shared.state.append_blobs import DigestStore, LedgerStore
-from shared.state.dead_letters import DeadLetters
 from shared.state.digests import Digests
 from shared.state.feed_ledger import KEEP, FeedLedger
 from shared.state.gaps import Gaps
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from shared.errors import CollectorError
-    from shared.rows.row import Row
     from shared.rows.source import Follower, RowApi, RowPolicy
     from shared.run.context import RunContext
     from shared.state.checkpoint import RowsNote
@@ -67,13 +65,11 @@ class RowJob:
         self._digests = Digests(DigestStore(state, f"digests/{key}"))
         self._ledger = FeedLedger(LedgerStore(state, f"ledger/{key}"))
         self._reader = RowReader(
+            run,
             api=api,
             digests=self._digests,
-            publisher=lambda settled, oversize: run.publisher(settled, oversize, run.stop.set),
-            dead_letters=DeadLetters(run.parts.storage.dead_letters, key),
-            stop=run.stop,
-            encode=lambda rows: run.parts.format.parcel(rows, run.feed.about()),
-            on_acknowledged=self._acknowledged,
+            follower=follower,
+            on_progress=self._progress,
         )
         self._reading = Reading(
             run,
@@ -106,11 +102,6 @@ class RowJob:
     @property
     def _note(self) -> RowsNote:
         return self._checkpoint.value.rows
-
-    def _acknowledged(self, rows: list[Row]) -> None:
-        if self._follower is not None:
-            self._follower.note(rows)
-        self._progress()
 
     def _progress(self) -> None:
         summary, reader = self._summary, self._reader

@@ -15,20 +15,22 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError
-from shared.publish.format import Event, Parcel, Records
+from shared.records import Records
 from shared.rows.windows import NARROWEST, whole_hours
 from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests
-from shared.stop import RunStopped, Stop
+from shared.stop import RunStopped
 from shared.times import Window, hour_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from shared.publish.format import Event, Parcel
     from shared.publish.outbox import Delivery
     from shared.publish.publisher import Publisher
     from shared.rows.row import Row
-    from shared.rows.source import RowApi
+    from shared.rows.source import Follower, RowApi
+    from shared.run.context import RunContext
 
 logger = logging.getLogger("m365.rows")
 
@@ -73,13 +75,11 @@ class RowReader:
     """Reads windows and publishes their rows during one run.
 
     Args:
+        run: what it is part of.
         api: what lists.
         digests: what is known of each row.
-        publisher: makes what publishes, given what to call for a page that is settled, and for a row over the limit.
-        dead_letters: where such rows go.
-        stop: the end of the run.
-        encode: makes events of rows.
-        on_acknowledged: given the rows of each page before they are written down as delivered.
+        follower: told the rows of each page before they are written down as delivered.
+        on_progress: called after each page.
         crowded: pages after which a window is given up for a narrower one.
 
     Attributes:
@@ -92,28 +92,24 @@ class RowReader:
 
     def __init__(
         self,
+        run: RunContext,
         *,
         api: RowApi,
         digests: Digests,
-        publisher: Callable[
-            [Callable[[Delivery[Page]], None], Callable[[Delivery[Page], Event], None]],
-            Publisher[Page],
-        ],
-        dead_letters: DeadLetters,
-        stop: Stop,
-        encode: Callable[[Records], Parcel],
-        on_acknowledged: Callable[[list[Row]], None] = lambda _: None,
+        follower: Follower | None = None,
+        on_progress: Callable[[], None] = lambda: None,
         crowded: int = CROWDED,
     ) -> None:
         self._api = api
         self._digests = digests
-        self._dead_letters = dead_letters
-        self._stop = stop
-        self._encode = encode
-        self._on_acknowledged = on_acknowledged
+        self._dead_letters = DeadLetters(run.parts.storage.dead_letters, run.feed.state_key)
+        self._stop = run.stop
+        self._format, self._about = run.parts.format, run.feed.about()
+        self._follower = follower
+        self._on_progress = on_progress
         self._crowded = crowded
         self._page: Page | None = None
-        self.publisher = publisher(self._settled, self._oversize)
+        self.publisher: Publisher[Page] = run.publisher(self._settled, self._oversize, run.stop.set)
         self.listed = self.delivered = self.bytes = self.dead = self.gone = 0
 
     def read(self, window: Window, unseen: Unseen | None = None) -> WindowRead:
@@ -215,7 +211,7 @@ class RowReader:
             ids=[row.digest.hex() for row in rows],
             columns={"content_id": [_plain(row.id) for row in rows]},
         )
-        return self._encode(records)
+        return self._format.parcel(records, self._about)
 
     def _settle(self) -> None:
         """Wait until the page that is on its way is acknowledged, and write that down."""
@@ -229,7 +225,9 @@ class RowReader:
     def _write_delivered(self, page: Page) -> None:
         dead = [row for row in page.rows if row.digest in page.dead]
         delivered = [row for row in page.rows if row.digest not in page.dead]
-        self._on_acknowledged(delivered)
+        if self._follower is not None:
+            self._follower.note(delivered)
+        self._on_progress()
         for letter, rows in ((DEAD, dead), (DELIVERED, delivered)):
             self._digests.write(letter, ((hour_of(row.received), row.digest) for row in rows))
         self._page = None

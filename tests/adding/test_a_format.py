@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.publish.format import About, Format, Parcel, Records
+from shared.publish.format import About, Format, Parcel
 from shared.times import utc_now
 from tests.adding.badges import Badges, source_of
 from tests.publish.formats import FormatSuite
 
 if TYPE_CHECKING:
+    from shared.records import Records
     from tests.adding.conftest import Desk
 
 

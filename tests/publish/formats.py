@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.publish.format import DETAIL, About, Format, Parcel, Records
+from shared.publish.format import DETAIL, About, Format, Parcel
+from shared.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shared.publish.format import DETAIL, About, Format, Records
+from shared.publish.format import DETAIL, About, Format
 from shared.publish.formats import DEFAULT, FORMATS
 from shared.publish.raw import Raw
+from shared.records import Records
 from tests.publish.formats import ABOUT, BODIES, FormatSuite, records
 
 

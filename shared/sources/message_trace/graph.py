@@ -16,7 +16,7 @@ import msgspec
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.records import fields, members, split
+from shared.records import array_in, fields
 from shared.rows.paging import REFUSED, Page, list_window, paused
 from shared.service.answers import error_code, error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
@@ -148,8 +148,7 @@ def _why_not_begun(answer: Response) -> str:
 
 def _read_page(answer: Response) -> Page:
     try:
-        found = members(answer.body)
-        rows = split(found["value"])
+        rows, found = array_in(answer.body, "value")
         link = msgspec.json.decode(found[NEXT]) if NEXT in found else None
     except (CollectorError, KeyError, msgspec.MsgspecError) as error:
         detail = type(error).__name__

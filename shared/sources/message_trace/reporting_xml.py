@@ -16,7 +16,7 @@ import msgspec
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.records import BOM, members, split
+from shared.records import BOM, array_in, members, split
 from shared.rows.paging import Page
 from shared.times import parse_wire
 
@@ -82,8 +82,8 @@ def _read_json(body: bytes) -> tuple[list[bytes], str | None, bool]:
     inner = found["d"]
     if inner[:1] == b"[":
         return split(inner), None, False
-    found = members(inner)
-    return split(found["results"]), _text(found.get("__next")), False
+    rows, found = array_in(inner, "results")
+    return rows, _text(found.get("__next")), False
 
 
 def _text(raw: bytes | None) -> str | None:
