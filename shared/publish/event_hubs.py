@@ -101,7 +101,8 @@ class EventHubBatch:
         columns = {**parcel.columns, "event_id": parcel.ids}
         for at in range(start, stop):
             data = EventData(parcel.bodies[at])
-            properties: dict[str | bytes, Any] = dict(parcel.shared)
+            properties: dict[str | bytes, Any] = {}
+            properties.update(parcel.shared)
             properties.update((name, values[at]) for name, values in columns.items())
             data.properties = properties
             data.content_type = "application/json"
