@@ -220,7 +220,7 @@ class ActivityApi:
         return {
             "contentType": content.source,
             "contentId": content.content_id,
-            "contentUri": content.uri or f"{root}/audit/{content.content_id}",
+            "contentUri": content.content_uri or f"{root}/audit/{content.content_id}",
             "contentCreated": _stamp(content.created),
             "contentExpiration": _stamp(content.expires),
         }

@@ -29,7 +29,8 @@ class Content:
 
     ``records`` or ``body`` are given for contents that a test placed; otherwise ``count`` records
     are written from the seed, and ``extras`` mixed in. ``ordinal`` numbers the written contents
-    of a source, from 0; it is -1 for placed ones.
+    of a source, from 0; it is -1 for placed ones. After ``hidden_after_listings`` listings it is
+    in none any more, but can be fetched. ``content_uri`` replaces the true address in listings.
     """
 
     source: str
@@ -41,7 +42,7 @@ class Content:
     count: int = 0
     ordinal: int = -1
     relisted_at: datetime | None = None
-    uri: str | None = None
+    content_uri: str | None = None
     hidden_after_listings: int | None = None
     records: tuple[bytes, ...] | None = None
     body: bytes | None = None

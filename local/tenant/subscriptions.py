@@ -56,6 +56,8 @@ class Subscriptions:
 
     def set(self, source: str, status: str | None) -> None:
         """Set a state from outside, as an administrator does; forgets the cool-down."""
+        if source not in SOURCES or status not in ("enabled", "disabled", None):
+            raise ValueError("source is a content type, status enabled, disabled or null")
         with self._lock:
             state = self._states[source]
             state.status, state.last_start = status, None
