@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,9 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from local.tenant.records import Record, RecordWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
-
     from local.tenant.spec import TenantSpec
 
 
