@@ -63,10 +63,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _certs(folder: Path) -> Certs:
-    files = [folder / name for name in ("ca.pem", "server.pem", "server.key")]
-    if not all(file.exists() for file in files):
-        return make_certs(folder)
-    return Certs(ca_file=files[0], cert_file=files[1], key_file=files[2])
+    certs = Certs.within(folder)
+    there = all(file.exists() for file in vars(certs).values())
+    return certs if there else make_certs(folder)
 
 
 if __name__ == "__main__":

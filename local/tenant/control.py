@@ -90,9 +90,9 @@ def _add_faults(tenant: Tenant, given: Any) -> None:
         if "profile" in given:
             return tenant.faults.add(*profile(given["profile"]))
         given = [given] if given else []
-    if not isinstance(given, list):
-        raise ValueError("faults are a list of objects, or an object with 'profile'")
-    return tenant.faults.add(*map(Fault.from_json, given))
+    if isinstance(given, list):
+        return tenant.faults.add(*map(Fault.from_json, given))
+    raise ValueError("faults are a list of objects, or an object with 'profile'")
 
 
 def _offer(tenant: Tenant, given: dict[str, Any]) -> dict[str, Any]:
