@@ -7,14 +7,11 @@ owns; nothing is added to the machine's trust store, so a client has to be told 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import trustme
-
-if TYPE_CHECKING:
-    import os
 
 NAMES = ("localhost", "127.0.0.1")
 
@@ -27,6 +24,12 @@ class Certs:
     cert_file: Path
     key_file: Path
 
+    @classmethod
+    def within(cls, folder: Path) -> Certs:
+        """Where a folder has them, or is going to."""
+        ca, cert, key = (folder / name for name in ("ca.pem", "server.pem", "server.key"))
+        return cls(ca_file=ca, cert_file=cert, key_file=key)
+
 
 def make_certs(directory: str | os.PathLike[str]) -> Certs:
     """Write a new authority and a server certificate into ``directory`` and return their paths.
@@ -35,11 +38,7 @@ def make_certs(directory: str | os.PathLike[str]) -> Certs:
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    certs = Certs(
-        ca_file=folder / "ca.pem",
-        cert_file=folder / "server.pem",
-        key_file=folder / "server.key",
-    )
+    certs = Certs.within(folder)
     authority = trustme.CA(organization_name="Local rig")
     leaf = authority.issue_cert(*NAMES)
     authority.cert_pem.write_to_path(str(certs.ca_file))

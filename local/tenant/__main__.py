@@ -11,8 +11,8 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from local.certs import Certs, make_certs
 from local.tenant.control import ControlServer, profile
@@ -20,9 +20,6 @@ from local.tenant.model import Tenant
 from local.tenant.server import TenantServer
 from local.tenant.spec import TenantSpec
 from local.tether import await_end, heed_signals
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,10 +63,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _certs(folder: Path) -> Certs:
-    files = [folder / name for name in ("ca.pem", "server.pem", "server.key")]
-    if not all(file.exists() for file in files):
-        return make_certs(folder)
-    return Certs(ca_file=files[0], cert_file=files[1], key_file=files[2])
+    certs = Certs.within(folder)
+    there = all(file.exists() for file in vars(certs).values())
+    return certs if there else make_certs(folder)
 
 
 if __name__ == "__main__":

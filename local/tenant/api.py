@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from local.tenant.errors import management_answer, management_error, plain_error
-from local.tenant.faults import PAGE_ACTIONS, Fault
+from local.tenant.faults import Fault, turned
 from local.tenant.messages import JSON_TYPE, Answer, Refused, Request, json_answer
 from local.tenant.shelf import HORIZON
 from local.tenant.spec import SOURCES, is_guid
@@ -25,6 +24,7 @@ from local.tenant.tokens import PageSeal
 if TYPE_CHECKING:
     from local.tenant.bodies import Content
     from local.tenant.model import Tenant
+    from local.tenant.spec import TenantSpec
 
 DAY = timedelta(hours=24)
 # The service has been seen to take about an hour more than it says.
@@ -39,35 +39,8 @@ _TYPES = [
 ]
 
 
-@dataclass(frozen=True)
-class _Window:
-    """A stretch of ``contentCreated``, start-inclusive and end-exclusive."""
-
-    start: datetime
-    end: datetime
-
-
-class _PageTokens:
-    """Names positions in listings: when an entry became visible, and its serial."""
-
-    def __init__(self, about: str) -> None:
-        self._seal = PageSeal(about)
-
-    def make(self, source: str, window: _Window, position: tuple[datetime, int]) -> str:
-        """A token that continues behind ``position``."""
-        micros = (position[0] - _EPOCH) // timedelta(microseconds=1)
-        sealed = self._seal.close(f"{source} {window}", f"{micros} {position[1]}")
-        return f"{position[0]:%Y%m%d%H}R{sealed}"
-
-    def read(self, source: str, window: _Window, token: str | None) -> tuple[datetime, int]:
-        """The position in a token, or the beginning; AF20031 for a token of another listing or none of ours."""
-        if token is None:
-            return _EPOCH, 0
-        text = self._seal.open(f"{source} {window}", token.partition("R")[2])
-        if text is None:
-            raise Refused("AF20031", token)
-        micros, serial = (int(part) for part in text.split())
-        return _EPOCH + timedelta(microseconds=micros), serial
+# A stretch of ``contentCreated``, start-inclusive and end-exclusive.
+_Window = tuple[datetime, datetime]
 
 
 class ActivityApi:
@@ -76,7 +49,7 @@ class ActivityApi:
     def __init__(self, tenant: Tenant, endpoint: str) -> None:
         self._tenant = tenant
         self._endpoint = endpoint
-        self._pages = _PageTokens(f"{tenant.spec.seed} {tenant.spec.tenant_id}")
+        self._seal = PageSeal(f"{tenant.spec.seed} {tenant.spec.tenant_id}")
 
     def answer(self, request: Request, fault: Fault | None) -> Answer:
         """The answer to a request; of faults only those in ``PAGE_ACTIONS`` matter here."""
@@ -160,23 +133,17 @@ class ActivityApi:
 
     def _list(self, request: Request, fault: Fault | None) -> Answer:
         source, asked = _content_type(request), request.query.get("nextpage")
-        action = fault.action if fault is not None and fault.action in PAGE_ACTIONS else None
-        if action == "refuse_page_token" and asked:
+        if fault is not None and fault.action == "refuse_page_token" and asked:
             raise Refused("AF20031", asked)
         entries, window, last = self._page(request)
-        token = None if last is None else self._pages.make(source, window, last)
-        here = self._pages.make(source, window, self._pages.read(source, window, asked))
-        if action == "empty_page_with_next":
-            entries, token = [], here
-        elif action == "repeat_page_token":
-            token = asked or here
-        elif action == "foreign_next_page":
-            token = token or here
+        token = None if last is None else self._token(source, window, last)
+        here = self._token(source, window, self._position(source, window, asked))
+        entries, token = turned(fault, entries, token, here=here, asked=asked or None)
         answer = json_answer([self._entry(content) for content in entries])
         if token is not None:
-            host = None if fault is None else fault.host
-            name = "NextPageUri" if fault is None else fault.name or "NextPageUri"
-            answer.headers[name] = self._next_page(request, source, window, token, host)
+            root, name = (None, None) if fault is None else (fault.root, fault.name)
+            link = self._next_page(request, source, window, token, root or self._endpoint)
+            answer.headers[name or "NextPageUri"] = link
         listed = [content.content_id for content in entries]
         answer.note = lambda: self._tenant.books.note("listed", *listed)
         return answer
@@ -188,16 +155,10 @@ class ActivityApi:
         if status != "enabled":
             raise Refused("AF20022" if status is None else "AF20023", source)
         now = tenant.now()
-        window = _requested_window(
-            request.query.get("starttime"),
-            request.query.get("endtime"),
-            now,
-            reject_full_day=tenant.spec.reject_full_day,
-            reject_future=tenant.spec.reject_future,
-        )
-        after = self._pages.read(source, window, request.query.get("nextpage"))
+        window = _requested_window(request.query, now, tenant.spec)
+        after = self._position(source, window, request.query.get("nextpage"))
         entries: list[Content] = []
-        for content in tenant.shelf.listing(source, window.start, window.end, after=after):
+        for content in tenant.shelf.listing(source, *window, after=after):
             if content.visible_at > now:
                 break
             if self._hidden(content):
@@ -206,6 +167,22 @@ class ActivityApi:
                 return entries, window, (entries[-1].visible_at, entries[-1].serial)
             entries.append(content)
         return entries, window, None
+
+    def _token(self, source: str, window: _Window, position: tuple[datetime, int]) -> str:
+        """A token that goes on behind a position: when an entry became visible, and its serial."""
+        micros = (position[0] - _EPOCH) // timedelta(microseconds=1)
+        sealed = self._seal.close(f"{source} {window}", f"{micros} {position[1]}")
+        return f"{position[0]:%Y%m%d%H}R{sealed}"
+
+    def _position(self, source: str, window: _Window, token: str | None) -> tuple[datetime, int]:
+        """The position in a token, or the beginning; AF20031 where it is not of this listing."""
+        if token is None:
+            return _EPOCH, 0
+        text = self._seal.open(f"{source} {window}", token.partition("R")[2])
+        if text is None:
+            raise Refused("AF20031", token)
+        micros, serial = (int(part) for part in text.split())
+        return _EPOCH + timedelta(microseconds=micros), serial
 
     def _hidden(self, content: Content) -> bool:
         limit = content.hidden_after_listings
@@ -220,18 +197,17 @@ class ActivityApi:
         return {
             "contentType": content.source,
             "contentId": content.content_id,
-            "contentUri": content.uri or f"{root}/audit/{content.content_id}",
+            "contentUri": content.content_uri or f"{root}/audit/{content.content_id}",
             "contentCreated": _stamp(content.created),
             "contentExpiration": _stamp(content.expires),
         }
 
     def _next_page(
-        self, request: Request, source: str, window: _Window, token: str, host: str | None
+        self, request: Request, source: str, window: _Window, token: str, root: str
     ) -> str:
         spec = self._tenant.spec
-        root = self._endpoint if host is None else host if "://" in host else f"https://{host}"
-        start = request.query.get("starttime") or f"{window.start:%Y-%m-%dT%H:%M:%S}"
-        end = request.query.get("endtime") or f"{window.end:%Y-%m-%dT%H:%M:%S}"
+        start = request.query.get("starttime") or f"{window[0]:%Y-%m-%dT%H:%M:%S}"
+        end = request.query.get("endtime") or f"{window[1]:%Y-%m-%dT%H:%M:%S}"
         return (
             f"{root}/api/{spec.next_page_version}/{spec.tenant_id}/activity/feed/subscriptions/"
             f"content?contentType={source}&startTime={quote(start, safe=':')}"
@@ -276,33 +252,20 @@ def _stamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
-def _requested_window(
-    start: str | None,
-    end: str | None,
-    now: datetime,
-    *,
-    reject_full_day: bool = False,
-    reject_future: bool = False,
-) -> _Window:
-    """The window a listing asks for; without bounds the last 24 hours.
-
-    Raises:
-        Refused: AF20002 for an unreadable time, AF20030 for one bound only, AF20055 for an empty
-            or backward window, one over 24 hours (or of 24 hours, with ``reject_full_day``), one
-            that starts too long ago, or (with ``reject_future``) one that ends after now.
-    """
-    if start is None and end is None:
+def _requested_window(query: Mapping[str, str], now: datetime, spec: TenantSpec) -> _Window:
+    """The window a listing asks for, without bounds the last 24 hours; or ``Refused``."""
+    if "starttime" not in query and "endtime" not in query:
         whole = now.replace(microsecond=0)
-        return _Window(whole - DAY, whole)
-    if start is None or end is None:
+        return whole - DAY, whole
+    if "starttime" not in query or "endtime" not in query:
         raise Refused("AF20030")
-    window = _Window(_moment("startTime", start), _moment("endTime", end))
-    span = window.end - window.start
-    too_wide = span > DAY or (reject_full_day and span == DAY)
-    too_late = reject_future and window.end > now
-    if span <= timedelta(0) or too_wide or too_late or window.start < now - HORIZON - GRACE:
+    start = _moment("startTime", query["starttime"])
+    end = _moment("endTime", query["endtime"])
+    too_wide = end - start > DAY or (spec.reject_full_day and end - start == DAY)
+    too_late = spec.reject_future and end > now
+    if end <= start or too_wide or too_late or start < now - HORIZON - GRACE:
         raise Refused("AF20055")
-    return window
+    return start, end
 
 
 def _moment(name: str, text: str) -> datetime:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from local.tenant.records import Record, RecordWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
-
     from local.tenant.spec import TenantSpec
+
+
+KEPT_BYTES = 64 * 1024 * 1024
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V", bound=Sized)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +34,8 @@ class Content:
 
     ``records`` or ``body`` are given for contents that a test placed; otherwise ``count`` records
     are written from the seed, and ``extras`` mixed in. ``ordinal`` numbers the written contents
-    of a source, from 0; it is -1 for placed ones.
+    of a source, from 0; it is -1 for placed ones. After ``hidden_after_listings`` listings it is
+    in none any more, but can be fetched. ``content_uri`` replaces the true address in listings.
     """
 
     source: str
@@ -41,7 +47,7 @@ class Content:
     count: int = 0
     ordinal: int = -1
     relisted_at: datetime | None = None
-    uri: str | None = None
+    content_uri: str | None = None
     hidden_after_listings: int | None = None
     records: tuple[bytes, ...] | None = None
     body: bytes | None = None
@@ -104,18 +110,16 @@ class Bodies:
         self._writer = RecordWriter(
             seed=spec.seed, tenant_id=spec.tenant_id, record_bytes=spec.record_bytes
         )
-        self._cache = ByteCache()
+        self._kept: Kept[str, bytes] = Kept(KEPT_BYTES)
 
     def body(self, content: Content) -> bytes:
         """What the tenant answers for a content: a JSON array, or what a test gave."""
         if content.body is not None:
             return content.body
-        body = self._cache.get(content.content_id)
-        if body is None:
-            raws = content.records or [record.raw for record in self._records(content)]
-            body = b"[" + b",".join(raws) + b"]"
-            self._cache.put(content.content_id, body)
-        return body
+        return self._kept.get(
+            content.content_id,
+            lambda: b"[" + b",".join(record.raw for record in self._records(content)) + b"]",
+        )
 
     def events(self, content: Content) -> Iterator[Event]:
         """The events a collector has to make of a content."""
@@ -183,32 +187,29 @@ class Bodies:
         return int.from_bytes(draw.digest(), "big") < self._spec.duplicate_ids * 2**32
 
 
-class ByteCache:
-    """The most recently used byte strings, up to a total size. Safe to use from several threads."""
+class Kept(Generic[K, V]):
+    """The values asked for last, up to a total length. Safe to use from several threads."""
 
-    def __init__(self, limit: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self.kept: OrderedDict[K, V] = OrderedDict()
         self._size = 0
 
-    def get(self, key: str) -> bytes | None:
-        """What was put under ``key``, if it is still there."""
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """What is kept under ``key``, or is made now and then kept; the last one always is."""
         with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
-
-    def put(self, key: str, raw: bytes) -> None:
-        """Keep ``raw``; what is larger than all of the cache is not kept."""
+            if key in self.kept:
+                self.kept.move_to_end(key)
+                return self.kept[key]
+        made = make()
         with self._lock:
-            if len(raw) > self._limit or key in self._kept:
-                return
-            self._kept[key] = raw
-            self._size += len(raw)
-            while self._size > self._limit:
-                self._size -= len(self._kept.popitem(last=False)[1])
+            if key not in self.kept:
+                self.kept[key] = made
+                self._size += len(made)
+            while self._size > self._limit and len(self.kept) > 1:
+                self._size -= len(self.kept.popitem(last=False)[1])
+        return made
 
 
 def _read(raw: bytes) -> Record:

@@ -15,47 +15,29 @@ status, digest of the body; ``?kind=`` one of ``trace.books.KINDS``, ``&start=``
 from __future__ import annotations
 
 import dataclasses
-import http.server
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from local.tenant.faults import PROFILES, Fault
-from local.tenant.server import ThreadedServer
-from local.tenant.spec import SOURCES
+from local.tenant.server import PlainHandler, ThreadedServer
 from local.tenant.trace.books import KINDS, SINCE_KINDS
 from local.tenant.trace.rows import utc_time
 
 if TYPE_CHECKING:
     from local.tenant.model import Tenant
 
-# An object, or rows that go out as JSON lines.
-Reply = dict[str, Any] | Iterable[dict[str, Any]]
-
 
 class ControlServer(ThreadedServer):
     """Serves the control port of one tenant until the ``with`` block is left."""
 
     def __init__(self, tenant: Tenant, *, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(_Handler, port)
         self.tenant = tenant
-
-    @property
-    def url(self) -> str:
-        """``http://127.0.0.1:<port>``."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-def faults_from_json(given: Any) -> tuple[Fault, ...]:
-    """Faults from a decoded body: a list, one fault, or a profile's name. Else a ``ValueError``."""
-    if isinstance(given, list):
-        return tuple(Fault.from_json(one) for one in given)
-    if isinstance(given, dict):
-        return profile(given["profile"]) if "profile" in given else (Fault.from_json(given),)
-    raise ValueError("faults are a list of objects, or an object with 'profile'")
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
 def profile(name: str) -> tuple[Fault, ...]:
@@ -65,54 +47,29 @@ def profile(name: str) -> tuple[Fault, ...]:
     return PROFILES[name]
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(PlainHandler):
     timeout = 30.0
     server: ControlServer
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Keep quiet: standard output is for the caller."""
-
     def _serve(self) -> None:
-        address, tenant = urlsplit(self.path), self.server.tenant
-        given = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, kind = 200, "application/json"
+        address, tenant, raw = urlsplit(self.path), self.server.tenant, self.body()
+        posted = self.command == "POST"
+        table = _CHANGED if posted else _SHOWN
+        if address.path not in table:
+            error = f"accepted are {', '.join(table)}"
+            return self.reply(400 if posted else 404, {"error": error})
         try:
-            if self.command == "GET":
-                found = _shown(tenant, address.path, dict(parse_qsl(address.query)))
-            else:
-                found = _changed(tenant, address.path, json.loads(given))
+            given = json.loads(raw) if posted else dict(parse_qsl(address.query))
+            found = table[address.path](tenant, given)
+            now = {"now": tenant.now().isoformat()}
+            return self.reply(200, {**now, **(found or {})} if posted else found)
         except (ValueError, TypeError, LookupError) as error:
-            status, found = 404 if type(error) is LookupError else 400, {"error": str(error)}
-        if isinstance(found, dict):
-            text = json.dumps(found)
-        else:
-            kind, text = "application/x-ndjson", "".join(json.dumps(row) + "\n" for row in found)
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+            return self.reply(400, {"error": str(error)})
 
     do_GET = do_POST = _serve
 
 
-def _shown(tenant: Tenant, path: str, query: dict[str, str]) -> Reply:
-    match path:
-        case "/books":
-            return tenant.books.summary()
-        case "/events":
-            return (event._asdict() for event in tenant.books.expected_events(query.get("source")))
-        case "/requests":
-            return (dataclasses.asdict(note) for note in tenant.books.requests())
-        case "/trace":
-            return tenant.trace.books.summary()
-        case "/trace/rows":
-            return _trace_rows(tenant, query)
-    raise LookupError("accepted are /books, /events, /requests, /trace and /trace/rows")
-
-
-def _trace_rows(tenant: Tenant, query: dict[str, str]) -> Reply:
+def _trace_rows(tenant: Tenant, query: dict[str, str]) -> Iterator[dict[str, Any]]:
     kind, books = query.get("kind", "expected"), tenant.trace.books
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}, accepted are {', '.join(KINDS)}")
@@ -125,45 +82,56 @@ def _trace_rows(tenant: Tenant, query: dict[str, str]) -> Reply:
     )
 
 
-def _changed(tenant: Tenant, path: str, given: Any) -> Reply:
-    more = {}
-    match path:
-        case "/faults":
-            if isinstance(given, dict) and given.pop("clear", False):
-                tenant.faults.clear()
-            if given:
-                tenant.faults.add(*faults_from_json(given))
-        case "/advance":
-            tenant.advance(timedelta(seconds=float(given["seconds"])))
-        case "/subscriptions":
-            source, status = given["source"], given["status"]
-            if source not in SOURCES or status not in ("enabled", "disabled", None):
-                raise ValueError("source is a content type, status enabled, disabled or null")
-            tenant.subscriptions.set(source, status)
-        case "/trace/offer":
-            more["ids"] = [row.trace_id for row in tenant.trace.offer(**_offer(given))]
-        case "/trace/change":
-            at = _time(given.get("at"))
-            for row in tenant.trace.find(given["id"]):
-                if row.recipient == given["recipient"]:
-                    tenant.trace.change(row, given["status"], at=at)
-        case "/trace/provision":
-            tenant.trace.provision(given["after_s"])
-        case _:
-            knobs = "/faults, /advance, /subscriptions, /trace/offer, /trace/change"
-            raise ValueError(f"accepted are {knobs} and /trace/provision")
-    return {"now": tenant.now().isoformat(), **more}
+def _add_faults(tenant: Tenant, given: Any) -> None:
+    """Add a list of faults, one alone, or those of a profile; ``clear`` takes all away first."""
+    if isinstance(given, dict):
+        if given.pop("clear", False):
+            tenant.faults.clear()
+        if "profile" in given:
+            return tenant.faults.add(*profile(given["profile"]))
+        given = [given] if given else []
+    if isinstance(given, list):
+        return tenant.faults.add(*map(Fault.from_json, given))
+    raise ValueError("faults are a list of objects, or an object with 'profile'")
 
 
-def _offer(given: dict[str, Any]) -> dict[str, Any]:
-    """What ``MessageTrace.offer`` takes, from decoded JSON."""
-    offer = dict(given)
-    for name in ("received", "visible_at"):
-        offer[name] = _time(offer.get(name))
-    offer["then"] = [(_time(at), status) for at, status in offer.get("then", ())]
-    offer["within"] = timedelta(seconds=float(offer.get("within", 0)))
-    return offer
+def _offer(tenant: Tenant, given: dict[str, Any]) -> dict[str, Any]:
+    times = {name: _time(given.get(name)) for name in ("received", "visible_at")}
+    then = [(utc_time(at), status) for at, status in given.get("then", ())]
+    within = timedelta(seconds=float(given.get("within", 0)))
+    rows = tenant.trace.offer(**{**given, **times, "then": then, "within": within})
+    return {"ids": [row.trace_id for row in rows]}
+
+
+def _change(tenant: Tenant, given: dict[str, Any]) -> None:
+    for row in tenant.trace.find(given["id"]):
+        if row.recipient == given["recipient"]:
+            tenant.trace.change(row, given["status"], at=_time(given.get("at")))
 
 
 def _time(text: str | None) -> datetime | None:
     return None if text is None else utc_time(text)
+
+
+_Port = Callable[["Tenant", Any], Any]
+# An object, or rows that go out as JSON lines.
+_SHOWN: dict[str, _Port] = {
+    "/books": lambda tenant, _: tenant.books.summary(),
+    "/events": lambda tenant, query: (
+        event._asdict() for event in tenant.books.expected_events(query.get("source"))
+    ),
+    "/requests": lambda tenant, _: map(dataclasses.asdict, tenant.books.requests()),
+    "/trace": lambda tenant, _: tenant.trace.books.summary(),
+    "/trace/rows": _trace_rows,
+}
+# What a body changes; the answer is the tenant's time, and what is returned here.
+_CHANGED: dict[str, _Port] = {
+    "/faults": _add_faults,
+    "/advance": lambda tenant, given: tenant.advance(timedelta(seconds=float(given["seconds"]))),
+    "/subscriptions": lambda tenant, given: tenant.subscriptions.set(
+        given["source"], given["status"]
+    ),
+    "/trace/offer": _offer,
+    "/trace/change": _change,
+    "/trace/provision": lambda tenant, given: tenant.trace.provision(given["after_s"]),
+}

@@ -11,16 +11,15 @@ import dataclasses
 import threading
 import tomllib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
 from local.tenant.errors import GRAPH_ERRORS, REPORT_ERRORS
-from local.tenant.messages import REPORT_KINDS, TRACE_KINDS, known_fields
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from local.tenant.messages import REPORT_KINDS, TRACE_KINDS
+from local.tenant.spec import Checked
 
 _KINDS = ("token", "discovery", "subscriptions", "start", "list", "content")
 KINDS = (*_KINDS, *TRACE_KINDS, *REPORT_KINDS, "any")
@@ -35,7 +34,7 @@ HARMLESS = PAGE_ACTIONS.keys() | {"slow", "drip", "bom", "expire_tokens"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class Fault(Checked):
     """One fault: ``action`` happens to requests ``on`` one kind.
 
     ``after`` matching requests are let through first, then it acts ``times`` times (-1: always),
@@ -95,13 +94,31 @@ class Fault:
             names = ", ".join(sorted(listings))
             raise ValueError(f"{self.action} acts on {names}, not on {self.on}")
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Fault:
-        """A fault from decoded JSON, or a ``ValueError`` that names what is accepted."""
-        known_fields(values, [item.name for item in dataclasses.fields(cls)])
-        if not {"on", "action"} <= set(values):
-            raise ValueError("a fault needs the fields 'on' and 'action'")
-        return cls(**values)
+    @property
+    def root(self) -> str | None:
+        """Where the next page of a ``foreign_next_page`` leads to."""
+        return self.host if self.host is None or "://" in self.host else f"https://{self.host}"
+
+
+P = TypeVar("P")
+T = TypeVar("T")
+
+
+def turned(
+    fault: Fault | None, page: list[P], following: T | None, *, here: T, asked: T | None
+) -> tuple[list[P], T | None]:
+    """A page and the token of the next one, as a fault of ``PAGE_ACTIONS`` turns them.
+
+    ``asked`` is the token of this page, if it came by one; ``here`` is one that gives it again.
+    """
+    match None if fault is None else fault.action:
+        case "empty_page_with_next":
+            return [], here
+        case "repeat_page_token":
+            return page, here if asked is None else asked
+        case "foreign_next_page" if following is None:
+            return page, here
+    return page, following
 
 
 class Faults:
@@ -136,7 +153,7 @@ class Faults:
         """The fault to play on a request, which counts as played."""
         with self._lock:
             for active in self._active:
-                if active.fits(kind, source, content_id) and active.due(self._draw):
+                if active.acts(kind, source, content_id, self._draw):
                     self._played[active.fault.action] += 1
                     return active.fault
         return None
@@ -148,25 +165,22 @@ class _Active:
         self._skip = fault.after
         self._left = fault.times
 
-    def fits(self, kind: str, source: str | None, content_id: str | None) -> bool:
+    def acts(self, kind: str, source: str | None, content_id: str | None, draw: Random) -> bool:
+        """Whether it acts on a request, which counts for it where it fits."""
         fault = self.fault
-        kinds = PAGE_ACTIONS.get(fault.action, [kind])
-        return (
+        fits = (
             self._left != 0
-            and (fault.on == "any" or fault.on == kind)
-            and kind in kinds
+            and fault.on in ("any", kind)
+            and kind in PAGE_ACTIONS.get(fault.action, [kind])
             and fault.source in (None, source)
             and fault.content_id in (None, content_id)
         )
-
-    def due(self, draw: Random) -> bool:
-        if self._skip:
+        if fits and self._skip:
             self._skip -= 1
-            return False
-        if self.fault.rate is not None and draw.random() >= self.fault.rate:
-            return False
-        self._left -= self._left > 0
-        return True
+        elif fits and (fault.rate is None or draw.random() < fault.rate):
+            self._left -= self._left > 0
+            return True
+        return False
 
 
 def _mixture(share: float) -> tuple[Fault, ...]:

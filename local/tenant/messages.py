@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from email.utils import format_datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
 
 # Kinds of requests; those of the Management API count against its quota.
 LOGIN_KINDS = ("discovery", "token")
@@ -121,10 +118,3 @@ def json_answer(value: object, status: int = 200, code: str | None = None) -> An
 def http_date(moment: datetime) -> str:
     """A time as HTTP headers have it."""
     return format_datetime(moment, usegmt=True)
-
-
-def known_fields(values: Mapping[str, Any], names: list[str]) -> None:
-    """Refuse JSON with a field that there is not, by a ``ValueError`` that names those there are."""
-    unknown = sorted(set(values) - set(names))
-    if unknown:
-        raise ValueError(f"unknown field {unknown[0]!r}, accepted are {', '.join(sorted(names))}")

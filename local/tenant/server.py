@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.server
+import json
 import socket
 import socketserver
 import ssl
 import struct
 import threading
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from local.tenant.faults import Fault
@@ -40,6 +42,9 @@ class ThreadedServer(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 128
 
+    def __init__(self, handler: type[PlainHandler], port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), handler)
+
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), daemon=True)
         self._thread.start()
@@ -51,6 +56,28 @@ class ThreadedServer(socketserver.ThreadingTCPServer):
         self.server_close()
 
 
+class PlainHandler(http.server.BaseHTTPRequestHandler):
+    """Answers plain HTTP, and keeps quiet: standard output is for the caller."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing on standard error."""
+
+    def body(self) -> bytes:
+        """The body of the request."""
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def reply(self, status: int, found: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> None:
+        """Send an object as JSON, or rows as JSON lines."""
+        kind, text = "application/json", json.dumps(found) if isinstance(found, Mapping) else None
+        if text is None:
+            kind, text = "application/x-ndjson", "".join(json.dumps(row) + "\n" for row in found)
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+
 class TenantServer(ThreadedServer):
     """Serves one tenant until the ``with`` block is left.
 
@@ -58,7 +85,7 @@ class TenantServer(ThreadedServer):
     """
 
     def __init__(self, tenant: Tenant, *, certs: Certs, port: int = 0, gzip_level: int = 1) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(_Handler, port)
         self.tenant = tenant
         self.certs = certs
         self.site = Site(tenant, self.endpoint, gzip_level)
@@ -111,23 +138,15 @@ class TenantServer(ThreadedServer):
             raise
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(PlainHandler):
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_S
     server: TenantServer
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Keep quiet: the books have everything."""
-
     def _serve(self) -> None:
         site, stopping = self.server.site, self.server.stopping
-        length = int(self.headers.get("Content-Length") or 0)
-        request = Request(
-            self.command,
-            self.path,
-            {name.lower(): value for name, value in self.headers.items()},
-            self.rfile.read(length),
-        )
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(self.command, self.path, headers, self.body())
         fault = site.fault_for(request)
         if fault is not None and fault.action in ("reset", "hang"):
             site.note(request, None, fault)

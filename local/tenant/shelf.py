@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -19,8 +20,6 @@ from typing import TYPE_CHECKING, Any
 from local.tenant.bodies import Bodies, Content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from local.tenant.spec import TenantSpec
 
 # Nothing of the history is younger, so that a first run has a settled past.
@@ -47,18 +46,42 @@ class Shelf:
         self.bodies = Bodies(spec, self._written)
         self._plan_history()
 
-    def add(
-        self, source: str, *, content_id: str | None, created: datetime, **fields: Any
+    def offer(
+        self,
+        source: str,
+        *,
+        created: datetime | None = None,
+        visible_at: datetime | None = None,
+        expires: datetime | None = None,
+        content_id: str | None = None,
+        records: Sequence[bytes] | None = None,
+        **fields: Any,
     ) -> Content:
-        """Place a content with the other ``fields``; a ``ValueError`` where its id is taken."""
+        """Place one content and return it; ``ValueError`` where its ``content_id`` is taken.
+
+        Its body is ``body`` as it is, or an array of ``records``, or ``count`` records written
+        from the seed (the spec's mean by default). It counts as created now and is visible as
+        soon as it is created, or now when that was earlier, unless ``visible_at`` says otherwise.
+        ``fields`` are the others of ``Content``.
+        """
+        if records is not None and fields.get("body") is not None:
+            raise ValueError("give records or body, not both")
+        now = self._now()
+        created = now if created is None else created
         with self._lock:
             self._serial += 1
-            created = milliseconds(created)
-            name = content_id or _content_id(source, created, self._serial)
+            name = content_id or _content_id(source, milliseconds(created), self._serial)
             if name in self._by_id:
                 raise ValueError(f"there is a content {name!r} already")
             content = Content(
-                source=source, content_id=name, created=created, serial=self._serial, **fields
+                source=source,
+                content_id=name,
+                created=milliseconds(created),
+                visible_at=max(created, now) if visible_at is None else visible_at,
+                expires=milliseconds(expires or created + HORIZON),
+                serial=self._serial,
+                records=None if records is None else tuple(records),
+                **{"count": self._spec.records, **fields},
             )
             self._put(content)
         return content

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from local.tenant.api import ActivityApi
-from local.tenant.bodies import ByteCache
+from local.tenant.bodies import KEPT_BYTES, Kept
 from local.tenant.books import RequestNote
 from local.tenant.errors import login_error
 from local.tenant.faults import HARMLESS, Fault
@@ -51,7 +51,7 @@ class Site:
             **dict.fromkeys(REPORT_KINDS, ReportingService(tenant)),
         }
         self._gzip_level = gzip_level
-        self._zipped = ByteCache()
+        self._zipped: Kept[str | None, bytes] = Kept(KEPT_BYTES)
 
     def fault_for(self, request: Request) -> Fault | None:
         """The fault to play on a request."""
@@ -59,8 +59,7 @@ class Site:
 
     def answer(self, request: Request, fault: Fault | None) -> Answer:
         """The answer before anything happens to its bytes."""
-        played = None if fault is None else self._played(request, fault)
-        if played is not None:
+        if fault is not None and (played := self._played(request, fault)) is not None:
             return played
         if request.kind in LOGIN_KINDS:
             return self._login.answer(request)
@@ -79,20 +78,19 @@ class Site:
         action = None if fault is None else fault.action
         accepts = "gzip" in request.headers.get("accept-encoding", "")
         zips = bool(accepts and self._gzip_level and answer.status == 200)
-        key = answer.cache_key if zips and action not in ("bom", "truncate_json") else None
-        body = None if key is None else self._zipped.get(key)
         if zips:
             answer.headers["Content-Encoding"] = "gzip"
-        if body is None:
+
+        def made() -> bytes:
             body = answer.whole()
             if action == "bom":
                 body = _BOM + body
             elif action == "truncate_json":
                 body = _cut(body)
-            if zips:
-                body = gzip.compress(body, self._gzip_level, mtime=0)
-            if key is not None:
-                self._zipped.put(key, body)
+            return gzip.compress(body, self._gzip_level, mtime=0) if zips else body
+
+        keeps = zips and answer.cache_key is not None and action not in ("bom", "truncate_json")
+        body = self._zipped.get(answer.cache_key, made) if keeps else made()
         return _cut(body) if action == "truncate_gzip" else body
 
     def note(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
@@ -146,14 +144,11 @@ class Site:
                     self.tenant.tokens.expire()
                 return None
         if fault.retry_after is not None:
-            answer.headers["Retry-After"] = self._retry_after(fault, fault.retry_after)
+            until = self.tenant.now() + timedelta(seconds=fault.retry_after)
+            wait = http_date(until) if fault.retry_after_date else f"{fault.retry_after:g}"
+            answer.headers["Retry-After"] = wait
         answer.headers.update(fault.headers)
         return answer
-
-    def _retry_after(self, fault: Fault, seconds: float) -> str:
-        if not fault.retry_after_date:
-            return f"{seconds:g}"
-        return http_date(self.tenant.now() + timedelta(seconds=seconds))
 
 
 def _cut(body: bytes) -> bytes:

@@ -8,12 +8,13 @@ in a JSON file is an error at once and not a tenant that behaves oddly.
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from math import inf
+from pathlib import Path
+from typing import Any, Self
 from uuid import UUID
-
-from local.tenant.messages import known_fields
 
 SOURCES = (
     "Audit.AzureActiveDirectory",
@@ -24,49 +25,46 @@ SOURCES = (
 )
 # How a number of contents is spread: real tenants are dominated by mail and files.
 _WEIGHTS = dict(zip(SOURCES, (20, 33, 25, 17, 5), strict=True))
+_APIS = tomllib.loads(Path(__file__).with_name("apis.toml").read_text("utf-8"))
+AUDIENCES: dict[str, list[str]] = {name: api["audiences"] for name, api in _APIS.items()}
 # App roles, and the API that each belongs to.
-ROLE_APIS = {
-    "ActivityFeed.Read": "management",
-    "ActivityFeed.ReadDlp": "management",
-    "ExchangeMessageTrace.Read.All": "graph",
-    "ReportingWebService.Read.All": "reporting",
-}
+ROLE_APIS: dict[str, str] = {role: name for name, api in _APIS.items() for role in api["roles"]}
 ROLES = tuple(ROLE_APIS)
-AUDIENCES = {
-    "management": (
-        "https://manage.office.com",
-        "https://manage-gcc.office.com",
-        "https://manage.office365.us",
-        "https://manage.protection.apps.mil",
-        "c5393580-f805-4401-95e8-94b7a6ef2fc2",
-    ),
-    "graph": ("https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"),
-    "reporting": (
-        "https://outlook.office365.com",
-        "https://outlook.office365.us",
-        "00000002-0000-0ff1-ce00-000000000000",
-    ),
-}
-
-
-class _Checked:
-    """A value object whose fields are checked when it is made."""
-
-    def _check(self, *, fractions: str, counts: str, amounts: str) -> None:
-        """Refuse what no tenant can have, by a ``ValueError``; each argument names fields."""
-        for name in fractions.split():
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a fraction from 0 to 1, not {getattr(self, name)!r}")
-        for name in counts.split():
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)!r}")
-        for name in amounts.split():
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, not {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TraceSpec(_Checked):
+class Checked:
+    """A value object whose fields are checked when it is made."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """One from decoded JSON, or a ``ValueError`` that names what is accepted."""
+        fields = {item.name: item for item in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - set(fields))
+        if unknown:
+            accepted = ", ".join(sorted(fields))
+            raise ValueError(f"unknown field {unknown[0]!r}, accepted are {accepted}")
+        # Without a default, both are the same marker.
+        needed = [name for name, item in fields.items() if item.default is item.default_factory]
+        if not set(needed) <= set(values):
+            raise ValueError(f"a {cls.__name__} needs the fields {', '.join(needed)}")
+        return cls(**values)
+
+    def _check(self, *, fractions: str, counts: str, amounts: str) -> None:
+        """Refuse what no tenant can have, by a ``ValueError``; each argument names fields."""
+        rules = (
+            (fractions, 0, 1, "is a fraction from 0 to 1"),
+            (counts, 1, inf, "must be 1 or more"),
+            (amounts, 0, inf, "must not be negative"),
+        )
+        for names, least, most, text in rules:
+            for name in names.split():
+                if not least <= getattr(self, name) <= most:
+                    raise ValueError(f"{name} {text}, not {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceSpec(Checked):
     """A tenant's mail flow and how its two APIs behave.
 
     ``rows`` are spread over the last ``days`` days; ``rate`` rows a minute appear while the tenant
@@ -127,15 +125,9 @@ class TraceSpec(_Checked):
         if self.reporting_retired not in (None, 401, 403, 404):
             raise ValueError("reporting_retired is 401, 403, 404 or null")
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TraceSpec:
-        """A spec from decoded JSON; an unknown field is a ``ValueError``."""
-        known_fields(values, [item.name for item in dataclasses.fields(cls)])
-        return cls(**values)
-
 
 @dataclass(frozen=True, kw_only=True)
-class TenantSpec(_Checked):
+class TenantSpec(Checked):
     """A tenant, its app registration and the audit contents it has.
 
     ``contents`` is a total that is spread unevenly over ``sources``, or a number per source.
@@ -209,13 +201,11 @@ class TenantSpec(_Checked):
         return shares
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TenantSpec:
-        """A spec from decoded JSON, where ``extra_records`` are strings; an unknown field is a ``ValueError``."""
-        known_fields(values, [item.name for item in dataclasses.fields(cls)])
-        given = dict(values)
-        given["extra_records"] = tuple(record.encode() for record in given.get("extra_records", ()))
-        given["trace"] = TraceSpec.from_json(given.get("trace", {}))
-        return cls(**given)
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """A spec from decoded JSON, where ``extra_records`` are strings."""
+        extra = tuple(record.encode() for record in values.get("extra_records", ()))
+        trace = TraceSpec.from_json(values.get("trace", {}))
+        return super().from_json({**values, "extra_records": extra, "trace": trace})
 
 
 def is_guid(text: str) -> bool:

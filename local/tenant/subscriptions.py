@@ -9,15 +9,13 @@ minutes is refused. What became visible between a stop and the next start is los
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local.tenant.messages import Refused
 from local.tenant.spec import SOURCES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 COOL_DOWN = timedelta(minutes=15)
 
@@ -56,6 +54,8 @@ class Subscriptions:
 
     def set(self, source: str, status: str | None) -> None:
         """Set a state from outside, as an administrator does; forgets the cool-down."""
+        if source not in SOURCES or status not in ("enabled", "disabled", None):
+            raise ValueError("source is a content type, status enabled, disabled or null")
         with self._lock:
             state = self._states[source]
             state.status, state.last_start = status, None

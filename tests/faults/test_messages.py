@@ -275,7 +275,7 @@ def test_a_fresh_consent_counts_from_the_next_run_and_not_when_the_old_token_end
     rig.offer()
     with closing(rig.app()) as app:
         (before,) = app.run(EXCHANGE)
-        rig.tenant.grant("ActivityFeed.Read")
+        rig.tenant.tokens.roles = ("ActivityFeed.Read",)
         (after,) = app.run(EXCHANGE)
 
     assert (before.status, before.error_code) == ("failed", "AF10001")

@@ -13,12 +13,12 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from local.tenant.errors import GRAPH_ERRORS, graph_error, plain_error
+from local.tenant.faults import Fault, turned
 from local.tenant.messages import Answer, Refused, Request
 from local.tenant.trace.query import Query, TraceTokens, parse_query, parse_top
 from local.tenant.trace.rows import KNOWN, Row, graph_row, millis, stamp
 
 if TYPE_CHECKING:
-    from local.tenant.faults import Fault
     from local.tenant.model import Tenant
 
 ROLE = "ExchangeMessageTrace.Read.All"
@@ -105,23 +105,16 @@ class GraphTrace:
             query = Query(low, high, query.tests)
         limit = min(top, self._trace.spec.max_page)
         page, more = self._trace.page(query.low, query.high, query.takes, limit, before=before)
-        action = None if fault is None else fault.action
-        host = fault.host if fault is not None and action == "foreign_next_page" else None
-        again = self._tokens.make(about, query, top, before)
-        following: str | None = None
+        again, following = self._tokens.make(about, query, top, before), None
         if more:
-            last, broken = page[-1][0], action == "break_page_token"
+            last, broken = page[-1][0], fault is not None and fault.action == "break_page_token"
             following = self._tokens.make(about, query, top, last.key, last.recipient, broken)
-        if action == "empty_page_with_next":
-            page, following = [], again
-        elif action == "repeat_page_token":
-            following = token or again
-        elif action == "foreign_next_page":
-            following = following or again
-        return self._listing(request, page, following, host)
+        page, following = turned(fault, page, following, here=again, asked=token or None)
+        root = None if fault is None else fault.root
+        return self._listing(request, page, following, root or self._endpoint)
 
     def _listing(
-        self, request: Request, page: list[tuple[Row, int]], following: str | None, host: str | None
+        self, request: Request, page: list[tuple[Row, int]], following: str | None, root: str
     ) -> Answer:
         unknown = _PREFER in request.headers.get("prefer", "").lower()
         rows = []
@@ -131,24 +124,17 @@ class GraphTrace:
             rows.append(graph_row(row, status if known else "unknownFutureValue"))
         head = {"@odata.context": f"{_CONTEXT}admin/exchange/tracing/messageTraces"}
         if following is not None:
-            head["@odata.nextLink"] = self._next_link(request, following, host)
+            kept = "".join(
+                f"{name}={quote(request.query[name], safe=':*').replace('%20', '+')}&"
+                for name in ("$filter", "$top")
+                if name in request.query
+            )
+            head["@odata.nextLink"] = f"{root}{PATH}?{kept}$skiptoken={following}"
         body = msgspec.json.encode(head)[:-1] + b',"value":' + msgspec.json.encode(rows) + b"}"
         headers = {"Content-Type": _TYPE, "OData-Version": "4.0", "Cache-Control": "no-cache"}
         if unknown:
             headers["Preference-Applied"] = _PREFER
-        return Answer(
-            body=body,
-            headers=headers,
-            note=lambda: self._trace.books.note_served(page),
-        )
-
-    def _next_link(self, request: Request, token: str, host: str | None) -> str:
-        root = self._endpoint if host is None else f"https://{host}"
-        query = ""
-        for name in ("$filter", "$top"):
-            if name in request.query:
-                query += f"{name}={quote(request.query[name], safe=':*').replace('%20', '+')}&"
-        return f"{root}{PATH}?{query}$skiptoken={token}"
+        return Answer(body=body, headers=headers, note=lambda: self._trace.books.note_served(page))
 
     def _details(self, request: Request) -> Answer:
         trace_id, arguments = request.route[1], unquote(request.route[2])

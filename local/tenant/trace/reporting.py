@@ -7,7 +7,6 @@ zone, relative links to the next page, which is an index into rows that move, an
 from __future__ import annotations
 
 import functools
-import json
 import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,11 +14,11 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from local.tenant.errors import REPORT_ERRORS, report_error
-from local.tenant.messages import Answer, Refused, Request
+from local.tenant.faults import Fault, turned
+from local.tenant.messages import Answer, Refused, Request, json_answer
 from local.tenant.trace.rows import Row, millis, moment, utc_time
 
 if TYPE_CHECKING:
-    from local.tenant.faults import Fault
     from local.tenant.model import Tenant
 
 ROLE = "ReportingWebService.Read.All"
@@ -98,37 +97,45 @@ class ReportingService:
         if token is not None and (not token.isdigit() or int(token) >= _BEYOND):
             raise Refused("unknown")
         first = 0 if token is None else int(token) + 1
-        limit = self._trace.spec.reporting_page
-        if "$top" in request.query:
-            if not request.query["$top"].isdigit():
-                raise Refused("filter")
-            limit = min(limit, int(request.query["$top"]))
+        top, limit = request.query.get("$top", f"{_BEYOND}"), self._trace.spec.reporting_page
+        if not top.isdigit():
+            raise Refused("filter")
         low, high, takes = millis(start), millis(end), functools.partial(_takes, wanted)
-        page, more = self._trace.page(low, high, takes, limit, first=first)
-        action = None if fault is None else fault.action
-        following: int | None = first + len(page) - 1 if more else None
-        if action == "empty_page_with_next":
-            page, following = [], first - 1
-        elif action in ("repeat_page_token", "foreign_next_page"):
-            following = first - 1
+        page, more = self._trace.page(low, high, takes, min(limit, int(top)), first=first)
+        following = first + len(page) - 1 if more else None
+        page, following = turned(fault, page, following, here=first - 1, asked=None)
         link = None if following is None else self._link(request, following)
-        if link is not None and fault is not None and action == "foreign_next_page":
-            link = f"https://{fault.host}/ecp" + link.removeprefix("../..")
+        if link is not None and fault is not None and fault.root is not None:
+            link = f"{fault.root}/ecp" + link.removeprefix("../..")
+        answer = self._shaped(request, page, (start, end), first, link)
+        answer.note = lambda: self._trace.books.note_served(page)
+        return answer
+
+    def _shaped(
+        self,
+        request: Request,
+        page: list[tuple[Row, int]],
+        window: tuple[datetime, datetime],
+        first: int,
+        link: str | None,
+    ) -> Answer:
+        """The page in the shape that was asked for: verbose JSON, JSON or Atom."""
         rows = [_fields(row, phase) for row, phase in page]
+        start, end = window
         for number, fields in enumerate(rows, first):
             fields.update({"StartDate": _zoned(start), "EndDate": _zoned(end), "Index": number})
         if request.query.get("$format", "").lower() == "json":
             for fields, (row, _) in zip(rows, page, strict=True):
-                times = (row.received, low, high)
-                dates = (f"/Date({ms})/" for ms in times)
-                fields.update(zip(("Received", "StartDate", "EndDate"), dates, strict=True))
-            answer = self._verbose(rows, link)
-        elif "application/json" in request.headers.get("accept", ""):
-            answer = _minimal(rows, link)
-        else:
-            answer = _atom(rows, link, _zoned(self._tenant.now()))
-        answer.note = lambda: self._trace.books.note_served(page)
-        return answer
+                times = {
+                    "Received": row.received,
+                    "StartDate": millis(start),
+                    "EndDate": millis(end),
+                }
+                fields.update((name, f"/Date({ms})/") for name, ms in times.items())
+            return self._verbose(rows, link)
+        if "application/json" in request.headers.get("accept", ""):
+            return _minimal(rows, link)
+        return _atom(rows, link, _zoned(self._tenant.now()))
 
     def _asked(self, text: str) -> tuple[datetime, datetime, Fields]:
         now, at = self._tenant.now(), 0
@@ -170,20 +177,14 @@ class ReportingService:
         if link is not None and self._trace.spec.verbose_next:
             inner["__next"] = link
         whole = {"d": results if self._trace.spec.verbose_bare else inner}
-        return _answer(
-            json.dumps(whole, separators=(",", ":")), "application/json;odata=verbose;charset=utf-8"
-        )
+        return _json(whole, "verbose")
 
 
 def _minimal(rows: list[Fields], link: str | None) -> Answer:
-    whole: dict[str, object] = {"odata.metadata": f"{_SERVICE}/$metadata#MessageTrace"}
-    whole["value"] = rows
+    whole = {"odata.metadata": f"{_SERVICE}/$metadata#MessageTrace", "value": rows}
     if link is not None:
         whole["odata.nextLink"] = link
-    return _answer(
-        json.dumps(whole, separators=(",", ":")),
-        "application/json;odata=minimalmetadata;streaming=true;charset=utf-8",
-    )
+    return _json(whole, "minimalmetadata;streaming=true")
 
 
 def _atom(rows: list[Fields], link: str | None, now: str) -> Answer:
@@ -197,7 +198,8 @@ def _atom(rows: list[Fields], link: str | None, now: str) -> Answer:
     )
     more = "" if link is None else f'<link rel="next" href="{escape(link)}"/>'
     text = _FEED.format(base=_SERVICE, now=now, entries=entries, link=more)
-    return _answer(text, "application/atom+xml;type=feed;charset=utf-8")
+    kind = "application/atom+xml;type=feed;charset=utf-8"
+    return Answer(body=text.encode(), headers={"Content-Type": kind})
 
 
 def status_name(status: str) -> str:
@@ -248,5 +250,7 @@ def _time(text: str) -> datetime:
         raise Refused("filter") from None
 
 
-def _answer(text: str, kind: str) -> Answer:
-    return Answer(body=text.encode(), headers={"Content-Type": kind})
+def _json(value: object, odata: str) -> Answer:
+    answer = json_answer(value)
+    answer.headers["Content-Type"] = f"application/json;odata={odata};charset=utf-8"
+    return answer

@@ -7,13 +7,13 @@ import itertools
 import threading
 import uuid
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from local.tenant.bodies import Kept
 from local.tenant.quota import Quota
 from local.tenant.trace.books import TraceBooks
 from local.tenant.trace.rows import (
@@ -56,8 +56,7 @@ class MessageTrace:
         self._lock = threading.RLock()
         self._draw = Random(f"{seed} placed rows")
         self._writer = Writer(seed, spec, millis(self._started))
-        self._hours: OrderedDict[int, list[Row]] = OrderedDict()
-        self._kept = 0
+        self._hours: Kept[int, list[Row]] = Kept(_KEPT)
         self._placed: list[Row] = []
         self.books = TraceBooks(self, now, lived)
         if spec.burst:
@@ -75,16 +74,15 @@ class MessageTrace:
         count: int = 1,
         within: timedelta = timedelta(0),
         trace_id: str | None = None,
-        details: str = "there",
         **fields: Any,
     ) -> list[Row]:
         """Place ``count`` messages, one row for each of ``recipients``, and return the rows.
 
         A row counts as received now and is visible at once, unless ``visible_at`` says otherwise;
         it begins with ``status`` and takes those of ``then`` at their times. The messages are
-        spread over ``within`` from ``received`` on. ``details`` is ``there``, ``empty`` or
-        ``missing``. ``fields`` are the others of ``Row``: ``sender``, ``message_id``, ``subject``,
-        ``from_ip``, ``to_ip``, ``size``. More than four statuses are a ``ValueError``.
+        spread over ``within`` from ``received`` on. ``fields`` are the others of ``Row``:
+        ``sender``, ``message_id``, ``subject``, ``from_ip``, ``to_ip``, ``size``, ``details``.
+        More than four statuses are a ``ValueError``.
         """
         now = self._now()
         received = now if received is None else received
@@ -98,17 +96,11 @@ class MessageTrace:
         with self._lock:
             for number in range(count):
                 one = trace_id or str(uuid.UUID(int=self._draw.getrandbits(128), version=4))
+                given = {**_DEFAULTS, "message_id": f"<{one}@sender.example>", **fields}
                 for recipient in recipients:
-                    row = Row(
-                        uid=PLACED + len(self._placed) + len(made),
-                        received=begin + step * number // count,
-                        trace_id=one,
-                        recipient=recipient,
-                        phases=phases,
-                        details=details,
-                        **{**_DEFAULTS, "message_id": f"<{one}@sender.example>", **fields},
-                    )
-                    made.append(row)
+                    given |= {"trace_id": one, "recipient": recipient, "phases": phases}
+                    uid, at = PLACED + len(self._placed) + len(made), begin + step * number // count
+                    made.append(Row(uid=uid, received=at, **given))
             # Another list, since somebody may be reading this one.
             self._placed = sorted(self._placed + made, key=_KEY)
         return made
@@ -188,16 +180,7 @@ class MessageTrace:
 
     def hour(self, hour: int) -> list[Row]:
         """The rows of the seed in an hour since 1970, oldest first."""
-        with self._lock:
-            found = self._hours.get(hour)
-            if found is not None:
-                self._hours.move_to_end(hour)
-                return found
-            found = self._hours[hour] = self._writer.hour(hour)
-            self._kept += len(found)
-            while self._kept > _KEPT and len(self._hours) > 1:
-                self._kept -= len(self._hours.popitem(last=False)[1])
-            return found
+        return self._hours.get(hour, lambda: self._writer.hour(hour))
 
     def block(self, number: int) -> list[Row]:
         """The rows of a ``block_of``: of an hour, or a part of the placed ones."""

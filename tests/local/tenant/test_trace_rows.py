@@ -160,7 +160,7 @@ def test_books_keep_what_was_served_of_hours_long_forgotten(
         if row.phase_at(now) >= 0
     ]
     tenant.trace.books.note_served(page)
-    assert len(tenant.trace._hours) == 1
+    assert len(tenant.trace._hours.kept) == 1
     assert tenant.trace.books.served() == tenant.trace.books.standing()
     lately = (NOW - 2 * HOUR, NOW - HOUR)
     assert tenant.trace.books.served(*lately) == tenant.trace.books.standing(*lately) != set()
