@@ -13,16 +13,17 @@ import base64
 import contextlib
 import http.client
 import json
-import os
 import socket
 import sys
 import threading
 import time
 import weakref
 from dataclasses import asdict, dataclass
-from socketserver import StreamRequestHandler, ThreadingTCPServer
-from typing import TYPE_CHECKING, Any, Final, Self
+from socketserver import StreamRequestHandler
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
+
+from local.tether import ThreadedServer, await_end, heed_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -42,42 +43,22 @@ class Asked:
     status: int
 
 
-class ConnectProxy(ThreadingTCPServer):
-    """A proxy, serving in threads of its own while it is entered.
-
-    Args:
-        port: to listen on; 0 takes a free one.
-        user: demanded from every client where it is not empty, with
-        password: its password.
-        refuse: hosts, or `host:port`, that are answered with 403.
-        delay_s: seconds before each answer.
-        on_asked: told of each request, on a thread of the proxy.
-
-    Attributes:
-        port: it listens on.
-        url: what HTTPS_PROXY takes, with name and password where they are demanded.
-        asked: every request so far.
-
-    Raises:
-        OSError: the port is taken.
-    """
-
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = 100
+class ConnectProxy(ThreadedServer):
+    """A proxy, serving in threads of its own while it is entered; it remembers what it was `asked`."""
 
     def __init__(
         self,
         *,
-        port: int = 0,
-        user: str = "",
+        port: int = 0,  # 0 takes a free one
+        user: str = "",  # demanded from every client where it is not empty
         password: str = "",
-        refuse: Collection[str] = (),
-        delay_s: float = 0.0,
-        on_asked: Callable[[Asked], None] = lambda _: None,
+        refuse: Collection[str] = (),  # hosts, or `host:port`, that are answered with 403
+        delay_s: float = 0.0,  # before each answer
+        on_asked: Callable[[Asked], None] = lambda _: None,  # on a thread of the proxy
     ) -> None:
         super().__init__((ADDRESS, port), _Exchange)
         self.port = int(self.server_address[1])
+        # What HTTPS_PROXY takes.
         who = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
         self.url = f"http://{who}{ADDRESS}:{self.port}"
         self.asked: list[Asked] = []
@@ -88,15 +69,9 @@ class ConnectProxy(ThreadingTCPServer):
         self._on_asked = on_asked
         self._clients = weakref.WeakSet[socket.socket]()
 
-    def __enter__(self) -> Self:
-        """Start."""
-        threading.Thread(target=self.serve_forever, args=(0.02,), name="proxy", daemon=True).start()
-        return self
-
     def __exit__(self, *_: object) -> None:
-        """Cut every tunnel and stop."""
-        self.shutdown()
-        self.server_close()
+        """Stop, and cut every tunnel."""
+        super().__exit__()
         _cut(*self._clients)
 
     def reached(self) -> set[tuple[str, int]]:
@@ -199,6 +174,7 @@ def _for_origin(method: str, target: str, version: str, headers: http.client.HTT
 def main(arguments: list[str] | None = None) -> int:
     """Run until standard input ends; return the exit code."""
     options = vars(_parser().parse_args(arguments))
+    heed_signals()
     user, _, password = options.pop("user").partition(":")
     seen: set[Asked] = set()
 
@@ -209,9 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     with ConnectProxy(user=user, password=password, on_asked=tell, **options) as proxy:
         print(json.dumps({"url": proxy.url}), flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while os.read(sys.stdin.fileno(), _CHUNK):
-                pass
+        await_end()
     return 0
 
 

@@ -13,13 +13,15 @@ import time
 import zlib
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from local.eventhubs.message import Message, Publication, annotated, read_message, utc_from_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
+
+    from local.eventhubs.links import Reader
 
 
 @dataclass(eq=False, slots=True)
@@ -36,11 +38,7 @@ class StoredEvent:
 
     @property
     def message(self) -> Message:
-        """The decoded message.
-
-        Raises:
-            AmqpError: the publisher sent something that is not an AMQP message.
-        """
+        """The decoded message; AmqpError where the publisher sent something else."""
         if self._message is None:
             self._message = read_message(self.view)
         return self._message
@@ -54,16 +52,6 @@ class StoredEvent:
     def properties(self) -> dict[str, object]:
         """The application properties."""
         return self.message.properties
-
-    @property
-    def content_type(self) -> str | None:
-        """The content type."""
-        return self.message.content_type
-
-    @property
-    def message_id(self) -> object:
-        """The message id."""
-        return self.message.message_id
 
     @property
     def enqueued_time(self) -> datetime:
@@ -84,15 +72,6 @@ class StoredEvent:
             enqueued_ms=self.enqueued_ms,
             partition_key=self.partition_key,
         )
-
-
-class Reader(Protocol):
-    """A link that is sent a partition's events."""
-
-    next_sequence_number: int
-
-    def pump(self) -> None:
-        """Send what is stored and not yet sent, as far as credit goes."""
 
 
 class Partition:
@@ -131,14 +110,10 @@ class Partition:
             reader.pump()
 
     def position_of(self, selector: str | None) -> int:
-        """Return the first sequence number that a selector admits.
+        """Return the first sequence number that a selector admits; ValueError if it is no selector.
 
-        Args:
-            selector: SQL-like text as the SDK writes it, for example
-                `amqp.annotation.x-opt-offset > '@latest'`; None is everything.
-
-        Raises:
-            ValueError: the selector is of another form.
+        It is SQL-like text as the SDK writes it, for example
+        `amqp.annotation.x-opt-offset > '@latest'`; None is everything.
         """
         if not selector:
             return 0
@@ -167,11 +142,7 @@ class Hub:
         self._round_robin = itertools.cycle(self.partitions)
 
     def partition(self, partition_id: str) -> Partition:
-        """Return a partition by id.
-
-        Raises:
-            KeyError: there is no such partition.
-        """
+        """Return a partition by id; KeyError if there is none."""
         if partition_id.isdecimal() and int(partition_id) < len(self.partitions):
             return self.partitions[int(partition_id)]
         raise KeyError(partition_id)
