@@ -18,9 +18,8 @@ import sys
 import threading
 import time
 import weakref
-from dataclasses import asdict, dataclass
 from socketserver import StreamRequestHandler
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from local.tether import ThreadedServer, await_end, heed_signals
@@ -33,8 +32,7 @@ _CHUNK: Final = 1 << 16
 _HOP: Final = {"proxy-authorization", "proxy-connection", "connection", "keep-alive"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One request: which host and port it named, how, and what the proxy made of it (200: let through)."""
 
     host: str
@@ -73,10 +71,6 @@ class ConnectProxy(ThreadedServer):
         """Stop, and cut every tunnel."""
         super().__exit__()
         _cut(*self._clients)
-
-    def reached(self) -> set[tuple[str, int]]:
-        """Host and port of everything that was let through."""
-        return {(each.host, each.port) for each in self.asked if each.status == 200}
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a client on a thread of its own, and know its connection while it lasts."""
@@ -181,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     def tell(asked: Asked) -> None:
         if asked not in seen:
             seen.add(asked)
-            print(json.dumps(asdict(asked)), flush=True)
+            print(json.dumps(asked._asdict()), flush=True)
 
     with ConnectProxy(user=user, password=password, on_asked=tell, **options) as proxy:
         print(json.dumps({"url": proxy.url}), flush=True)

@@ -118,6 +118,11 @@ def sections(message: Buffer, position: int = 0) -> Iterator[Span]:
         position = end
 
 
+def values(message: Buffer) -> Iterator[tuple[int, Any]]:
+    """Decode the sections of a message, each with its code."""
+    return ((span.code, decode(message, span.value)[0]) for span in sections(message))
+
+
 # The types of fixed width: constructor and layout. What is encoded takes the first that it fits.
 _NUMBERS: Final[dict[type, list[tuple[int, struct.Struct]]]] = {
     kind: [(int(form[:2], 16), struct.Struct(">" + form[2:])) for form in forms.split()]

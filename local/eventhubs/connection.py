@@ -162,8 +162,6 @@ class Connection(Peer):
             session.end()
             session.send(Performative.END, [None])
 
-    # The rest.
-
     def _attach(self, session: Session, attach: Attach, fault: Fault | None) -> None:
         if session.ended:
             return  # while a fault delayed its link

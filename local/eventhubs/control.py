@@ -23,7 +23,7 @@ from local.tether import ThreadedServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from local.eventhubs.hub import StoredEvent
+    from local.eventhubs.message import StoredEvent
 
 
 class ControlPort(ThreadedServer):

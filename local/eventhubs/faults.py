@@ -156,31 +156,22 @@ class Faults:
         with self._lock:
             return [armed.fault for armed in self._armed]
 
-    def take(
-        self,
-        on: str,
-        *,
-        hub: str | None = None,
-        partition: str | None = None,
-        group: str | None = None,
-        mid_message: bool = False,
-    ) -> Fault | None:
-        """Return the rule that acts on this request, and count it.
+    def take(self, on: str, *, mid_message: bool = False, **where: str | None) -> Fault | None:
+        """Return the rule that acts on this request, and count it; `where` are its selectors.
 
         `mid_message` asks at the first frame of a message of several: then only `drop_mid` acts,
         which in turn acts at no other time.
         """
         if not self._armed:
             return None
+        selectors = _SELECTORS[on]
         with self._lock:
             for armed in self._armed:
                 fault = armed.fault
                 if (
                     fault.on == on
                     and (fault.action == "drop_mid") == mid_message
-                    and fault.hub in (None, hub)
-                    and fault.partition in (None, partition)
-                    and fault.group in (None, group)
+                    and all(getattr(fault, name) in (None, where.get(name)) for name in selectors)
                     and self._is_due(armed)
                 ):
                     return fault

@@ -12,66 +12,15 @@ import re
 import time
 import zlib
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from local.eventhubs.message import Message, Publication, annotated, read_message, utc_from_ms
+from local.eventhubs.message import StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from local.eventhubs.links import Reader
-
-
-@dataclass(eq=False, slots=True)
-class StoredEvent:
-    """An event in a partition. Its message is decoded when first asked for."""
-
-    partition: str
-    sequence_number: int  # its place in the partition, from 0
-    offset: int  # bytes stored in the partition before it
-    enqueued_ms: int  # since 1970 UTC, when it was stored
-    partition_key: str | None  # it was published with
-    view: memoryview  # the whole message as the publisher encoded it
-    _message: Message | None = None
-
-    @property
-    def message(self) -> Message:
-        """The decoded message; AmqpError where the publisher sent something else."""
-        if self._message is None:
-            self._message = read_message(self.view)
-        return self._message
-
-    @property
-    def body(self) -> bytes:
-        """The body, byte for byte."""
-        return self.message.body
-
-    @property
-    def properties(self) -> dict[str, object]:
-        """The application properties."""
-        return self.message.properties
-
-    @property
-    def enqueued_time(self) -> datetime:
-        """When it was stored, UTC."""
-        return utc_from_ms(self.enqueued_ms)
-
-    @property
-    def encoded(self) -> bytes:
-        """The whole message as the publisher encoded it."""
-        return bytes(self.view)
-
-    def as_delivered(self) -> bytes:
-        """Return the message as a reader gets it."""
-        return annotated(
-            self.view,
-            sequence_number=self.sequence_number,
-            offset=self.offset,
-            enqueued_ms=self.enqueued_ms,
-            partition_key=self.partition_key,
-        )
+    from local.eventhubs.message import Publication
 
 
 class Partition:

@@ -185,6 +185,7 @@ class Reader(Link):
         self._credit = 0
 
     def opened(self) -> None:
+        """Take the partition over, or leave it to a reader with a higher epoch."""
         group, epoch = self.attach.group, self.attach.epoch
         rivals = [each for each in self._partition.readers if each.attach.group == group]
         owners = [each.attach.epoch for each in rivals if each.attach.epoch is not None]
@@ -198,11 +199,13 @@ class Reader(Link):
         self._partition.readers.add(self)
 
     def credited(self, credit: int) -> None:
+        """Send as many events as the client has now room for."""
         self._credit = credit
         if self in self._partition.readers:
             self.pump()
 
     def pump(self) -> None:
+        """Send what is stored and not yet sent, as far as credit goes."""
         events = self._partition.events
         settled = self.attach.settle_modes[0] == _SETTLED
         while self._credit > 0 and self.next_sequence_number < len(events):
@@ -213,4 +216,5 @@ class Reader(Link):
             self.namespace.stats.delivered += 1
 
     def closed(self) -> None:
+        """Leave the partition."""
         self._partition.readers.discard(self)

@@ -16,7 +16,7 @@ from local.eventhubs.websocket import Entrance, WebSocket
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from local.eventhubs.hub import StoredEvent
+    from local.eventhubs.message import StoredEvent
 
 ADDRESS: Final = "127.0.0.1"
 TLS_HOST: Final = "localhost"
