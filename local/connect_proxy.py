@@ -13,16 +13,16 @@ import base64
 import contextlib
 import http.client
 import json
-import os
 import socket
 import sys
 import threading
 import time
 import weakref
-from dataclasses import asdict, dataclass
-from socketserver import StreamRequestHandler, ThreadingTCPServer
-from typing import TYPE_CHECKING, Any, Final, Self
+from socketserver import StreamRequestHandler
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, urlsplit
+
+from local.tether import ThreadedServer, await_end, heed_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -32,8 +32,7 @@ _CHUNK: Final = 1 << 16
 _HOP: Final = {"proxy-authorization", "proxy-connection", "connection", "keep-alive"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One request: which host and port it named, how, and what the proxy made of it (200: let through)."""
 
     host: str
@@ -42,42 +41,21 @@ class Asked:
     status: int
 
 
-class ConnectProxy(ThreadingTCPServer):
-    """A proxy, serving in threads of its own while it is entered.
-
-    Args:
-        port: to listen on; 0 takes a free one.
-        user: demanded from every client where it is not empty, with
-        password: its password.
-        refuse: hosts, or `host:port`, that are answered with 403.
-        delay_s: seconds before each answer.
-        on_asked: told of each request, on a thread of the proxy.
-
-    Attributes:
-        port: it listens on.
-        url: what HTTPS_PROXY takes, with name and password where they are demanded.
-        asked: every request so far.
-
-    Raises:
-        OSError: the port is taken.
-    """
-
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = 100
+class ConnectProxy(ThreadedServer):
+    """A proxy, serving in threads of its own while it is entered; it remembers what it was `asked`."""
 
     def __init__(
         self,
         *,
-        port: int = 0,
-        user: str = "",
+        port: int = 0,  # 0 takes a free one
+        user: str = "",  # demanded from every client where it is not empty
         password: str = "",
-        refuse: Collection[str] = (),
-        delay_s: float = 0.0,
-        on_asked: Callable[[Asked], None] = lambda _: None,
+        refuse: Collection[str] = (),  # hosts, or `host:port`, that are answered with 403
+        delay_s: float = 0.0,  # before each answer
+        on_asked: Callable[[Asked], None] = lambda _: None,  # on a thread of the proxy
     ) -> None:
-        super().__init__((ADDRESS, port), _Exchange)
-        self.port = int(self.server_address[1])
+        super().__init__(_Exchange, port)
+        # What HTTPS_PROXY takes.
         who = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
         self.url = f"http://{who}{ADDRESS}:{self.port}"
         self.asked: list[Asked] = []
@@ -88,20 +66,10 @@ class ConnectProxy(ThreadingTCPServer):
         self._on_asked = on_asked
         self._clients = weakref.WeakSet[socket.socket]()
 
-    def __enter__(self) -> Self:
-        """Start."""
-        threading.Thread(target=self.serve_forever, args=(0.02,), name="proxy", daemon=True).start()
-        return self
-
     def __exit__(self, *_: object) -> None:
-        """Cut every tunnel and stop."""
-        self.shutdown()
-        self.server_close()
+        """Stop, and cut every tunnel."""
+        super().__exit__()
         _cut(*self._clients)
-
-    def reached(self) -> set[tuple[str, int]]:
-        """Host and port of everything that was let through."""
-        return {(each.host, each.port) for each in self.asked if each.status == 200}
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a client on a thread of its own, and know its connection while it lasts."""
@@ -199,19 +167,18 @@ def _for_origin(method: str, target: str, version: str, headers: http.client.HTT
 def main(arguments: list[str] | None = None) -> int:
     """Run until standard input ends; return the exit code."""
     options = vars(_parser().parse_args(arguments))
+    heed_signals()
     user, _, password = options.pop("user").partition(":")
     seen: set[Asked] = set()
 
     def tell(asked: Asked) -> None:
         if asked not in seen:
             seen.add(asked)
-            print(json.dumps(asdict(asked)), flush=True)
+            print(json.dumps(asked._asdict()), flush=True)
 
     with ConnectProxy(user=user, password=password, on_asked=tell, **options) as proxy:
         print(json.dumps({"url": proxy.url}), flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while os.read(sys.stdin.fileno(), _CHUNK):
-                pass
+        await_end()
     return 0
 
 

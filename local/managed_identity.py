@@ -10,7 +10,8 @@ import secrets
 import time
 from urllib.parse import parse_qs, urlsplit
 
-from local.tenant.server import PlainHandler, ThreadedServer
+from local.tenant.server import PlainHandler
+from local.tether import ThreadedServer
 
 
 class ManagedIdentity(ThreadedServer):

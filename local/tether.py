@@ -12,6 +12,7 @@ import contextlib
 import os
 import queue
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
@@ -249,6 +250,30 @@ class Tether:
         if self._process is None or self._process.poll() is not None:
             raise RuntimeError(f"{self._name} is not running")
         self._process.send_signal(number)
+
+
+class ThreadedServer(socketserver.ThreadingTCPServer):
+    """A server on a thread of its own, until the `with` block is left."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, handler: type[socketserver.BaseRequestHandler], port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), handler)
+        self.port = int(self.server_address[1])
+
+    def __enter__(self) -> Self:
+        # A wake-up costs next to nothing, and leaving the block may take as long as one poll.
+        self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join(10)
+        self.server_close()
 
 
 class Servers(ExitStack):

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from local.eventhubs.amqp import AmqpError
 from local.eventhubs.faults import Fault, Faults
-from local.eventhubs.hub import StoredEvent
 from local.eventhubs.links import SERVER_BUSY
+from local.eventhubs.message import StoredEvent
 from local.eventhubs.namespace import Stats
 from local.eventhubs.server import EventHubs
 

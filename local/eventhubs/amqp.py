@@ -88,12 +88,7 @@ class Span(NamedTuple):
 
 
 def encode(*values: object) -> bytearray:
-    """Encode values, one after another.
-
-    Raises:
-        TypeError: a type has no encoding here.
-        struct.error: a number does not fit its type.
-    """
+    """Encode values, one after another; TypeError for a type without an encoding here."""
     out = bytearray()
     for value in values:
         _encode(out, value)
@@ -101,29 +96,17 @@ def encode(*values: object) -> bytearray:
 
 
 def decode(data: Buffer, position: int = 0) -> tuple[Any, int]:
-    """Decode the value at `position`; return it and the position after it.
-
-    Raises:
-        AmqpError: the bytes are cut short, malformed, or of a type not read here.
-    """
+    """Decode the value at `position`; return it and the position after it."""
     return _read(_decode, data, position)
 
 
 def skip(data: Buffer, position: int) -> int:
-    """Return the position after the value at `position`, without decoding it.
-
-    Raises:
-        AmqpError: the value is cut short.
-    """
+    """Return the position after the value at `position`, without decoding it."""
     return _read(_skip, data, position)[1]
 
 
 def sections(message: Buffer, position: int = 0) -> Iterator[Span]:
-    """Walk the sections of an encoded message, without decoding them.
-
-    Raises:
-        AmqpError: the bytes are not a sequence of AMQP sections.
-    """
+    """Walk the sections of an encoded message, without decoding them."""
     while position < len(message):
         if message[position] != 0:
             raise AmqpError(f"no AMQP section at byte {position}")
@@ -133,6 +116,11 @@ def sections(message: Buffer, position: int = 0) -> Iterator[Span]:
         end = skip(message, value)
         yield Span(code, position, value, end)
         position = end
+
+
+def values(message: Buffer) -> Iterator[tuple[int, Any]]:
+    """Decode the sections of a message, each with its code."""
+    return ((span.code, decode(message, span.value)[0]) for span in sections(message))
 
 
 # The types of fixed width: constructor and layout. What is encoded takes the first that it fits.
@@ -163,38 +151,10 @@ _EMPTY_LIST: Final = 0x45
 
 
 def _encode(out: bytearray, value: Any) -> None:
-    if value is None:
-        out.append(0x40)
-    elif isinstance(value, bool):
-        out.append(0x41 if value else 0x42)
-    elif type(value) in _NUMBERS:
-        _encode_number(out, value)
-    elif isinstance(value, Described):
-        out.append(0)
-        code = value.descriptor
-        _encode(out, ULong(code) if isinstance(code, int) else code)
-        _encode(out, value.value)
-    elif isinstance(value, str):
-        _encode_sized(out, _SYMBOL if isinstance(value, Symbol) else _STRING, value.encode())
-    elif isinstance(value, uuid.UUID):
-        out += b"\x98" + value.bytes
-    elif isinstance(value, bytes | bytearray | memoryview):
-        _encode_sized(out, _BINARY, value)
-    elif isinstance(value, Array):
-        element = _SYMBOL if value and isinstance(value[0], Symbol) else _STRING
-        texts = [each.encode() for each in value]
-        body = b"".join(struct.pack(">I", len(text)) + text for text in texts)
-        _encode_sized(out, _ARRAY, bytes((element | _WIDE,)) + body, len(value))
-    elif isinstance(value, list | tuple):
-        if value:
-            _encode_sized(out, _LIST, encode(*value), len(value))
-        else:
-            out.append(_EMPTY_LIST)
-    elif isinstance(value, dict):
-        parts = list(itertools.chain.from_iterable(value.items()))
-        _encode_sized(out, _MAP, encode(*parts), len(parts))
-    else:
+    encoder = _ENCODERS.get(type(value))
+    if encoder is None:
         raise TypeError(f"no AMQP encoding for {type(value).__name__}")
+    encoder(out, value)
 
 
 def _encode_number(out: bytearray, value: Any) -> None:
@@ -218,6 +178,47 @@ def _encode_sized(out: bytearray, constructor: int, data: Buffer, *count: int) -
         for number in (len(data) + 4 * len(count), *count):
             out += struct.pack(">I", number)
     out += data
+
+
+def _encode_described(out: bytearray, value: Described) -> None:
+    out.append(0)
+    code = value.descriptor
+    _encode(out, ULong(code) if isinstance(code, int) else code)
+    _encode(out, value.value)
+
+
+def _encode_array(out: bytearray, value: Array) -> None:
+    element = _SYMBOL if value and isinstance(value[0], Symbol) else _STRING
+    texts = [each.encode() for each in value]
+    body = b"".join(struct.pack(">I", len(text)) + text for text in texts)
+    _encode_sized(out, _ARRAY, bytes((element | _WIDE,)) + body, len(value))
+
+
+def _encode_list(out: bytearray, value: list[Any]) -> None:
+    if value:
+        _encode_sized(out, _LIST, encode(*value), len(value))
+    else:
+        out.append(_EMPTY_LIST)
+
+
+def _encode_map(out: bytearray, value: dict[Any, Any]) -> None:
+    parts = list(itertools.chain.from_iterable(value.items()))
+    _encode_sized(out, _MAP, encode(*parts), len(parts))
+
+
+_ENCODERS: Final[dict[type, Callable[[bytearray, Any], None]]] = {
+    **dict.fromkeys(_NUMBERS, _encode_number),
+    type(None): lambda out, _: out.append(0x40),
+    bool: lambda out, value: out.append(0x41 if value else 0x42),
+    str: lambda out, value: _encode_sized(out, _STRING, value.encode()),
+    Symbol: lambda out, value: _encode_sized(out, _SYMBOL, value.encode()),
+    bytes: lambda out, value: _encode_sized(out, _BINARY, value),
+    uuid.UUID: lambda out, value: out.extend(b"\x98" + value.bytes),
+    Described: _encode_described,
+    Array: _encode_array,
+    list: _encode_list,
+    dict: _encode_map,
+}
 
 
 def _read(

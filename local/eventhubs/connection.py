@@ -10,27 +10,9 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-from local.eventhubs.amqp import (
-    AmqpError,
-    Array,
-    Buffer,
-    Described,
-    Symbol,
-    UByte,
-    UInt,
-    ULong,
-    UShort,
-)
-from local.eventhubs.frames import (
-    KEEP_ALIVE,
-    MAX_FRAME_BYTES,
-    Frame,
-    FrameReader,
-    Header,
-    Performative,
-    build_frame,
-    error,
-)
+from local.eventhubs import frames
+from local.eventhubs.amqp import AmqpError, Array, Described, Symbol, UByte, UInt, ULong, UShort
+from local.eventhubs.frames import Frame, Header, Performative, error
 from local.eventhubs.links import NODES, Refused, link_for
 from local.eventhubs.namespace import Namespace, Peer
 from local.eventhubs.session import INCOMING_WINDOW, Attach, Link, Session
@@ -38,6 +20,7 @@ from local.eventhubs.session import INCOMING_WINDOW, Attach, Link, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from local.eventhubs.amqp import Buffer
     from local.eventhubs.faults import Fault
 
 _SASL: Final = 3
@@ -56,7 +39,7 @@ class Connection(Peer):
         super().__init__(namespace)
         self.authorized = False
         self.peer_frame_bytes = _SMALLEST_PEER_FRAME
-        self._reader = FrameReader()
+        self._reader = frames.FrameReader()
         self._sessions: dict[int, Session] = {}
         self._gone = False
         self._timer: asyncio.TimerHandle | None = None
@@ -106,7 +89,7 @@ class Connection(Peer):
     ) -> None:
         """Send a frame, unless the connection has gone."""
         if not self._gone and not self.transport.is_closing():
-            self.transport.write(build_frame(channel, performative, fields, payload))
+            self.transport.write(frames.build_frame(channel, performative, fields, payload))
 
     def abort(self) -> None:
         """Cut the connection without a word."""
@@ -130,7 +113,7 @@ class Connection(Peer):
     def _on_open(self, frame: Frame) -> None:
         offered = frame.field(2, _LARGEST_PEER_FRAME)
         self.peer_frame_bytes = max(_SMALLEST_PEER_FRAME, min(offered, _LARGEST_PEER_FRAME))
-        limits = UInt(MAX_FRAME_BYTES), UShort(_CHANNEL_MAX), UInt(_IDLE_TIMEOUT_MS)
+        limits = UInt(frames.MAX_FRAME_BYTES), UShort(_CHANNEL_MAX), UInt(_IDLE_TIMEOUT_MS)
         self.send(0, Performative.OPEN, [f"{uuid.uuid4().hex}_G0", None, *limits])
         self._timer = self.loop.call_later(_KEEP_ALIVE_S, self._keep_alive)
 
@@ -179,8 +162,6 @@ class Connection(Peer):
             session.end()
             session.send(Performative.END, [None])
 
-    # The rest.
-
     def _attach(self, session: Session, attach: Attach, fault: Fault | None) -> None:
         if session.ended:
             return  # while a fault delayed its link
@@ -198,22 +179,13 @@ class Connection(Peer):
 
     def _answer_attach(self, session: Session, attach: Attach, *, refused: bool) -> None:
         """Attach from here; without a source or target it is how AMQP begins to refuse a link."""
-        source = Described(0x28, [attach.source[0], *[None] * 7])
-        target = Described(0x29, attach.target[:1])
-        session.send(
-            Performative.ATTACH,
-            [
-                attach.name,
-                UInt(attach.handle),
-                not attach.client_receives,
-                *map(UByte, attach.settle_modes),
-                *((None, None) if refused else (source, target)),
-                None,
-                None,
-                UInt(0) if attach.client_receives else None,
-                None if refused else ULong(self.namespace.max_message_bytes),
-            ],
-        )
+        source = None if refused else Described(0x28, [attach.source[0], *[None] * 7])
+        target = None if refused else Described(0x29, attach.target[:1])
+        first_count = UInt(0) if attach.client_receives else None
+        largest = None if refused else ULong(self.namespace.max_message_bytes)
+        fields = [attach.name, UInt(attach.handle), not attach.client_receives]
+        fields += [*map(UByte, attach.settle_modes), source, target, None, None]
+        session.send(Performative.ATTACH, [*fields, first_count, largest])
 
     def _link(self, frame: Frame, handle: int) -> Link | None:
         """Return the link that a frame is about; its handle is the field of that index."""
@@ -222,7 +194,7 @@ class Connection(Peer):
 
     def _keep_alive(self) -> None:
         if not self._gone:
-            self.transport.write(KEEP_ALIVE)
+            self.transport.write(frames.KEEP_ALIVE)
             self._timer = self.loop.call_later(_KEEP_ALIVE_S, self._keep_alive)
 
     def _leave(self) -> None:

@@ -8,47 +8,30 @@ a status and `{"error"}`.
 
 from __future__ import annotations
 
-import threading
 import time
 import urllib.parse
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from local.eventhubs.faults import Fault, parse_faults
-from local.eventhubs.server import ADDRESS, EventHubs
+from local.eventhubs.server import EventHubs
+from local.tether import ThreadedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from local.eventhubs.hub import StoredEvent
+    from local.eventhubs.message import StoredEvent
 
 
-class ControlPort(ThreadingTCPServer):
+class ControlPort(ThreadedServer):
     """Serves the control port while it is entered."""
 
-    allow_reuse_address = True
-    daemon_threads = True
-
     def __init__(self, hubs: EventHubs, port: int = 0) -> None:
-        super().__init__((ADDRESS, port), _Handler)
+        super().__init__(_Handler, port)
         self.hubs = hubs
-        self.port = int(self.server_address[1])
-
-    def __enter__(self) -> Self:
-        """Start serving."""
-        threading.Thread(
-            target=self.serve_forever, args=(0.02,), name="eventhubs-control", daemon=True
-        ).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop serving."""
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -115,15 +98,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-_SHOWN: Final = (
-    *("partition", "sequence_number", "offset", "enqueued_time", "partition_key"),
-    *("message_id", "content_type", "properties"),
-)
+_PLACE: Final = ("partition", "sequence_number", "offset", "enqueued_time", "partition_key")
+_ABOUT: Final = ("message_id", "content_type", "properties")
 
 
 def _line(event: StoredEvent) -> bytes:
     """Describe an event; its body is `body` where it is UTF-8, else `body_base64`."""
-    described = {name: getattr(event, name) for name in _SHOWN}
+    described = {name: getattr(event, name) for name in _PLACE}
+    described |= {name: getattr(event.message, name) for name in _ABOUT}
     try:
         described["body"] = event.body.decode()
     except UnicodeDecodeError:

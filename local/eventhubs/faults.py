@@ -12,10 +12,11 @@ import json
 import random
 import threading
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Final
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # Per kind of request: its selectors, then each action with the fields it takes.
 _SELECTORS: Final[dict[str, tuple[str, ...]]] = {
@@ -35,11 +36,18 @@ _ACTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "put_token": {"status": ("status", "description")},
 }
 _ALWAYS: Final = ("after", "times", "rate")
-_KINDS: Final[tuple[tuple[str, tuple[type, ...], tuple[str, ...]], ...]] = (
-    ("a string", (str,), ("hub", "partition", "group", *_ERROR)),
-    ("a whole number", (int,), ("after", "times", "status")),
-    ("a number", (int, float), ("rate", "delay_s")),
-)
+_KINDS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
+    **dict.fromkeys(("hub", "partition", "group", *_ERROR), ("a string", (str, NoneType))),
+    **dict.fromkeys(("after", "times"), ("a whole number", (int,))),
+    "status": ("a whole number", (int, NoneType)),
+    **dict.fromkeys(("rate", "delay_s"), ("a number", (int, float, NoneType))),
+}
+_RANGES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "after": ("be 0 or more", lambda count: count >= 0),
+    "times": ("be 1 or more, or -1 for always", lambda count: count >= 1 or count == -1),
+    "rate": ("lie between 0 and 1", lambda rate: 0 <= rate <= 1),
+    "delay_s": ("be 0 or more", lambda seconds: seconds >= 0),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,24 +86,17 @@ class Fault:
                 f"unknown action {self.action!r} on {self.on}: use one of {_listed(actions)}"
             )
         takes = {*_SELECTORS[self.on], *actions[self.action], *_ALWAYS}
-        for kind, types, names in _KINDS:
-            for name in names:
-                value = getattr(self, name)
-                if value is None:
-                    continue
-                if name not in takes:
-                    what = f"{name} does not fit {self.on} {self.action!r}"
-                    raise ValueError(f"{what}, which takes {_listed(takes)}")
-                if isinstance(value, bool) or not isinstance(value, types):
-                    raise ValueError(f"{name} must be {kind}, not {value!r}")  # noqa: TRY004
-        if self.after < 0:
-            raise ValueError(f"after must be 0 or more, not {self.after}")
-        if self.times < 1 and self.times != -1:
-            raise ValueError(f"times must be 1 or more, or -1 for always, not {self.times}")
-        if self.rate is not None and not 0 <= self.rate <= 1:
-            raise ValueError(f"rate must lie between 0 and 1, not {self.rate}")
-        if self.delay_s is not None and self.delay_s < 0:
-            raise ValueError(f"delay_s must be 0 or more, not {self.delay_s}")
+        for name, (kind, types) in _KINDS.items():
+            value = getattr(self, name)
+            if value is not None and name not in takes:
+                what = f"{name} does not fit {self.on} {self.action!r}"
+                raise ValueError(f"{what}, which takes {_listed(takes)}")
+            if not isinstance(value, types) or isinstance(value, bool):
+                raise ValueError(f"{name} must be {kind}, not {value!r}")  # noqa: TRY004
+        for name, (range_, is_in) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not is_in(value):
+                raise ValueError(f"{name} must {range_}, not {value}")
 
     @property
     def error(self) -> tuple[str, str]:
@@ -109,11 +110,7 @@ class Fault:
 
     @classmethod
     def from_mapping(cls, rule: Mapping[str, object]) -> Fault:
-        """Build a rule from a JSON object.
-
-        Raises:
-            ValueError: a name is unknown, `action` is missing, or the rule does not make sense.
-        """
+        """Build a rule from a JSON object; ValueError where it does not make sense."""
         known = [field.name for field in fields(cls)]
         unknown = set(rule) - set(known)
         if unknown:
@@ -128,11 +125,7 @@ class Fault:
 
 
 def parse_faults(text: str | bytes) -> list[Fault]:
-    """Read a JSON list of fault rules.
-
-    Raises:
-        ValueError: it is not JSON, not a list of objects, or a rule makes no sense.
-    """
+    """Read a JSON list of fault rules; ValueError where it is none or a rule makes no sense."""
     rules = json.loads(text)
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise ValueError("faults are a JSON list of objects")
@@ -163,31 +156,22 @@ class Faults:
         with self._lock:
             return [armed.fault for armed in self._armed]
 
-    def take(
-        self,
-        on: str,
-        *,
-        hub: str | None = None,
-        partition: str | None = None,
-        group: str | None = None,
-        mid_message: bool = False,
-    ) -> Fault | None:
-        """Return the rule that acts on this request, and count it.
+    def take(self, on: str, *, mid_message: bool = False, **where: str | None) -> Fault | None:
+        """Return the rule that acts on this request, and count it; `where` are its selectors.
 
         `mid_message` asks at the first frame of a message of several: then only `drop_mid` acts,
         which in turn acts at no other time.
         """
         if not self._armed:
             return None
+        selectors = _SELECTORS[on]
         with self._lock:
             for armed in self._armed:
                 fault = armed.fault
                 if (
                     fault.on == on
                     and (fault.action == "drop_mid") == mid_message
-                    and fault.hub in (None, hub)
-                    and fault.partition in (None, partition)
-                    and fault.group in (None, group)
+                    and all(getattr(fault, name) in (None, where.get(name)) for name in selectors)
                     and self._is_due(armed)
                 ):
                     return fault

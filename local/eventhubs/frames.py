@@ -58,17 +58,13 @@ class Frame(NamedTuple):
 
 
 class FrameReader:
-    """Cuts a byte stream into headers and frames."""
+    """Cuts a byte stream into headers and frames; AmqpError where it is not AMQP."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Header | Frame]:
-        """Take in bytes and yield what is complete; keep-alive frames are left out.
-
-        Raises:
-            AmqpError: the bytes are not AMQP.
-        """
+        """Take in bytes and yield what is complete; keep-alive frames are left out."""
         buffer = self._buffer
         buffer += data
         position = 0
@@ -99,9 +95,7 @@ def build_frame(
     body = encode(Described(performative, [*fields, *padding]))
     kind = performative >= Performative.SASL_MECHANISMS
     out = bytearray(struct.pack(">IBBH", 8 + len(body) + len(payload), 2, kind, channel))
-    out += body
-    out += payload
-    return out
+    return out + body + payload
 
 
 def error(condition: str, description: str = "") -> Described:
@@ -126,12 +120,7 @@ def _parse(data: bytes) -> Frame | None:
     start = data[4] * 4
     if start >= len(data):
         return None
-    body, end = decode(data, start)
-    if (
-        not isinstance(body, Described)
-        or not isinstance(body.value, list)
-        or not isinstance(body.descriptor, int)
-    ):
-        raise AmqpError("frame without a performative")
-    channel = int.from_bytes(data[6:8])
-    return Frame(channel, body.descriptor, body.value, memoryview(data)[end:])
+    match decode(data, start):
+        case Described(int(code), list(fields)), end:
+            return Frame(int.from_bytes(data[6:8]), code, fields, memoryview(data)[end:])
+    raise AmqpError("frame without a performative")

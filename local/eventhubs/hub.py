@@ -12,87 +12,15 @@ import re
 import time
 import zlib
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from local.eventhubs.message import Message, Publication, annotated, read_message, utc_from_ms
+from local.eventhubs.message import StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
-
-@dataclass(eq=False, slots=True)
-class StoredEvent:
-    """An event in a partition. Its message is decoded when first asked for."""
-
-    partition: str
-    sequence_number: int  # its place in the partition, from 0
-    offset: int  # bytes stored in the partition before it
-    enqueued_ms: int  # since 1970 UTC, when it was stored
-    partition_key: str | None  # it was published with
-    view: memoryview  # the whole message as the publisher encoded it
-    _message: Message | None = None
-
-    @property
-    def message(self) -> Message:
-        """The decoded message.
-
-        Raises:
-            AmqpError: the publisher sent something that is not an AMQP message.
-        """
-        if self._message is None:
-            self._message = read_message(self.view)
-        return self._message
-
-    @property
-    def body(self) -> bytes:
-        """The body, byte for byte."""
-        return self.message.body
-
-    @property
-    def properties(self) -> dict[str, object]:
-        """The application properties."""
-        return self.message.properties
-
-    @property
-    def content_type(self) -> str | None:
-        """The content type."""
-        return self.message.content_type
-
-    @property
-    def message_id(self) -> object:
-        """The message id."""
-        return self.message.message_id
-
-    @property
-    def enqueued_time(self) -> datetime:
-        """When it was stored, UTC."""
-        return utc_from_ms(self.enqueued_ms)
-
-    @property
-    def encoded(self) -> bytes:
-        """The whole message as the publisher encoded it."""
-        return bytes(self.view)
-
-    def as_delivered(self) -> bytes:
-        """Return the message as a reader gets it."""
-        return annotated(
-            self.view,
-            sequence_number=self.sequence_number,
-            offset=self.offset,
-            enqueued_ms=self.enqueued_ms,
-            partition_key=self.partition_key,
-        )
-
-
-class Reader(Protocol):
-    """A link that is sent a partition's events."""
-
-    next_sequence_number: int
-
-    def pump(self) -> None:
-        """Send what is stored and not yet sent, as far as credit goes."""
+    from local.eventhubs.links import Reader
+    from local.eventhubs.message import Publication
 
 
 class Partition:
@@ -131,14 +59,10 @@ class Partition:
             reader.pump()
 
     def position_of(self, selector: str | None) -> int:
-        """Return the first sequence number that a selector admits.
+        """Return the first sequence number that a selector admits; ValueError if it is no selector.
 
-        Args:
-            selector: SQL-like text as the SDK writes it, for example
-                `amqp.annotation.x-opt-offset > '@latest'`; None is everything.
-
-        Raises:
-            ValueError: the selector is of another form.
+        It is SQL-like text as the SDK writes it, for example
+        `amqp.annotation.x-opt-offset > '@latest'`; None is everything.
         """
         if not selector:
             return 0
@@ -167,11 +91,7 @@ class Hub:
         self._round_robin = itertools.cycle(self.partitions)
 
     def partition(self, partition_id: str) -> Partition:
-        """Return a partition by id.
-
-        Raises:
-            KeyError: there is no such partition.
-        """
+        """Return a partition by id; KeyError if there is none."""
         if partition_id.isdecimal() and int(partition_id) < len(self.partitions):
             return self.partitions[int(partition_id)]
         raise KeyError(partition_id)

@@ -47,32 +47,25 @@ class Refused(Exception):
 
 
 def link_for(session: Session, attach: Attach, fault: Fault | None) -> Link:
-    """Make the link a client asks for, without opening it.
-
-    Raises:
-        Refused: the client may not have it, it does not exist, or a fault says no.
-    """
+    """Make the link a client asks for, without opening it; Refused where it may not have it."""
     if attach.address in NODES:
         return (ReplyLink if attach.client_receives else RequestLink)(session, attach)
     if not session.wire.authorized:
-        raise Refused(
-            "amqp:unauthorized-access",
-            "Unauthorized access. 'Send' or 'Listen' claim(s) are required.",
-        )
+        what = "Unauthorized access. 'Send' or 'Listen' claim(s) are required."
+        raise Refused("amqp:unauthorized-access", what)
     if fault is not None and fault.action == "refuse":
         raise Refused(*fault.error)
     hub = session.wire.namespace.hubs.get(attach.hub)
     if hub is None:
         what = f"The messaging entity '{attach.hub}' could not be found."
         raise Refused("amqp:not-found", what)
-    partition = None if attach.partition is None else _partition(hub, attach.partition)
     if not attach.client_receives:
-        return _Publisher(session, attach, hub, partition, gives_credit=fault is None)
-    if partition is None:
+        return _Publisher(session, attach, hub, fault)
+    if attach.partition is None:
         what = f"'{attach.address}' names no partition to read from."
         raise Refused("amqp:not-allowed", what)
     try:
-        return _Reader(session, attach, partition)
+        return Reader(session, attach, _partition(hub, attach.partition))
     except ValueError as problem:
         raise Refused("amqp:invalid-field", str(problem)) from problem
 
@@ -81,28 +74,18 @@ def _partition(hub: Hub, number: str) -> Partition:
     try:
         return hub.partition(number)
     except KeyError:
-        raise Refused(
-            "com.microsoft:argument-out-of-range",
-            f"The specified partition is invalid for an EventHub partition sender or receiver: {number}",
-        ) from None
+        what = "The specified partition is invalid for an EventHub partition sender or receiver"
+        raise Refused("com.microsoft:argument-out-of-range", f"{what}: {number}") from None
 
 
 class _Publisher(Link):
     """Takes publications into a hub, or into one partition of it."""
 
-    def __init__(
-        self,
-        session: Session,
-        attach: Attach,
-        hub: Hub,
-        partition: Partition | None,
-        *,
-        gives_credit: bool,
-    ) -> None:
+    def __init__(self, session: Session, attach: Attach, hub: Hub, fault: Fault | None) -> None:
         super().__init__(session, attach)
         self._hub = hub
-        self._partition = partition
-        self._gives_credit = gives_credit
+        self._partition = None if attach.partition is None else _partition(hub, attach.partition)
+        self._gives_credit = fault is None
 
     def opened(self) -> None:
         if self._gives_credit:
@@ -192,7 +175,7 @@ class _Publisher(Link):
         self.session.settle(transfer, frames.ACCEPTED)
 
 
-class _Reader(Link):
+class Reader(Link):
     """Sends a partition's events to a client; ValueError where it asks for a position in unknown words."""
 
     def __init__(self, session: Session, attach: Attach, partition: Partition) -> None:
@@ -202,9 +185,9 @@ class _Reader(Link):
         self._credit = 0
 
     def opened(self) -> None:
+        """Take the partition over, or leave it to a reader with a higher epoch."""
         group, epoch = self.attach.group, self.attach.epoch
-        readers = [each for each in self._partition.readers if isinstance(each, _Reader)]
-        rivals = [each for each in readers if each.attach.group == group]
+        rivals = [each for each in self._partition.readers if each.attach.group == group]
         owners = [each.attach.epoch for each in rivals if each.attach.epoch is not None]
         if owners and (epoch is None or max(owners) > epoch):
             self.session.detach(self, _STOLEN, "A receiver with a higher epoch exists")
@@ -216,11 +199,13 @@ class _Reader(Link):
         self._partition.readers.add(self)
 
     def credited(self, credit: int) -> None:
+        """Send as many events as the client has now room for."""
         self._credit = credit
         if self in self._partition.readers:
             self.pump()
 
     def pump(self) -> None:
+        """Send what is stored and not yet sent, as far as credit goes."""
         events = self._partition.events
         settled = self.attach.settle_modes[0] == _SETTLED
         while self._credit > 0 and self.next_sequence_number < len(events):
@@ -231,4 +216,5 @@ class _Reader(Link):
             self.namespace.stats.delivered += 1
 
     def closed(self) -> None:
+        """Leave the partition."""
         self._partition.readers.discard(self)

@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack, cast
 
 from local.eventhubs.faults import Faults
 from local.eventhubs.hub import Hub
@@ -48,6 +48,16 @@ class Stats:
     websockets: int = 0  # connections that came as such
     pongs: int = 0  # answers of clients to pings
     hubs: dict[str, list[int]] = field(default_factory=dict)  # events stored in each partition
+
+
+class Options(TypedDict, total=False):
+    """What a `Namespace` may be told."""
+
+    throughput_units: float  # ingress quota; 0 is none
+    max_message_bytes: int  # largest publication taken
+    latency_s: float  # seconds from storing to acknowledging
+    keep: bool  # keep events; False only counts them
+    seed: int  # of the generator behind `Fault.rate`
 
 
 class Throughput:
@@ -131,32 +141,15 @@ class Peer(asyncio.Protocol):
 
 
 class Namespace:
-    """Hubs and all that is shared around them.
+    """Hubs, by name with their number of partitions, and all that is shared around them."""
 
-    Args:
-        hubs: names of hubs, each with its number of partitions.
-        throughput_units: ingress quota; 0 is none.
-        max_message_bytes: largest publication taken.
-        latency_s: seconds from storing to acknowledging.
-        keep: keep events; False only counts them.
-        seed: of the generator behind `Fault.rate`.
-    """
-
-    def __init__(
-        self,
-        hubs: Mapping[str, int],
-        *,
-        throughput_units: float = 0.0,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
-        latency_s: float = 0.0,
-        keep: bool = True,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, hubs: Mapping[str, int], **told: Unpack[Options]) -> None:
+        keep = told.get("keep", True)
         self.hubs = {name: Hub(name, count, keep=keep) for name, count in hubs.items()}
-        self.max_message_bytes = max_message_bytes
-        self.latency_s = latency_s
-        self.faults = Faults(seed)
-        self.throughput = Throughput(throughput_units)
+        self.max_message_bytes = told.get("max_message_bytes", DEFAULT_MAX_MESSAGE_BYTES)
+        self.latency_s = told.get("latency_s", 0.0)
+        self.faults = Faults(told.get("seed", 0))
+        self.throughput = Throughput(told.get("throughput_units", 0.0))
         self.held = Held()
         self.stats = Stats()
         self.connections: set[Peer] = set()

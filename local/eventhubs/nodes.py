@@ -9,17 +9,7 @@ from __future__ import annotations
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
-from local.eventhubs.amqp import (
-    Array,
-    Described,
-    Int,
-    Section,
-    Symbol,
-    Timestamp,
-    decode,
-    encode,
-    sections,
-)
+from local.eventhubs.amqp import Array, Described, Int, Section, Symbol, Timestamp, encode, values
 from local.eventhubs.frames import ACCEPTED, Frame
 from local.eventhubs.namespace import is_valid_token
 from local.eventhubs.session import Link
@@ -47,7 +37,7 @@ class RequestLink(Link):
     def received(self, transfer: Frame, payload: bytes) -> None:
         """Answer a request."""
         self.session.settle(transfer, ACCEPTED)
-        found = {span.code: decode(payload, span.value)[0] for span in sections(payload)}
+        found = dict(values(payload))
         standard: list[Any] = [*found.get(Section.PROPERTIES, []), *[None] * 5]
         message_id, reply_to = standard[0], standard[4]
         asked: dict[str, Any] = found.get(Section.APPLICATION_PROPERTIES) or {}

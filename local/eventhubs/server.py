@@ -8,31 +8,21 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from typing import TYPE_CHECKING, Final, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
-from local.eventhubs.namespace import KEY, KEY_NAME, Namespace, Stats
+from local.eventhubs.namespace import KEY, KEY_NAME, Namespace, Options, Stats
 from local.eventhubs.websocket import Entrance, WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from local.eventhubs.hub import StoredEvent
+    from local.eventhubs.message import StoredEvent
 
 ADDRESS: Final = "127.0.0.1"
 TLS_HOST: Final = "localhost"
 _PATIENCE_S: Final = 10.0
 
 T = TypeVar("T")
-
-
-class Options(TypedDict, total=False):
-    """What a `Namespace` may be given; its docstring says what each means."""
-
-    throughput_units: float
-    max_message_bytes: int
-    latency_s: float
-    keep: bool
-    seed: int
 
 
 class EventHubs:
@@ -49,19 +39,12 @@ class EventHubs:
     for a path is appended to it; `http_proxy` is obeyed over WebSockets only, less than NO_PROXY,
     and HTTPS_PROXY stands in for it; `connection_verify` replaces the public authorities.
 
-    Args:
-        hubs: names of hubs, each with its number of partitions.
-        port: port to listen on; 0 takes a free one.
-        tls: certificate and key files in PEM form; None is plain TCP.
-        options: what is told to the `Namespace`.
-
-    Attributes:
-        port: the port it listens on, known once it was entered.
-        faults: the fault rules; may be changed at any time.
-        namespace: the fully qualified namespace for clients over TLS.
+    `hubs` are names, each with its number of partitions; `port` 0 takes a free one, known once it
+    was entered; `tls` is a certificate and a key file in PEM form. `faults` may be changed at any
+    time.
     """
 
-    namespace: Final = TLS_HOST
+    namespace: Final = TLS_HOST  # fully qualified, for clients over TLS
 
     def __init__(
         self,
@@ -78,11 +61,7 @@ class EventHubs:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Start.
-
-        Raises:
-            OSError: the port is taken, or a certificate file cannot be read.
-        """
+        """Start; OSError where the port is taken or a certificate file cannot be read."""
         self._loop = asyncio.new_event_loop()
         try:
             self._server = self._loop.run_until_complete(self._listen())
@@ -126,11 +105,7 @@ class EventHubs:
         return f"Endpoint=sb://{address};{access}{emulator}{entity}"
 
     def events(self, hub: str) -> list[StoredEvent]:
-        """Return the events of a hub, partition by partition, each in order.
-
-        Raises:
-            KeyError: there is no such hub.
-        """
+        """Return a hub's events, partition by partition, each in order; KeyError if there is none."""
         return self._shared.hubs[hub].events()
 
     def wait_held(self, count: int = 1, timeout_s: float = 5.0) -> bool:

@@ -112,17 +112,10 @@ class Session:
 
     def flow(self, link: Link) -> None:
         """Renew the session's window, and a link's credit."""
-        numbers = (
-            self.next_incoming_id & 0xFFFFFFFF,
-            INCOMING_WINDOW,
-            self.next_outgoing_id,
-            INCOMING_WINDOW,
-            link.attach.handle,
-            link.delivery_count,
-            LINK_CREDIT,
-            0,
-        )
-        self.send(Performative.FLOW, [*map(UInt, numbers), False, False])
+        incoming, window = self.next_incoming_id & 0xFFFFFFFF, INCOMING_WINDOW
+        session = incoming, window, self.next_outgoing_id, window
+        credit = link.attach.handle, link.delivery_count, LINK_CREDIT, 0
+        self.send(Performative.FLOW, [*map(UInt, (*session, *credit)), False, False])
 
     def transfer(self, link: Link, message: Buffer, *, settled: bool) -> None:
         """Send a message to the client, in as many frames as it takes."""

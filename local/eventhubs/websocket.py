@@ -99,8 +99,6 @@ class WebSocket(Peer, asyncio.Transport):
         """Whether nothing can be sent any more."""
         return self._closing or self.transport.is_closing()
 
-    # The rest.
-
     def _on_event(self, event: events.Event) -> None:
         match event:
             case events.Request():

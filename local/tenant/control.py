@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from local.tenant.faults import PROFILES, Fault
-from local.tenant.server import PlainHandler, ThreadedServer
+from local.tenant.server import PlainHandler
 from local.tenant.trace.books import KINDS, SINCE_KINDS
 from local.tenant.trace.rows import utc_time
+from local.tether import ThreadedServer
 
 if TYPE_CHECKING:
     from local.tenant.model import Tenant

@@ -12,16 +12,16 @@ import http.client
 import http.server
 import json
 import socket
-import socketserver
 import ssl
 import struct
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from local.tenant.faults import Fault
 from local.tenant.messages import Answer, Request, http_date
 from local.tenant.site import Site
+from local.tether import ThreadedServer
 
 if TYPE_CHECKING:
     from local.certs import Certs
@@ -29,31 +29,6 @@ if TYPE_CHECKING:
 
 _IDLE_S = 120.0
 _HANDSHAKE_S = 10.0
-
-# How long leaving the with block may take; a wake-up costs next to nothing.
-_POLL_S = 0.02
-
-
-class ThreadedServer(socketserver.ThreadingTCPServer):
-    """A server on a thread of its own, until the ``with`` block is left."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, handler: type[PlainHandler], port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), handler)
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.shutdown()
-        self._thread.join(10)
-        self.server_close()
 
 
 class PlainHandler(http.server.BaseHTTPRequestHandler):

@@ -179,7 +179,7 @@ def test_an_event_says_where_it_comes_from(rig: Rig) -> None:
         "content_id": content.content_id,
         "event_id": ID,
     }
-    assert stored.content_type == "application/json"
+    assert stored.message.content_type == "application/json"
     rig.assert_complete()
 
 

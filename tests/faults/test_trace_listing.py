@@ -23,6 +23,7 @@ from shared.state.account import read_blob
 from shared.stop import Stop
 from shared.times import Window, whole_second
 from tests.harness import FAST, Rig
+from tests.waits import LONG
 
 if TYPE_CHECKING:
     from shared.config.connections import Connection
@@ -48,7 +49,7 @@ def apis(rig: Rig, **settings: str) -> tuple[Apis, Connection]:
 
 def trace_of(rig: Rig, **settings: str) -> TraceApi:
     made, connection = apis(rig, **settings)
-    return made.client(message_trace, connection).build(Stop(20))
+    return made.client(message_trace, connection).build(Stop(10 * LONG))
 
 
 def past(rig: Rig, back: timedelta = DAY) -> Window:

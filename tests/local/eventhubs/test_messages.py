@@ -11,7 +11,7 @@ from local.eventhubs.amqp import AmqpError, Described, Section, Symbol, Timestam
 from local.eventhubs.frames import Frame, FrameReader, Header, Performative, build_frame
 from local.eventhubs.message import (
     BATCH_FORMAT,
-    annotated,
+    StoredEvent,
     read_message,
     split_publication,
 )
@@ -82,9 +82,7 @@ def test_a_message_is_read_in_plain_values() -> None:
 def test_the_service_s_annotations_join_the_publisher_s() -> None:
     sent = encode(Described(Section.MESSAGE_ANNOTATIONS, {Symbol("x-mine"): 7}))
     body = encode(Described(Section.DATA, b"body"))
-    delivered = annotated(
-        sent + body, sequence_number=3, offset=40, enqueued_ms=5, partition_key="k"
-    )
+    delivered = StoredEvent("0", 3, 40, 5, "k", memoryview(sent + body)).as_delivered()
     annotations = {
         Symbol("x-mine"): 7,
         Symbol("x-opt-sequence-number"): 3,

@@ -90,8 +90,8 @@ def test_what_is_published_is_stored_and_read_back(
     assert (first.partition, first.sequence_number, first.offset) == ("2", 0, 0)
     assert (second.sequence_number, second.offset) == (1, len(first.encoded))
     assert first.body == b'{"a": 1}'
-    assert first.content_type == "application/json"
-    assert first.message_id == "id-1"
+    assert first.message.content_type == "application/json"
+    assert first.message.message_id == "id-1"
     assert first.properties == {"n": 1, "kind": "x" * 300, "raw": b"\xff", "flag": True}
     assert first.partition_key is None
     assert abs(first.enqueued_time - datetime.now(UTC)) < timedelta(seconds=10)
