@@ -175,8 +175,7 @@ class LocalRig(Servers):
     def _eventhubs(self, folder: Path) -> Tether:
         faults = folder / "eventhubs.json"
         faults.write_text(json.dumps(self.profile.hub_faults), "utf-8")
-        hubs = [word for hub in (HUB, TRACE_HUB) for word in ("--hub", f"{hub}:{PARTITIONS}")]
-        options = (*hubs, "--faults", str(faults), "--seed", str(self.spec.seed))
+        options = (*hub_options(), "--faults", str(faults), "--seed", str(self.spec.seed))
         return Tether(module("local.eventhubs", *options), ready='"connection_string"')
 
 
@@ -197,6 +196,11 @@ def rig_settings(
         "M365_EVENTHUB_CONNECTION_STRING": hubs["connection_string"],
         "M365_STORAGE_CONNECTION_STRING": azurite.connection_string,
     }
+
+
+def hub_options() -> list[str]:
+    """Options of the stand-in: both hubs."""
+    return [word for hub in (HUB, TRACE_HUB) for word in ("--hub", f"{hub}:{PARTITIONS}")]
 
 
 def hub_stats(hubs: Mapping[str, Any]) -> dict[str, int]:
