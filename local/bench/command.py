@@ -14,7 +14,7 @@ from rich.table import Table
 
 from local.bench.figures import HEAD, Figures
 from local.bench.measure import run
-from local.bench.sizes import DEFAULT, QUICK, Sizes
+from local.bench.tenants import DEFAULT, QUICK, Sizes
 
 ABOUT = """\
 Measure the collector end to end on the local rig, beside the bare ceiling (fetch, split, send pre-encoded) and the

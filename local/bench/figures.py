@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from local.bench.loops import Reading
-    from local.bench.sizes import Sizes
+    from local.bench.tenants import Sizes
 
 PACKAGES = (
     *("azure-eventhub", "azure-storage-blob", "azure-data-tables"),

@@ -20,12 +20,9 @@ if TYPE_CHECKING:
 
     from azure.eventhub import EventDataBatch
 
+# AMQP's data section, whose length takes four bytes: what stands before every body.
 _DATA = b"\x00\x53\x75\xb0"
-"""AMQP's data section, whose length takes four bytes: what stands before every body."""
-
-_OVERHEAD = len(_DATA) + 4 + 8
-"""That, the length, and what the SDK reckons for a message in a batch."""
-
+_OVERHEAD = len(_DATA) + 4 + 8  # that, the length, and what the SDK reckons for a message
 _GZIP = 31
 _TIMEOUT_S = 60.0
 
@@ -118,11 +115,7 @@ class BareLoop(Loop):
 def fill(
     batch: EventDataBatch, records: Iterator[msgspec.Raw], first: msgspec.Raw | None = None
 ) -> tuple[int, int, msgspec.Raw | None]:
-    """Append records of 256 bytes or more to a batch, already encoded, until one does not fit.
-
-    Returns:
-        How many were added, the sum of their sizes, and the one that does not fit.
-    """
+    """Append records of 256 bytes or more to a batch, already encoded; returns number, size and what does not fit."""
     private: Any = batch
     data, room = private._message[5], batch.max_size_in_bytes - private._size
     added = size = 0
@@ -144,11 +137,7 @@ def fill(
 
 
 def check_framing() -> None:
-    """Make sure that what ``fill`` appends is what the SDK would have sent.
-
-    Raises:
-        RuntimeError: this release of the SDK encodes batches in another way.
-    """
+    """Make sure that what ``fill`` appends is what the SDK would have sent."""
     from azure.eventhub import EventData, EventDataBatch
 
     bodies = [b'"%b"' % (b"x" * length) for length in (300, 1500, 70_000)]

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local.bench import tenants
 from local.bench.child import BARE, COLLECTOR, PLAIN, Task
@@ -26,7 +26,7 @@ from shared.times import Window
 
 if TYPE_CHECKING:
     from local.bench.loops import Reading
-    from local.bench.sizes import Sizes
+    from local.bench.tenants import Sizes
     from shared.state.account import Storage
 
 END_TO_END, BARE_CEILING, PLAIN_LOOP = "end_to_end", "bare_ceiling", "plain_loop"
@@ -58,12 +58,7 @@ class Found:
 
 
 def run(sizes: Sizes, report: Report) -> Found:
-    """Measure everything.
-
-    Raises:
-        ChildError: a server of the rig did not come up.
-        BenchError: a measurement gives no figure.
-    """
+    """Measure everything; a ``BenchError`` says which measurement gives no figure."""
     report(0, 1, "starting the rig")
     now = tenants.start_of_clocks(datetime.now(UTC))
     with BenchRig(tenants.orders(sizes, now)) as rig, closing(rig.storage()) as storage:
@@ -148,14 +143,9 @@ class _Bench:
         since = now - tenants.mail_span(self._sizes) - TIMER
         hours = whole_hours(Window(now - REREAD, since - OVERLAP))
         fill_digests(self._storage, tenant_id, hours, self._sizes.trace_per_day // 24)
-        put_checkpoint(
-            self._storage,
-            tenant_id,
-            MESSAGE_TRACE,
-            now,
-            watermark=since.replace(microsecond=0),
-            rows=RowsNote(since=since - timedelta(days=7), width=600),
-        )
+        feed, known = (self._storage, tenant_id, MESSAGE_TRACE), since.replace(microsecond=0)
+        rows = RowsNote(since=since - timedelta(days=7), width=600)
+        put_checkpoint(*feed, now, watermark=known, rows=rows)
         reading, arrived = self._arriving(self._task(MAIL, [MESSAGE_TRACE]))
         shown = len(control.trace_rows("served"))
         if not arrived == reading.events == shown > self._sizes.trace_rows / 2:
@@ -211,16 +201,9 @@ class _Bench:
         return {"runs": runs, "requests": requests, "delivered": delivered}
 
     def _stand(self, name: str, source: str, at: Steady, closed: dict[date, int]) -> None:
-        put_checkpoint(
-            self._storage,
-            self._rig.tenant_id(name),
-            source,
-            at.now,
-            cursor=at.cursor,
-            tail=at.tail,
-            closed=closed,
-            subscription=SubscriptionNote(enabled=at.now - TIMER),
-        )
+        feed, on = (self._storage, self._rig.tenant_id(name), source), at.now - TIMER
+        known: dict[str, Any] = {"cursor": at.cursor, "tail": at.tail, "closed": closed}
+        put_checkpoint(*feed, at.now, subscription=SubscriptionNote(enabled=on), **known)
 
     def _lists(self, name: str) -> int:
         """Listing requests to a tenant so far."""

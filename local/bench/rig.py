@@ -98,11 +98,7 @@ class BenchRig(Servers):
 
 @contextlib.contextmanager
 def measured(task: Task) -> Iterator[Callable[[], Reading]]:
-    """A process that is warmed up; what is yielded lets it work once. Its connections are closed in order at the end.
-
-    Raises:
-        BenchError: it failed, or took too long.
-    """
+    """A process that is warmed up; what is yielded lets it work once. It is ended in order."""
     # Everything is on loopback, which a machine's proxy must not come between.
     proxies = dict.fromkeys(name for name in os.environ if name.lower().endswith("_proxy"))
 
@@ -137,11 +133,7 @@ def token(settings: dict[str, str]) -> str:
 
 
 def fetch_all(settings: dict[str, str], uris: Iterable[str]) -> tuple[int, int, int]:
-    """Fetch contents once, so that the tenant has them written and compressed before anything is timed.
-
-    Returns:
-        Records, bytes of all records, and bytes on the wire.
-    """
+    """Fetch contents once, so that the tenant has them ready; returns records, their bytes, and those on the wire."""
 
     def count(uri: str) -> tuple[int, int, int]:
         with session.get(uri, timeout=REQUEST_S, stream=True) as answer:

@@ -30,8 +30,6 @@ from shared.contents.windows import HORIZON, OVERLAP, SLICE, horizon
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local.bench.sizes import Sizes
-
 MEASURED, WARM = "Audit.Exchange", "DLP.All"
 LARGE, SMALL, WHOLE_DAY, MAIL = "large", "small", "day", "mail"
 
@@ -44,19 +42,37 @@ SHARES = {
 }
 """Per cent of a tenant's contents: tenants are dominated by mail and files."""
 
-SETTLED = timedelta(minutes=3)
-"""No row of a tenant's past is younger."""
-
-_SLACK = timedelta(minutes=30)
-"""What the benchmark may take while the tenants' clocks go on."""
-
-_GZIP_LEVEL = 6
-"""As tight as servers commonly compress what they keep."""
-
+SETTLED = timedelta(minutes=3)  # no row of a tenant's past is younger
+_SLACK = timedelta(minutes=30)  # what the benchmark may take while the tenants' clocks go on
+_GZIP_LEVEL = 6  # as tight as servers commonly compress what they keep
 _DAY, _MILLISECOND = timedelta(days=1), timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Range = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Amounts of one benchmark."""
+
+    repeats: int = 3  # measurements of each kind
+    contents: int = 100  # of a full-sized measurement, with so many records in each
+    records: int = 500
+    small_contents: int = 1000  # of a measurement with small ones
+    small_records: int = 5
+    record_bytes: int = 1400  # what the tenant aims at; its records are a little larger, 1.5 KB
+    warm_contents: int = 8  # of the same size, that are collected before the clock starts
+    idle: tuple[int, ...] = (5_000, 50_000)  # contents a day that the ledger knows in an idle run
+    day_contents: int = 20_000  # of the tenant whose listing requests are counted
+    day_runs: int = 6  # ten minutes apart, over which they are counted
+    trace_rows: int = 50_000  # of message trace that are collected
+    trace_per_day: int = 1_000_000  # how densely they come; the hours before have their digests
+
+
+DEFAULT = Sizes()
+_FEW = {"contents": 6, "small_contents": 20, "warm_contents": 2, "day_contents": 500}
+_TRACE = {"trace_rows": 300, "trace_per_day": 10_000}
+QUICK = Sizes(repeats=1, idle=(100, 1_000), day_runs=1, **_TRACE, **_FEW)
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,8 +181,7 @@ def orders(sizes: Sizes, now: datetime) -> dict[str, TenantOrder]:
     }
     found = {}
     for name, each in stretches.items():
-        ids = make_ids(f"bench tenant {name}", f"bench client {name}", f"bench secret {name}")
-        spec = {**ids, "record_bytes": sizes.record_bytes}
+        spec = {**make_ids(name, "bench "), "record_bytes": sizes.record_bytes}
         found[name] = TenantOrder(spec=spec, now=now, stretches=each)
     days = (mail_span(sizes) + SETTLED) / _DAY
     found[MAIL].spec["trace"] = {"rows": sizes.trace_rows, "days": days, "quota": None}
