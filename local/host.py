@@ -38,10 +38,8 @@ if TYPE_CHECKING:
     from shared.state.run_tables import RunSummary
 
 PROGRESS_EVERY_S = 0.2
-
 Timer = Callable[[], None]
-Speak = Callable[..., None]
-"""Writes a JSON line: the event, and what belongs to it."""
+Speak = Callable[..., None]  # writes a JSON line: the event, and what belongs to it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,11 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    app = shared.app.App(
-        settings,
-        sink=FileSink(options.sink) if options.sink else None,
-        on_progress=_reporter(speak),
-    )
+    sink = FileSink(options.sink) if options.sink else None
+    app = shared.app.App(settings, sink=sink, on_progress=_reporter(speak))
     shared.app.use(app)
     timers = timer_functions(settings)
     speak("ready", pid=os.getpid(), functions=sorted(timers))
@@ -113,11 +108,10 @@ def _called_as_they_are() -> dict[str, Timer]:
 
     import function_app
 
+    timer, functions = TimerRequest(past_due=False), function_app.app.get_functions()
     return {
-        str(each.get_function_name()): functools.partial(
-            each.get_user_function(), TimerRequest(past_due=False)
-        )
-        for each in function_app.app.get_functions()
+        str(each.get_function_name()): functools.partial(each.get_user_function(), timer)
+        for each in functions
     }
 
 

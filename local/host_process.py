@@ -51,27 +51,19 @@ class HostProcess:
     ) -> None:
         ours = dict.fromkeys(name for name in os.environ if name.upper().startswith("M365_"))
         options = ["--sink", str(sink.resolve())] if sink is not None else []
-        options += ["--verbose"] if verbose else []
-        self._child = Tether(
-            module("local.host", *options),
-            env={**ours, **settings},
-            grace_s=20.0,
-            steered=True,
-            echo=verbose,
-        )
+        argv = module("local.host", *options, *(["--verbose"] if verbose else []))
+        env = {**ours, **settings}
+        self._child = Tether(argv, env=env, grace_s=20.0, steered=True, echo=verbose)
 
     def __enter__(self) -> Self:
-        """Start it and wait until it has loaded the function app."""
-        self._child.start()
-        try:
+        with contextlib.ExitStack() as started:
+            started.enter_context(self._child)
             self._hear("ready")
-        except BaseException:
-            self._child.stop()
-            raise
+            started.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End it: in order after a good run, at once after anything else."""
+        # In order after a good run, at once after anything else.
         if kind is None:
             with contextlib.suppress(ChildError):
                 self._child.say(b'{"do": "end"}')

@@ -7,7 +7,7 @@ counted up on the way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.sources.registry import BY_NAME, ROWS
@@ -31,7 +31,7 @@ _NOTHING = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FeedOutcome:
     """One feed: its ledger, and what the tenant offered (None for a real tenant, which says nobody)."""
 
@@ -57,19 +57,8 @@ class FeedOutcome:
 
     def as_json(self) -> dict[str, Any]:
         """The feed's part of the JSON report."""
-        counts = self.counts
-        return {
-            "offered": self.offered,
-            "listed": counts.listed,
-            "delivered": counts.delivered,
-            "lost": self.lost,
-            "lost_by_reason": counts.lost,
-            "pending": counts.pending,
-            "records": counts.records,
-            "bytes": counts.bytes,
-            "dead_records": counts.dead_records,
-            "gap_seconds": counts.gap_seconds,
-        }
+        lost = {"lost": self.lost, "lost_by_reason": self.counts.lost}
+        return {"offered": self.offered, **asdict(self.counts), **lost}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,33 +66,25 @@ class Outcome:
     """A whole run.
 
     Attributes:
-        feeds: in the order of the sources.
-        errors: what the last run of each feed that did not end well said.
         expected: the events of the tenant's books; None where there are none. Of message trace what it has shown, and
             what it shows now.
-        possible: events that may be there besides: rows in a status that nobody had to see.
-        found: the distinct events at the hub; None where the hub was not read back.
-        events: events at the hub, repeats included; None likewise.
-        faults: what was played, by name.
-        seconds: from the first round to the last.
         trace_requests: the most requests of message trace that the tenant counted in five minutes, and how many the
             budget allows; None where nobody counted.
-        unread: why the hub could not be read back.
     """
 
-    feeds: Sequence[FeedOutcome]
-    errors: Sequence[str] = ()
+    feeds: Sequence[FeedOutcome]  # in the order of the sources
+    errors: Sequence[str] = ()  # what the last run of each feed that did not end well said
     expected: frozenset[Event] | None = None
-    possible: frozenset[Event] = frozenset()
-    found: frozenset[Event] | None = None
-    events: int | None = None
+    possible: frozenset[Event] = frozenset()  # besides: rows in a status that nobody had to see
+    found: frozenset[Event] | None = None  # distinct events at the hub; None: it was not read back
+    events: int | None = None  # events at the hub, repeats included; None likewise
     sample: Sample | None = None
-    faults: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
+    faults: Mapping[str, int] = field(default_factory=dict)  # what was played, by name
+    seconds: float = 0.0  # from the first round to the last
     rounds: int = 0
     peak_memory_mb: float = 0.0
     trace_requests: tuple[int, int] | None = None
-    unread: str = ""
+    unread: str = ""  # why the hub could not be read back
 
     def name(self, feed: FeedOutcome) -> str:
         """A feed's source; with several connections its connection, too."""
@@ -165,13 +146,8 @@ def read_feeds(
 ) -> list[FeedOutcome]:
     """Read the ledgers of all feeds.
 
-    Args:
-        storage: the state account.
-        settings: which feeds there are.
-        offered: contents (of the message trace: rows) that the tenant offers per source; None where it cannot be asked.
-
-    Raises:
-        Transient: storage cannot be read.
+    `offered` has the contents (of the message trace: rows) that the tenant offers per source; None where it cannot be
+    asked.
     """
     found = []
     for connection in settings.connections:
@@ -188,15 +164,9 @@ def read_feeds(
                 runs = storage.rows(RUNS_TABLE, f"{connection.tenant_id}_{source}")
                 counts.bytes += sum(int(run["bytes"]) for run in runs)
             entries = [entry for day in days for entry in day.entries.values()]
-            found.append(
-                FeedOutcome(
-                    connection=connection.name,
-                    source=source,
-                    offered=None if offered is None else offered.get(source, 0),
-                    counts=counts,
-                    pending=tuple(entry for entry in entries if not entry.terminal),
-                )
-            )
+            pending = tuple(entry for entry in entries if not entry.terminal)
+            known = None if offered is None else offered.get(source, 0)
+            found.append(FeedOutcome(connection.name, source, known, counts, pending))
     return found
 
 
@@ -213,23 +183,25 @@ def _load(store: Any, make: Callable[[Any], Part]) -> list[Part]:
 
 def _feed_differences(feed: FeedOutcome) -> list[str]:
     counts, found = feed.counts, []
+    what = "row" if BY_NAME[feed.source].engine == ROWS else "content"
+
+    def are(number: int) -> str:
+        return f"1 {what} is" if number == 1 else f"{number} {what}s are"
+
     if feed.offered is not None and feed.offered != counts.listed:
-        found.append(
-            f"{feed.source}: the tenant offered {feed.offered} {_what(feed)}s and {counts.listed} were listed."
-        )
+        found.append(f"the tenant offered {feed.offered} {what}s and {counts.listed} were listed")
     for reason, number in sorted(counts.lost.items()):
-        found.append(f"{feed.source}: {_number(number, feed)} lost ({reason}).")
+        found.append(f"{are(number)} lost ({reason})")
     if counts.pending:
-        names = ", ".join(
-            f"{each.id} ({each.reason or 'no answer counted'})" for each in feed.pending[:EXAMPLES]
-        )
+        some = feed.pending[:EXAMPLES]
+        names = ", ".join(f"{each.id} ({each.reason or 'no answer counted'})" for each in some)
         such = f", such as {names}" if names else ""
-        found.append(f"{feed.source}: {_number(counts.pending, feed)} still pending{such}.")
+        found.append(f"{are(counts.pending)} still pending{such}")
     if counts.dead_records:
-        found.append(f"{feed.source}: {counts.dead_records} records went to the dead letters.")
+        found.append(f"{counts.dead_records} records went to the dead letters")
     if counts.gap_seconds:
-        found.append(f"{feed.source}: {counts.gap_seconds} seconds were never listed.")
-    return found
+        found.append(f"{counts.gap_seconds} seconds were never listed")
+    return [f"{feed.source}: {each}." for each in found]
 
 
 def _set_differences(
@@ -241,16 +213,7 @@ def _set_differences(
         (found - expected - possible, "the hub are not in the tenant's books"),
     ):
         if events:
-            examples = "; ".join(
-                f"event {e[1]} of content {e[0]}" for e in sorted(events)[:EXAMPLES]
-            )
+            some = sorted(events)[:EXAMPLES]
+            examples = "; ".join(f"event {e[1]} of content {e[0]}" for e in some)
             differences.append(f"{len(events)} events of {what}, such as {examples}.")
     return differences
-
-
-def _what(feed: FeedOutcome) -> str:
-    return "row" if BY_NAME[feed.source].engine == ROWS else "content"
-
-
-def _number(number: int, feed: FeedOutcome) -> str:
-    return f"1 {_what(feed)} is" if number == 1 else f"{number} {_what(feed)}s are"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -20,23 +21,17 @@ ALL = "all"
 _COUNTED = ("delivered", "records", "bytes", "listed")
 
 
-class Display:
+class Display(ExitStack):
     """Where progress is shown. Adds up what the runs of each feed say: those that ended, and the one under way."""
 
     def __init__(self, console: Console, feeds: Mapping[str, int | None]) -> None:
+        super().__init__()
         self._console = console
         self._feeds = feeds
         self._done: dict[str, Counter[str]] = defaultdict(Counter)
         self._running: dict[str, Counter[str]] = {}
         self._lag: dict[str, int] = {}
         self._started = time.monotonic()
-
-    def __enter__(self) -> Self:
-        """Begin to draw."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
 
     def say(self, text: str) -> None:
         """Tell what is being done now."""
@@ -81,10 +76,8 @@ class Display:
 def make_display(feeds: Mapping[str, int | None], console: Console | None = None) -> Display:
     """Bars where standard error is a terminal, lines where not.
 
-    Args:
-        feeds: `<connection>/<source>` of every feed to what it has to deliver; None where nobody knows, and what is
-            listed is then the whole.
-        console: takes the place of standard error.
+    `feeds` has `<connection>/<source>` of every feed with what it has to deliver; None where nobody knows, and what is
+    listed is then the whole.
     """
     console = console or Console(stderr=True)
     return Bars(console, feeds) if console.is_terminal else Lines(console, feeds)
@@ -103,10 +96,8 @@ class Lines(Display):
 
     def _show(self, feed: str) -> None:
         total = self._of(ALL)
-        self._say_now_and_then(
-            f"  {total['delivered']:,} of {self._whole(ALL):,} contents and rows, {total['records']:,} events, "
-            f"{self._speed()}"
-        )
+        has = f"{total['delivered']:,} of {self._whole(ALL):,} contents and rows"
+        self._say_now_and_then(f"  {has}, {total['records']:,} events, {self._speed()}")
 
     def _say_now_and_then(self, text: str) -> None:
         now = time.monotonic()
@@ -135,13 +126,8 @@ class Bars(Display):
             self._draw(feed, 0, max(1, self._whole(feed)), "")
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
-        self._progress.start()
+        self.enter_context(self._progress)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
-        self._progress.stop()
 
     def reading(self, done: int, total: int) -> None:
         """Draw the read-back."""

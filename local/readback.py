@@ -6,7 +6,7 @@ partition from its beginning to the last event that it had when the reading bega
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 import threading
 import time
@@ -62,36 +62,30 @@ def read_back(
 ) -> Readback:
     """Read all partitions of a hub; `on_progress` is told how many of how many events were read.
 
-    Raises:
-        ReadbackError: nothing came for half a minute, or it took longer than `timeout_s`.
+    A `ReadbackError` says that nothing came for half a minute, or that it took longer than `timeout_s`.
     """
     client = EventHubConsumerClient.from_connection_string(
         connection_string, consumer_group="$Default", eventhub_name=hub
     )
-    options = {"max_batch_size": 1000, "max_wait_time": 1.0, "prefetch": 3000}
+    options: dict[str, Any] = {"max_batch_size": 1000, "max_wait_time": 1.0, "prefetch": 3000}
     with client:
         wanted = _last_numbers(client)
         reader, total = _Reader(wanted), sum(wanted.values())
         # A thread for each partition: on one for all, they wait for each other.
-        threads = [
-            threading.Thread(
-                target=client.receive_batch,
-                args=(reader.take,),
-                kwargs={"partition_id": each, "starting_position": "-1", **options},
-                daemon=True,
-            )
-            for each in wanted
-        ]
-        for thread in threads:
-            thread.start()
+        threads = []
+        for each in wanted:
+            given = {"partition_id": each, "starting_position": "-1", **options}
+            receive = functools.partial(client.receive_batch, reader.take, **given)
+            threads.append(threading.Thread(target=receive, daemon=True))
+            threads[-1].start()
         deadline = time.monotonic() + timeout_s
         while total and not reader.done.wait(0.2):
             on_progress(reader.found.total, total)
             if time.monotonic() > min(deadline, reader.last + SILENCE_S):
-                read = reader.found.total
-                raise ReadbackError(
-                    f"only {read} of the {total} events that hub '{hub}' holds came"
+                came = (
+                    f"only {reader.found.total} of the {total} events that hub '{hub}' holds came"
                 )
+                raise ReadbackError(came)
         on_progress(reader.found.total, total)
     for thread in threads:
         thread.join(10)
@@ -143,10 +137,7 @@ def _read(event: EventData) -> tuple[Sample, Event]:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        with contextlib.suppress(UnicodeDecodeError):
-            return value.decode()
-    return str(value)
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _nicer(old: Sample | None, new: Sample) -> Sample:

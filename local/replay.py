@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.localsettings import read_values, require_emulator
+from local.localsettings import load_from, read_values, require_emulator
 from shared.app import App
-from shared.errors import ConfigError
-from shared.sources.registry import load
 
 if TYPE_CHECKING:
     import argparse
@@ -23,29 +22,17 @@ all of it and the ledger says so. Start it again whatever interrupted it. Ends w
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to a parser."""
-    parser.add_argument(
-        "--settings",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="a local settings file of Azure Functions that names the app's own storage account and hub",
+    words = (
+        "a local settings file of Azure Functions that names the app's own storage account and hub"
     )
-    parser.add_argument(
-        "--source", action="append", metavar="NAME", help="only this source; may be repeated"
-    )
+    parser.add_argument("--settings", type=Path, required=True, metavar="FILE", help=words)
+    words = "only this source; may be repeated"
+    parser.add_argument("--source", action="append", metavar="NAME", help=words)
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Replay the dead letters of every feed and print a line for each; returns the exit status.
-
-    Raises:
-        ConfigError: the file or its values have problems.
-    """
-    values = read_values(options.settings)
-    try:
-        settings = load(values)
-    except ConfigError as error:
-        raise ConfigError(f"{options.settings}: {error}", code=error.code) from error
+    """Replay the dead letters of every feed and print a line for each; returns the exit status."""
+    settings = load_from(options.settings, read_values(options.settings))
     require_emulator(options.settings, settings.eventhub_connection_string)
     known = sorted({source for each in settings.connections for source in each.sources})
     sources = options.source or known
@@ -53,16 +40,13 @@ def replay(options: argparse.Namespace) -> int:
         raise ValueError(
             f"--source {unknown[0]}: not collected by these settings, which have {known}"
         )
-    app = App(settings)
-    try:
+    with closing(App(settings)) as app:
         summaries = [each for source in sources for each in app.replay(source)]
-    finally:
-        app.close()
     for each in summaries:
-        print(
-            f"{each.connection}/{each.source}: {each.delivered} of {each.letters} dead letters delivered, "
-            f"{each.records} records"
+        delivered = (
+            f"{each.delivered} of {each.letters} dead letters delivered, {each.records} records"
         )
+        print(f"{each.connection}/{each.source}: {delivered}")
         for reason, number in each.kept.items():
             print(f"  {number} kept: {reason}")
         if each.error:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from local.readback import Sample
     from shared.state.ledger import Counts
 
+_CAUGHT_UP = "Everything that was listed is delivered."
+_PERFECT = "Everything that was offered is listed and delivered, and the hub holds exactly what the tenant's books say."
 SAMPLE_LINES = 28
 ROOMY = 100
 _COLUMNS = ("feed", "offered", "listed", "delivered", "lost", "pending", "records", "bytes")
@@ -40,7 +42,8 @@ def print_report(outcome: Outcome, console: Console) -> None:
     console.print()
     differences = outcome.differences()
     if not differences:
-        console.print(Text(_praise(outcome), style="green"), soft_wrap=True)
+        praise = _CAUGHT_UP if outcome.expected is None else _PERFECT
+        console.print(Text(praise, style="green"), soft_wrap=True)
     for difference in differences:
         console.print(Text(difference, style="red"), soft_wrap=True)
 
@@ -49,13 +52,8 @@ def _table(outcome: Outcome, *, padding: int) -> Table:
     # Nobody tells what a real tenant has.
     offered = [feed.offered for feed in outcome.feeds if feed.offered is not None]
     shown = [name for name in _COLUMNS if name != "offered" or offered]
-    table = Table(
-        box=SIMPLE,
-        show_footer=len(outcome.feeds) > 1,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, padding),
-    )
+    several, space = len(outcome.feeds) > 1, (0, padding)
+    table = Table(box=SIMPLE, show_footer=several, show_edge=False, pad_edge=False, padding=space)
     total = _row("all", sum(offered), outcome.total)
     for name in shown:
         justify: JustifyMethod = "left" if name in ("feed", "lost") else "right"
@@ -90,11 +88,9 @@ def _facts(outcome: Outcome) -> list[str]:
     total = outcome.total
     facts = []
     if outcome.events is not None and outcome.found is not None:
-        distinct = len(outcome.found)
-        repeats = outcome.events - distinct
-        facts.append(
-            f"At the hub, read back: {outcome.events:,} events, {distinct:,} distinct, {repeats:,} repeats."
-        )
+        events, distinct = outcome.events, len(outcome.found)
+        counted = f"{events:,} events, {distinct:,} distinct, {events - distinct:,} repeats"
+        facts.append(f"At the hub, read back: {counted}.")
     elif not outcome.unread:
         facts.append(f"Acknowledged: {total.records:,} events.")
     facts.append(
@@ -118,9 +114,3 @@ def _sample(sample: Sample) -> str:
         lines = [*lines[:SAMPLE_LINES], f"... and {len(lines) - SAMPLE_LINES} more lines"]
     properties = json.dumps(dict(sample.properties), indent=2)
     return textwrap.indent("\n".join(["application properties", properties, "body", *lines]), "  ")
-
-
-def _praise(outcome: Outcome) -> str:
-    if outcome.expected is None:
-        return "Everything that was listed is delivered."
-    return "Everything that was offered is listed and delivered, and the hub holds exactly what the tenant's books say."

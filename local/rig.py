@@ -46,7 +46,7 @@ class TenantControl:
 
     def books(self) -> dict[str, Any]:
         """What was offered, listed, served and refused, per source; and the faults that were played."""
-        return dict(self._get("/books").json())
+        return dict(self._ask("/books").json())
 
     def events(self) -> set[tuple[str, str, str]]:
         """Every event that should have arrived by now: content id, event id, digest of the body."""
@@ -55,7 +55,7 @@ class TenantControl:
 
     def trace_books(self) -> dict[str, Any]:
         """How much of the message trace was offered, visible, served and refused."""
-        return dict(self._get("/trace").json())
+        return dict(self._ask("/trace").json())
 
     def trace_rows(
         self, kind: str = "expected", **times: datetime
@@ -81,25 +81,21 @@ class TenantControl:
 
     def advance(self, seconds: float) -> datetime:
         """Move the tenant's clock; returns the time it then shows."""
-        answer = self._post("/advance", {"seconds": seconds})
+        answer = self._ask("/advance", json={"seconds": seconds}).json()
         return datetime.fromisoformat(answer["now"])
 
     def add_faults(self, faults: list[Mapping[str, Any]]) -> None:
         """Add faults to those that are played."""
-        self._post("/faults", faults)
+        self._ask("/faults", json=faults)
 
     def _lines(self, path: str) -> Iterator[dict[str, Any]]:
-        return (json.loads(line) for line in self._get(path).iter_lines() if line)
+        return (json.loads(line) for line in self._ask(path).iter_lines() if line)
 
-    def _get(self, path: str) -> requests.Response:
-        answer = requests.get(self._url + path, timeout=CONTROL_TIMEOUT_S)
+    def _ask(self, path: str, **body: Any) -> requests.Response:
+        method, url = "POST" if body else "GET", self._url + path
+        answer = requests.request(method, url, timeout=CONTROL_TIMEOUT_S, **body)
         answer.raise_for_status()
         return answer
-
-    def _post(self, path: str, value: object) -> dict[str, Any]:
-        answer = requests.post(self._url + path, json=value, timeout=CONTROL_TIMEOUT_S)
-        answer.raise_for_status()
-        return dict(answer.json())
 
 
 class LocalRig(Servers):
@@ -109,8 +105,7 @@ class LocalRig(Servers):
         self, spec: TenantSpec, profile: Profile = PROFILES["none"], *, proxy: bool = False
     ) -> None:
         super().__init__()
-        self.spec = spec
-        self.profile = profile
+        self.spec, self.profile = spec, profile
         self.azurite = Azurite()
         self._ready: dict[str, Any] = {}
         self._hubs: dict[str, Any] = {}
@@ -142,21 +137,16 @@ class LocalRig(Servers):
         """What the proxy was asked for, each once, a JSON object a line."""
         return self._proxy.tail.partition("\n")[2] if self._proxy is not None else ""
 
-    @property
-    def eventhub_connection_string(self) -> str:
-        """What the Event Hubs SDK takes."""
-        return str(self._hubs["connection_string"])
-
     def settings(self) -> dict[str, str]:
         """App settings that point the collector at this rig."""
         ids = dataclasses.asdict(self.spec)
         found = rig_settings(CONNECTION, ids, self._ready, self._hubs, self.azurite)
-        return {**found, **(self._closed_network(self._proxy) if self._proxy else {})}
-
-    def _closed_network(self, proxy: Tether) -> dict[str, str]:
-        """Settings that send everything through the proxy; storage is plain HTTP here."""
-        url = json.loads(proxy.line)["url"]
+        if self._proxy is None:
+            return found
+        # Everything goes through the proxy; storage is plain HTTP here.
+        url = json.loads(self._proxy.line)["url"]
         return {
+            **found,
             "M365_EVENTHUB_TRANSPORT": "websocket",
             "M365_EVENTHUB_ENDPOINT": f"sb://127.0.0.1:{self._hubs['port']}",
             "HTTPS_PROXY": url,
@@ -169,25 +159,20 @@ class LocalRig(Servers):
         values["extra_records"] = [record.decode() for record in self.spec.extra_records]
         spec = folder / "tenant.json"
         spec.write_text(json.dumps(values), "utf-8")
-        options = ("--spec", str(spec), "--faults", self.profile.tenant)
-        return Tether(module("local.tenant", *options), ready='"endpoint"')
+        argv = module("local.tenant", "--spec", str(spec), "--faults", self.profile.tenant)
+        return Tether(argv, ready='"endpoint"')
 
     def _eventhubs(self, folder: Path) -> Tether:
         faults = folder / "eventhubs.json"
         faults.write_text(json.dumps(self.profile.hub_faults), "utf-8")
-        hubs = [word for hub in (HUB, TRACE_HUB) for word in ("--hub", f"{hub}:{PARTITIONS}")]
-        options = (*hubs, "--faults", str(faults), "--seed", str(self.spec.seed))
+        options = (*hub_options(), "--faults", str(faults), "--seed", str(self.spec.seed))
         return Tether(module("local.eventhubs", *options), ready='"connection_string"')
 
 
 def rig_settings(
-    connection: str,
-    ids: Mapping[str, Any],
-    tenant: Mapping[str, str],
-    hubs: Mapping[str, str],
-    azurite: Azurite,
+    connection: str, ids: Mapping[str, Any], tenant: Any, hubs: Any, azurite: Azurite
 ) -> dict[str, str]:
-    """App settings that lead to a tenant of these ids, and to a hub and a storage account."""
+    """App settings that lead to a tenant of these ids, by what the servers said of themselves."""
     apis = ("LOGIN", "MANAGEMENT", "GRAPH")
     return {
         "M365_CONNECTION_NAME": connection,
@@ -199,37 +184,33 @@ def rig_settings(
     }
 
 
+def hub_options() -> list[str]:
+    """Options of the stand-in: both hubs."""
+    return [word for hub in (HUB, TRACE_HUB) for word in ("--hub", f"{hub}:{PARTITIONS}")]
+
+
 def hub_stats(hubs: Mapping[str, Any]) -> dict[str, int]:
     """What the stand-in that said this of itself has counted so far."""
     url = f"http://127.0.0.1:{hubs['control']}/stats"
     return dict(requests.get(url, timeout=CONTROL_TIMEOUT_S).json())
 
 
-def make_ids(tenant: str, client: str, secret: str) -> dict[str, Any]:
-    """Ids of a tenant that follow from names."""
+def make_ids(name: str, prefix: str = "") -> dict[str, Any]:
+    """Ids of a tenant that follow from a name."""
     return {
-        "tenant_id": str(uuid.uuid5(uuid.NAMESPACE_OID, tenant)),
-        "client_id": str(uuid.uuid5(uuid.NAMESPACE_OID, client)),
-        "client_secret": hashlib.sha256(secret.encode()).hexdigest()[:40],
+        "tenant_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{prefix}tenant {name}")),
+        "client_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{prefix}client {name}")),
+        "client_secret": hashlib.sha256(f"{prefix}secret {name}".encode()).hexdigest()[:40],
     }
 
 
 def make_spec(seed: int, **fields: Any) -> TenantSpec:
-    """A tenant whose ids, too, follow from the seed.
-
-    Raises:
-        ValueError: no tenant can have these fields.
-    """
-    ids = make_ids(f"tenant {seed}", f"client {seed}", f"secret {seed}")
-    return TenantSpec(**ids, seed=seed, **fields)
+    """A tenant whose ids, too, follow from the seed; a ``ValueError`` says that no tenant can have these fields."""
+    return TenantSpec(**make_ids(str(seed)), seed=seed, **fields)
 
 
 def keep_up(spec: TenantSpec, profile: Profile, write: Path | None, *, proxy: bool = False) -> None:
-    """Keep a rig up until Ctrl-C, with its settings on standard output or in a file.
-
-    Raises:
-        ValueError: the file is there and was not made by a rig.
-    """
+    """Keep a rig up until Ctrl-C, with its settings on standard output or in a file that is new or a rig's."""
     if write is not None and write.exists() and not _points_at_a_rig(write):
         raise ValueError(f"{write}: is there and does not belong to a rig; move it away first")
     with LocalRig(spec, profile, proxy=proxy) as rig, ExitStack() as stack:
@@ -248,16 +229,12 @@ def keep_up(spec: TenantSpec, profile: Profile, write: Path | None, *, proxy: bo
 
 def local_settings(settings: Mapping[str, str]) -> dict[str, Any]:
     """A local settings file of Azure Functions, for `func start`, whose timers fire every half minute."""
-    schedules = {f"{each.setting}_SCHEDULE": "*/30 * * * * *" for each in registry.SOURCES}
-    return {
-        "IsEncrypted": False,
-        "Values": {
-            "FUNCTIONS_WORKER_RUNTIME": "python",
-            "AzureWebJobsStorage": settings["M365_STORAGE_CONNECTION_STRING"],
-            **settings,
-            **schedules,
-        },
+    host = {
+        "FUNCTIONS_WORKER_RUNTIME": "python",
+        "AzureWebJobsStorage": settings["M365_STORAGE_CONNECTION_STRING"],
     }
+    schedules = {f"{each.setting}_SCHEDULE": "*/30 * * * * *" for each in registry.SOURCES}
+    return {"IsEncrypted": False, "Values": {**host, **settings, **schedules}}
 
 
 def _points_at_a_rig(path: Path) -> bool:

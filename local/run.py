@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from local.azurite import Azurite
 from local.host_process import HostProcess, Round
-from local.localsettings import read_values, require_emulator
+from local.localsettings import load_from, read_values, require_emulator
 from local.outcome import FeedOutcome, Outcome, read_feeds
 from local.progress import Display, make_display
 from local.readback import ReadbackError, read_back
@@ -39,36 +39,24 @@ if TYPE_CHECKING:
     from shared.config.settings import Settings
 
 STATE = ROOT / ".local" / "state"
-
+# In a folder of their own, runs into a file: what a file got must not count as delivered to a hub.
 FILE_STATE = "file"
-"""Folder in it of runs into a file, since what a file got must not count as delivered to a hub."""
 
 _HUB = ("M365_EVENTHUB_NAMESPACE", "M365_EVENTHUB_CONNECTION_STRING")
-_STORAGE = (
-    "M365_STORAGE_ACCOUNT",
-    "M365_STORAGE_CONNECTION_STRING",
-    "M365_STORAGE_BLOB_ENDPOINT",
-    "M365_STORAGE_TABLE_ENDPOINT",
-)
+_NO_HUB = "\nTo try it without an event hub, write the events into a file with --sink FILE."
+_STORAGE = ("ACCOUNT", "CONNECTION_STRING", "BLOB_ENDPOINT", "TABLE_ENDPOINT")
 
+# What the clock is moved by where nothing else says: one interval of the timers.
 TIMER_S = 600.0
-"""What the clock is moved by where nothing else says: one interval of the timers."""
-
+# What it is moved by in all: less than the oldest content has left before it expires.
 MOST_S = 10 * 3600.0
-"""What it is moved by in all: less than the oldest content has left before it expires."""
-
-RETRY_S = 5
-"""First wait of a failed content where failures are ordered."""
-
-STUCK_PENDING = 4
-STUCK_UNLISTED = 50
-"""Rounds without progress after which to stop: the re-list of all seven days takes 42 of them."""
-
+# What it is moved by at most where only rows of the message trace are still to come.
 TRACE_STEP_S = 5400.0
-"""What it is moved by at most where only rows of the message trace are still to come."""
-
+# After so long everything of the message trace's last 48 hours has been read again.
 REREAD_S = 6 * 3600.0
-"""After so long everything of the message trace's last 48 hours has been read again."""
+RETRY_S = 5  # first wait of a failed content where failures are ordered
+# Rounds without progress after which to stop: the re-list of all seven days takes 42 of them.
+STUCK_PENDING, STUCK_UNLISTED = 4, 50
 
 MOST_ROUNDS = 150
 MOST_REAL_ROUNDS = 20
@@ -78,12 +66,7 @@ LEASE_WAIT_S = 5.0
 def run_simulated(
     spec: TenantSpec, profile: Profile, *, proxy: bool = False, verbose: bool = False
 ) -> Outcome:
-    """Collect from a simulated tenant and compare what arrived with its books.
-
-    Raises:
-        ChildError: a server of the rig did not come up.
-        HostError: the collector's process ended.
-    """
+    """Collect from a simulated tenant and compare what arrived with its books."""
     with ExitStack() as stack:
         offered = {**spec.contents_by_source(), MESSAGE_TRACE: spec.trace.rows}
         display = make_display({f"{CONNECTION}/{name}": offered[name] for name in offered})
@@ -112,7 +95,7 @@ def run_simulated(
         )
         try:
             found, rows = (
-                read_back(rig.eventhub_connection_string, hub, on_progress=display.reading)
+                read_back(settings.eventhub_connection_string, hub, on_progress=display.reading)
                 for hub in (HUB, TRACE_HUB)
             )
         except ReadbackError as error:
@@ -136,20 +119,12 @@ def run_real(
 ) -> Outcome:
     """Collect from the tenant of a local settings file, to the hub that it names or into a file.
 
-    Args:
-        path: the local settings file.
-        sink: a file to append events to, in the place of a hub. What it got is noted in a local storage account of
-            its own, whatever the settings name: no hub has got it.
-        state: the folder of a local storage account, used where the file names none.
-        verbose: show the collector's log.
-
-    Raises:
-        ConfigError: the file or its values have problems.
-        HostError: the collector's process ended.
+    What a `sink`, the file in the place of a hub, got is noted in a local storage account of its own, whatever the
+    settings name: no hub has got it. `state` is the folder of a local storage account, used where the settings name
+    none.
     """
     values = read_values(path)
-    where = "the storage account that they name"
-    why = "since they name no storage account"
+    where, why = "the storage account that they name", "since they name no storage account"
     if sink is not None:
         values, state = _into_file(values, sink), state / FILE_STATE
         why = "whatever storage account they name, since no event hub gets these events"
@@ -157,15 +132,16 @@ def run_real(
     if on_this_machine:
         values["M365_STORAGE_CONNECTION_STRING"] = "UseDevelopmentStorage=true"
         where = f"{state}, {why}"
+    hint = "" if _names(values, *_HUB) else _NO_HUB
     # Everything is checked before anything is started.
-    _load(path, values)
+    load_from(path, values, hint)
     require_emulator(path, values.get("M365_EVENTHUB_CONNECTION_STRING", ""))
     with ExitStack() as stack:
         if on_this_machine:
             stack.enter_context(_alone(state))
             azurite = stack.enter_context(Azurite(location=state))
             values["M365_STORAGE_CONNECTION_STRING"] = azurite.connection_string
-        settings = _load(path, values)
+        settings = load_from(path, values, hint)
         feeds = [f"{each.name}/{name}" for each in settings.connections for name in each.sources]
         display = stack.enter_context(make_display(dict.fromkeys(feeds)))
         display.say(f"Collecting with the settings of {path}; state is in {where} ...")
@@ -243,10 +219,8 @@ class _Drain:
         self.tenant.advance(seconds)
         if (left, missing) != self.said:
             self.said = left, missing
-            self.display.say(
-                f"{left} contents wait for their next try, {missing} contents and rows are not listed yet; instead of "
-                "waiting, the tenant's clock is moved"
-            )
+            waits = f"{left} contents wait for their next try, {missing} contents and rows are not listed yet"
+            self.display.say(f"{waits}; instead of waiting, the tenant's clock is moved")
 
 
 def _drained(feeds: list[FeedOutcome], *, rows: bool = True) -> bool:
@@ -274,22 +248,8 @@ def _catch_up(
 
 
 def _outcome(feeds: list[FeedOutcome], last: Round, number: int, seconds: float) -> Outcome:
-    peak = last.peak_memory_mb
-    return Outcome(
-        feeds=feeds, errors=last.errors, seconds=seconds, rounds=number, peak_memory_mb=peak
-    )
-
-
-def _load(path: Path, values: Mapping[str, str]) -> Settings:
-    try:
-        return load(values)
-    except ConfigError as error:
-        text = f"{path}: {error}"
-        if not _names(values, *_HUB):
-            text += (
-                "\nTo try it without an event hub, write the events into a file with --sink FILE."
-            )
-        raise ConfigError(text, code=error.code) from error
+    took = Outcome(feeds=feeds, errors=last.errors, rounds=number, seconds=seconds)
+    return replace(took, peak_memory_mb=last.peak_memory_mb)
 
 
 @contextmanager
@@ -300,9 +260,8 @@ def _alone(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(
-                f"{state}: another run keeps its state there. Wait for it, or name another folder with --state"
-            ) from None
+            mend = "Wait for it, or name another folder with --state"
+            raise ConfigError(f"{state}: another run keeps its state there. {mend}") from None
         yield
 
 
@@ -323,6 +282,7 @@ def _into_file(values: Mapping[str, str], sink: Path) -> dict[str, str]:
         sink.open("ab").close()
     except OSError as error:
         raise ConfigError(f"--sink {sink}: {error.strerror}") from error
-    kept = {name: value for name, value in values.items() if name not in (*_HUB, *_STORAGE)}
+    left_out = (*_HUB, *(f"M365_STORAGE_{name}" for name in _STORAGE))
+    kept = {name: value for name, value in values.items() if name not in left_out}
     # Some hub has to be named; with a sink in its place nobody ever looks for it.
     return {**kept, "M365_EVENTHUB_NAMESPACE": "file.invalid"}

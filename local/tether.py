@@ -73,11 +73,7 @@ class Tether:
         self._begin()
 
     def start(self) -> Self:
-        """Start the child and wait until it is ready.
-
-        Raises:
-            ChildError: it ended first, or was not ready in time. Nothing is left running.
-        """
+        """Start the child and wait until it is ready; after a ``ChildError`` nothing is left running."""
         if self._guard is not None:
             raise RuntimeError(f"{self._name} is already running")
         self._begin()
@@ -114,11 +110,7 @@ class Tether:
         self._signal(signal.SIGCONT)
 
     def say(self, line: bytes) -> None:
-        """Give a steered child a line.
-
-        Raises:
-            ChildError: it has ended.
-        """
+        """Give a steered child a line; a ``ChildError`` says that it has ended."""
         try:
             if self._process is not None:
                 _stdin(self._process).write(line + b"\n")
@@ -127,11 +119,7 @@ class Tether:
             raise self._error("ended") from None
 
     def hear(self, timeout_s: float | None = None) -> bytes:
-        """The next line of a steered child.
-
-        Raises:
-            ChildError: it has ended, or said nothing in time.
-        """
+        """The next line of a steered child; a ``ChildError`` says that it has ended, or said nothing in time."""
         try:
             line = self._heard.get(timeout=timeout_s)
         except queue.Empty:
@@ -154,11 +142,9 @@ class Tether:
         return "\n".join(self._lines.copy())
 
     def __enter__(self) -> Self:
-        """Start the child."""
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        """Stop the child."""
         self.stop()
 
     def _begin(self) -> None:
@@ -277,14 +263,9 @@ class ThreadedServer(socketserver.ThreadingTCPServer):
 
 
 class Servers(ExitStack):
-    """Servers that are started together, for the length of a `with` block."""
+    """Servers that are started together, for the length of a `with` block; where one fails, none is left running."""
 
     def __enter__(self) -> Self:
-        """Start everything.
-
-        Raises:
-            ChildError: one of the servers did not come up; none is left running.
-        """
         try:
             self.begin()
         except BaseException:

@@ -19,7 +19,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from pathlib import Path
 
 SUCCESS = 1
@@ -44,11 +43,7 @@ def available() -> bool:
 
 
 class Worker:
-    """The runtime with one app loaded.
-
-    Args:
-        directory: the app's root, where function_app.py lies.
-    """
+    """The runtime with one app loaded, whose function_app.py lies in ``directory``."""
 
     def __init__(self, directory: Path) -> None:
         import azure_functions_runtime as runtime
@@ -58,23 +53,19 @@ class Worker:
         if self._directory not in sys.path:
             # Where the runtime itself puts the app: last, so that a package of the same name would hide it.
             sys.path.append(self._directory)
+        # Runs the runtime's calls; sync functions run in threads of its own.
         self.loop = asyncio.new_event_loop()
-        """Runs the runtime's calls; sync functions run in threads of its own."""
+        self._run = self.loop.run_until_complete
 
     def load(self) -> list[Function]:
-        """Index the app and load each of its functions.
-
-        Raises:
-            WorkerError: one mistake in an app takes every function of it down, and this is its text.
-        """
+        """Index the app and load each of its functions; one mistake in an app takes every function of it down."""
         self._runtime.start_threadpool_executor()
         where = {"function_app_directory": self._directory}
         failed = "the app could not be started"
         self._run(self._ask(failed, "worker_init_request", capabilities={}, **where))
-        failed = "the app could not be indexed"
-        answer = self._run(self._ask(failed, "functions_metadata_request", **where))
+        index = self._ask("the app could not be indexed", "functions_metadata_request", **where)
         found = []
-        for metadata in answer.function_metadata_results:
+        for metadata in self._run(index).function_metadata_results:
             failed = f"function {metadata.name} could not be loaded"
             about = {"function_id": metadata.function_id, "metadata": metadata}
             self._run(self._ask(failed, "function_load_request", **about))
@@ -83,11 +74,7 @@ class Worker:
         return found
 
     def run_timer(self, function: Function, *, past_due: bool = False) -> None:
-        """Invoke a timer function once.
-
-        Raises:
-            WorkerError: the function raised.
-        """
+        """Invoke a timer function once; a ``WorkerError`` says that it raised."""
         self._run(self.invoke_timer(function, past_due=past_due))
 
     async def invoke_timer(self, function: Function, *, past_due: bool = False) -> None:
@@ -99,7 +86,7 @@ class Worker:
             "invocation_request",
             invocation_id=uuid.uuid4().hex,
             function_id=function.id,
-            input_data=[_Binding(name=binding["name"], data=_Typed(json=json.dumps(timer)))],
+            input_data=[_Typed(data=_Typed(json=json.dumps(timer)), name=binding["name"])],
             trigger_metadata={},
             trace_context=SimpleNamespace(trace_parent="", trace_state="", attributes={}),
             retry_context=SimpleNamespace(retry_count=0, max_retry_count=0, exception=None),
@@ -109,9 +96,6 @@ class Worker:
         """Stop the runtime's threads."""
         self._runtime.stop_threadpool_executor()
         self.loop.close()
-
-    def _run(self, call: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(call)
 
     async def _ask(self, failed: str, name: str, **fields: Any) -> Any:
         request = SimpleNamespace(
@@ -126,31 +110,18 @@ class Worker:
         return answer
 
 
-class _Message:
-    """A message: whatever fields it is given."""
-
-    def __init__(self, **fields: Any) -> None:
-        self.__dict__.update(fields)
-
-
-class _Typed(_Message):
+class _Typed(SimpleNamespace):
     def WhichOneof(self, _: str) -> str | None:  # noqa: N802 - the name that protobuf gives it
-        """Which of the alternatives is set."""
+        """Which of the alternatives is set: the field that was given first."""
         return next(iter(self.__dict__), None)
-
-
-class _Binding(_Message):
-    def WhichOneof(self, _: str) -> str:  # noqa: N802
-        """Which of the alternatives is set."""
-        return "data"
 
 
 class _Protos:
     """Plain classes in the place of Microsoft's protobuf messages."""
 
-    TypedData, ParameterBinding = _Typed, _Binding
-    StatusResult = type("_", (_Message,), {"Failure": 0, "Success": SUCCESS, "Cancelled": 2})
-    BindingInfo = type("_", (_Message,), {"undefined": 0, "in": 0, "out": 1, "inout": 2})
+    TypedData = ParameterBinding = _Typed
+    StatusResult = type("_", (SimpleNamespace,), {"Failure": 0, "Success": SUCCESS, "Cancelled": 2})
+    BindingInfo = type("_", (SimpleNamespace,), {"undefined": 0, "in": 0, "out": 1, "inout": 2})
 
-    def __getattr__(self, name: str) -> type[_Message]:
-        return type(name, (_Message,), {})
+    def __getattr__(self, name: str) -> type[SimpleNamespace]:
+        return type(name, (SimpleNamespace,), {})

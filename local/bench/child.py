@@ -16,58 +16,36 @@ from itertools import chain
 
 import msgspec
 
-from local.bench.loops import BareLoop, Loop, PlainLoop, Reading, producer_options
+from local.bench.loops import BareLoop, Loop, PlainLoop, Reading
 from local.host import memory_mb
 from local.tether import orders
+from shared.app import App
+from shared.sources.registry import load
 
 COLLECTOR, BARE, PLAIN = "collector", "bare", "plain"
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process is to measure.
-
-    Attributes:
-        kind: ``collector``, ``bare`` or ``plain``.
-        settings: app settings that reach the tenant, storage and the hub.
-        hub: see ``BenchRig.hub``.
-        work: what is timed: the sources that the collector collects, at the same time, or a loop's addresses.
-        warm: the same, before the clock starts.
-        token: for the loops.
-    """
+    """What a process is to measure."""
 
     kind: str
-    settings: dict[str, str]
-    hub: dict[str, str]
-    work: list[str]
-    warm: list[str] = []
-    token: str = ""
+    settings: dict[str, str]  # that reach the tenant, storage and the hub
+    work: list[str]  # what is timed: sources, collected at the same time, or a loop's addresses
+    warm: list[str]  # the same, before the clock starts
+    token: str  # for the loops
 
 
 class Collector:
     """The collector itself, as a function app runs it: settings in, everything else by its own defaults."""
 
-    def __init__(self, task: Task) -> None:
-        from shared.app import App, tuning_of
-        from shared.publish.event_hubs import EventHubSink
-        from shared.sources.registry import load
-
-        settings = load(task.settings)
-        # The app's own sink but for the address: the stand-in has a port of its own.
-        self._sink = EventHubSink(
-            task.hub["name"],
-            connection_string=task.hub["connection_string"],
-            send_timeout=tuning_of(settings).send_timeout,
-            options=producer_options(task.hub, task.settings["M365_CA_FILE"]),
-        )
-        self._app = App(settings, sink=self._sink)
+    def __init__(self, settings: dict[str, str], _token: str) -> None:
+        self._app = App(load(settings))
+        self.close = self._app.close
 
     def collect(self, sources: list[str]) -> Reading:
         """Run the feeds once: from their leases to their closed run rows."""
-        if len(sources) == 1:
-            summaries = self._app.run(sources[0])
-        else:
-            with ThreadPoolExecutor(len(sources)) as pool:
-                summaries = list(chain.from_iterable(pool.map(self._app.run, sources)))
+        with ThreadPoolExecutor(len(sources)) as pool:
+            summaries = list(chain.from_iterable(pool.map(self._app.run, sources)))
         wrong = [f"{s.source}: {s.status} {s.error}" for s in summaries if s.status != "succeeded"]
         return Reading(
             events=sum(each.records for each in summaries),
@@ -76,10 +54,12 @@ class Collector:
             problem="; ".join(wrong),
         )
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._sink.close()
-        self._app.close()
+
+_SUBJECTS: dict[str, type[Collector | Loop]] = {
+    COLLECTOR: Collector,
+    BARE: BareLoop,
+    PLAIN: PlainLoop,
+}
 
 
 def main() -> int:
@@ -88,12 +68,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     lines = orders()
     task = msgspec.json.decode(lines.get(), type=Task)
-    subject: Collector | Loop
-    if task.kind == COLLECTOR:
-        subject = Collector(task)
-    else:
-        loop = BareLoop if task.kind == BARE else PlainLoop
-        subject = loop(task.settings, task.hub, task.token)
+    subject = _SUBJECTS[task.kind](task.settings, task.token)
     if task.warm:
         done = subject.collect(task.warm)
         if done.problem or not done.events:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from local.bench.figures import HEAD, Figures
 from local.bench.measure import run
-from local.bench.sizes import DEFAULT, QUICK, Sizes
+from local.bench.tenants import DEFAULT, QUICK, Sizes
 
 ABOUT = """\
 Measure the collector end to end on the local rig, beside the bare ceiling (fetch, split, send pre-encoded) and the
@@ -26,23 +26,15 @@ WIDTH = 110
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to a parser."""
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    parser.add_argument(
-        "--quick", action="store_true", help="a smoke test with next to no data; no figures"
-    )
-    parser.add_argument("--repeats", type=_positive, metavar="N", help="measurements of each kind")
-    parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="put the table into a Markdown file, too"
-    )
+    add = parser.add_argument
+    add("--json", action="store_true", help="one JSON object instead of the table")
+    add("--quick", action="store_true", help="a smoke test with next to no data; no figures")
+    add("--repeats", type=_positive, metavar="N", help="measurements of each kind")
+    add("--write", type=Path, metavar="FILE", help="put the table into a Markdown file, too")
 
 
 def bench(options: argparse.Namespace) -> int:
-    """Measure and print; returns the exit status.
-
-    Raises:
-        BenchError: a measurement gives no figure.
-        ChildError: a server of the rig did not come up.
-    """
+    """Measure and print; returns the exit status."""
     sizes = QUICK if options.quick else DEFAULT
     if options.repeats:
         sizes = replace(sizes, repeats=options.repeats)
@@ -60,21 +52,15 @@ def bench(options: argparse.Namespace) -> int:
 
 def _measure(sizes: Sizes, console: Console) -> Figures:
     """Measure, with a bar on a terminal and a line for each step elsewhere."""
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
+    columns = ("{task.description}", BarColumn(28), MofNCompleteColumn(), TimeElapsedColumn())
+    bars = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not bars) as progress:
         task = progress.add_task("", total=1)
 
         def step(done: int, steps: int, what: str) -> None:
             progress.update(task, completed=done, total=steps, description=what)
-            if not console.is_terminal:
-                console.print(f"{done}/{steps} {what}", markup=False, highlight=False)
+            if not bars:
+                console.print(f"{done}/{steps} {what}", highlight=False)
 
         return Figures(found=run(sizes, step), sizes=sizes)
 

@@ -8,7 +8,7 @@ import statistics
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from local.bench.measure import (
     BARE_CEILING,
@@ -25,13 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from local.bench.loops import Reading
-    from local.bench.sizes import Sizes
+    from local.bench.tenants import Sizes
 
 PACKAGES = (
     *("azure-eventhub", "azure-storage-blob", "azure-data-tables"),
     *("requests", "urllib3", "msgspec", "isal"),
 )
 RATES = (END_TO_END, BARE_CEILING, PLAIN_LOOP, SMALL_END_TO_END, SMALL_BARE_CEILING, TRACE)
+RATIOS = {
+    "of_ceiling": (END_TO_END, BARE_CEILING),
+    "small_of_ceiling": (SMALL_END_TO_END, SMALL_BARE_CEILING),
+    "times_plain_loop": (END_TO_END, PLAIN_LOOP),
+}
 HEAD = ("measured", "median", "min to max", "on the wall", "target")
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 
@@ -44,9 +49,13 @@ _FIGURES: dict[str, Callable[[Reading], float]] = {
 }
 """Events a second of CPU time and of the clock, seconds of both, and megabytes above idle at the peak."""
 
+_RATE = (("cpu", "wall"), ",.0f", "")
+_IDLE = (("cpu_s", "wall_s"), ".2f", " s")
+_MEMORY = (("memory",), ".0f", " MB")
+"""Lines of the table: the figures, how they are written, and their unit."""
 
-@dataclass(frozen=True, kw_only=True)
-class Spread:
+
+class Spread(NamedTuple):
     """What repeats of one measurement came to."""
 
     median: float
@@ -57,7 +66,7 @@ class Spread:
     def of(cls, values: Iterable[float]) -> Spread:
         """Sum up repeats."""
         known = sorted(values)
-        return cls(median=statistics.median(known), least=known[0], most=known[-1])
+        return cls(statistics.median(known), known[0], known[-1])
 
     def pair(self) -> list[float]:
         """The least and the most, rounded."""
@@ -77,14 +86,10 @@ class Figures:
         """One of ``_FIGURES`` of a kind of measurement."""
         return Spread.of(map(_FIGURES[figure], self.found.readings[kind]))
 
-    def ratio(self, one: str, other: str) -> dict[str, float]:
+    def ratio(self, name: str) -> dict[str, float]:
         """One rate as a multiple of another."""
+        one, other = RATIOS[name]
         return {n: self.of(one, n).median / self.of(other, n).median for n in ("cpu", "wall")}
-
-    def memory(self) -> dict[str, Spread]:
-        """Of every kind of run of the collector."""
-        kinds = (END_TO_END, SMALL_END_TO_END, TRACE, *map(idle_name, self.sizes.idle))
-        return {kind: self.of(kind, "memory") for kind in kinds}
 
     @property
     def listing(self) -> float:
@@ -93,32 +98,26 @@ class Figures:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
+        idle = {str(n): idle_name(n) for n in self.sizes.idle}
         rates = {kind: {n: self.of(kind, n) for n in ("cpu", "wall")} for kind in RATES}
-        ratios = {
-            "of_ceiling": (END_TO_END, BARE_CEILING),
-            "small_of_ceiling": (SMALL_END_TO_END, SMALL_BARE_CEILING),
-            "times_plain_loop": (END_TO_END, PLAIN_LOOP),
-        }
-        idle = {str(n): self.of(idle_name(n), "cpu_s") for n in self.sizes.idle}
-        idle_wall = {str(n): self.of(idle_name(n), "wall_s") for n in self.sizes.idle}
+        idle_cpu = {n: self.of(kind, "cpu_s") for n, kind in idle.items()}
+        runs = (END_TO_END, SMALL_END_TO_END, TRACE, *idle.values())
+        memory = {kind: self.of(kind, "memory") for kind in runs}
         spreads = {
             **rates,
-            "idle_run_cpu_s": idle,
-            "idle_run_wall_s": idle_wall,
-            "peak_memory_mb_above_idle": self.memory(),
+            "idle_run_cpu_s": idle_cpu,
+            "idle_run_wall_s": {n: self.of(kind, "wall_s") for n, kind in idle.items()},
+            "peak_memory_mb_above_idle": memory,
         }
         return {
             **{
                 f"{kind}_events_per_s": {n: round(each.median) for n, each in rate.items()}
                 for kind, rate in rates.items()
             },
-            "idle_run_cpu_s": {n: round(each.median, 3) for n, each in idle.items()},
+            "idle_run_cpu_s": {n: round(each.median, 3) for n, each in idle_cpu.items()},
             "listing_requests_per_delivered": round(self.listing, 3),
-            "peak_memory_mb_above_idle": round(max(m.median for m in self.memory().values()), 1),
-            **{
-                name: {n: round(value, 3) for n, value in self.ratio(*kinds).items()}
-                for name, kinds in ratios.items()
-            },
+            "peak_memory_mb_above_idle": round(max(each.median for each in memory.values()), 1),
+            **{name: {n: round(v, 3) for n, v in self.ratio(name).items()} for name in RATIOS},
             "spread": {
                 name: {n: each.pair() for n, each in group.items()}
                 for name, group in spreads.items()
@@ -136,30 +135,29 @@ class Figures:
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table, line by line."""
-        s, mail = self.sizes, f"{self.sizes.trace_per_day:,} rows a day"
-        small = SMALL_END_TO_END, SMALL_BARE_CEILING
-        peak, per_day = "peak memory above idle, end to end", f"{s.day_contents:,} contents a day"
-        listing = f"listing requests a delivered content, {per_day}"
-        idle_targets = {5_000: "≤ 1 s", 50_000: "≤ 1.5 s"}
+        s, row, ratio, most = self.sizes, self._row, self._ratio, "≤ 200 MB"
+        listing = f"listing requests a delivered content, {s.day_contents:,} contents a day"
+        mail = f"the same, message trace, {s.trace_per_day:,} rows a day"
+        idle, known = {n: idle_name(n) for n in s.idle}, "contents a day in the ledger"
+        targets = {5_000: "≤ 1 s", 50_000: "≤ 1.5 s"}
         return [
-            self._rate(f"end to end, {s.records} records a content", END_TO_END, "≥ 30,000"),
-            self._rate("bare ceiling: fetch, split, send pre-encoded", BARE_CEILING),
-            self._rate("obvious loop: json, EventData, no state", PLAIN_LOOP),
-            self._ratio("end to end, of the ceiling", END_TO_END, BARE_CEILING, ".0%", "≥ 70 %"),
-            self._ratio("end to end, times the obvious loop", END_TO_END, PLAIN_LOOP, ".1f", "≥ 6"),
-            self._rate(f"end to end, {s.small_records} records a content", SMALL_END_TO_END),
-            self._rate("bare ceiling with these", SMALL_BARE_CEILING),
-            self._ratio("end to end, of that ceiling", *small, ".0%", ""),
-            self._rate("message trace, rows", TRACE),
+            row(f"end to end, {s.records} records a content", END_TO_END, _RATE, "≥ 30,000"),
+            row("bare ceiling: fetch, split, send pre-encoded", BARE_CEILING, _RATE),
+            row("obvious loop: json, EventData, no state", PLAIN_LOOP, _RATE),
+            ratio("end to end, of the ceiling", "of_ceiling", ".0%", "≥ 70 %"),
+            ratio("end to end, times the obvious loop", "times_plain_loop", ".1f", "≥ 6"),
+            row(f"end to end, {s.small_records} records a content", SMALL_END_TO_END, _RATE),
+            row("bare ceiling with these", SMALL_BARE_CEILING, _RATE),
+            ratio("end to end, of that ceiling", "small_of_ceiling", ".0%", ""),
+            row("message trace, rows", TRACE, _RATE),
             *(
-                self._row(f"idle run, {n:,} contents a day in the ledger", *_idle(n), target)
-                for n in s.idle
-                for target in [idle_targets.get(n, "")]
+                row(f"idle run, {n:,} {known}", kind, _IDLE, targets.get(n, ""))
+                for n, kind in idle.items()
             ),
             (listing, f"{self.listing:.2f}", "", "", "≤ 0.5"),
-            self._memory(peak, END_TO_END),
-            *(self._memory(f"the same, idle run, {n:,}", idle_name(n)) for n in s.idle),
-            self._memory(f"the same, message trace, {mail}", TRACE, "≤ 100 MB"),
+            row("peak memory above idle, end to end", END_TO_END, _MEMORY, most),
+            *(row(f"the same, idle run, {n:,}", kind, _MEMORY, most) for n, kind in idle.items()),
+            row(mail, TRACE, _MEMORY, "≤ 100 MB"),
         ]
 
     def footnote(self) -> str:
@@ -171,13 +169,8 @@ class Figures:
         )
 
     def write_into(self, path: Path) -> None:
-        """Put the table between the two marks of a Markdown file.
-
-        Raises:
-            ValueError: the file has no such marks.
-        """
-        text = path.read_text("utf-8")
-        before, begin, rest = text.partition(BEGIN)
+        """Put the table between the two marks of a Markdown file; one without them is a ``ValueError``."""
+        before, begin, rest = path.read_text("utf-8").partition(BEGIN)
         _, end, after = rest.partition(END)
         if not begin or not end:
             raise ValueError(f"{path}: has no lines {BEGIN} and {END}")
@@ -187,28 +180,17 @@ class Figures:
         path.write_text(f"{before}{found}{after}", "utf-8")
 
     def _row(
-        self, what: str, kind: str, figures: tuple[str, ...], form: str, unit: str, target: str
+        self, what: str, kind: str, shape: tuple[tuple[str, ...], str, str], target: str = ""
     ) -> tuple[str, ...]:
         """Median, least and most of the first figure, and the median of the second."""
-        found = [self.of(kind, figure) for figure in figures]
-        medians = [f"{each.median:{form}}{unit}" for each in found]
-        spread = f"{found[0].least:{form}} to {found[0].most:{form}}"
-        return what, medians[0], spread, "".join(medians[1:]), target
+        figures, form, unit = shape
+        first, *more = (self.of(kind, figure) for figure in figures)
+        median, *wall = (f"{each.median:{form}}{unit}" for each in (first, *more))
+        return what, median, f"{first.least:{form}} to {first.most:{form}}", "".join(wall), target
 
-    def _rate(self, what: str, kind: str, target: str = "") -> tuple[str, ...]:
-        return self._row(what, kind, ("cpu", "wall"), ",.0f", "", target)
-
-    def _memory(self, what: str, kind: str, target: str = "≤ 200 MB") -> tuple[str, ...]:
-        return self._row(what, kind, ("memory",), ".0f", " MB", target)
-
-    def _ratio(self, what: str, one: str, other: str, form: str, target: str) -> tuple[str, ...]:
-        texts = (f"{value:{form}}" for value in self.ratio(one, other).values())
-        cpu, wall = (text.replace("%", " %") for text in texts)
+    def _ratio(self, what: str, name: str, form: str, target: str) -> tuple[str, ...]:
+        cpu, wall = (f"{v:{form}}".replace("%", " %") for v in self.ratio(name).values())
         return what, cpu, "", wall, target
-
-
-def _idle(per_day: int) -> tuple[str, tuple[str, ...], str, str]:
-    return idle_name(per_day), ("cpu_s", "wall_s"), ".2f", " s"
 
 
 def machine() -> dict[str, Any]:

@@ -7,10 +7,11 @@ that were there to be published.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local.bench import tenants
 from local.bench.child import BARE, COLLECTOR, PLAIN, Task
@@ -20,13 +21,13 @@ from local.bench.tenants import LARGE, MAIL, MEASURED, SHARES, SMALL, WARM, WHOL
 from shared.rows.windows import whole_hours
 from shared.sources.message_trace.policy import OVERLAP, REREAD
 from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
-from shared.state.account import Storage
 from shared.state.checkpoint import RowsNote, SubscriptionNote
 from shared.times import Window
 
 if TYPE_CHECKING:
     from local.bench.loops import Reading
-    from local.bench.sizes import Sizes
+    from local.bench.tenants import Sizes
+    from shared.state.account import Storage
 
 END_TO_END, BARE_CEILING, PLAIN_LOOP = "end_to_end", "bare_ceiling", "plain_loop"
 TRACE = "message_trace"
@@ -57,20 +58,11 @@ class Found:
 
 
 def run(sizes: Sizes, report: Report) -> Found:
-    """Measure everything.
-
-    Raises:
-        ChildError: a server of the rig did not come up.
-        BenchError: a measurement gives no figure.
-    """
+    """Measure everything; a ``BenchError`` says which measurement gives no figure."""
     report(0, 1, "starting the rig")
     now = tenants.start_of_clocks(datetime.now(UTC))
-    with BenchRig(tenants.orders(sizes, now)) as rig:
-        storage = Storage.from_connection_string(rig.azurite.connection_string)
-        try:
-            return _Bench(sizes, rig, storage).run(report)
-        finally:
-            storage.close()
+    with BenchRig(tenants.orders(sizes, now)) as rig, closing(rig.storage()) as storage:
+        return _Bench(sizes, rig, storage).run(report)
 
 
 class _Bench:
@@ -83,17 +75,22 @@ class _Bench:
 
     def run(self, report: Report) -> Found:
         kinds: dict[str, Callable[[], Reading]] = {
-            END_TO_END: lambda: self._collector(LARGE),
-            BARE_CEILING: lambda: self._loop(LARGE, BARE),
-            PLAIN_LOOP: lambda: self._loop(LARGE, PLAIN),
-            SMALL_END_TO_END: lambda: self._collector(SMALL),
-            SMALL_BARE_CEILING: lambda: self._loop(SMALL, BARE),
+            END_TO_END: partial(self._collector, LARGE),
+            BARE_CEILING: partial(self._loop, LARGE, BARE),
+            PLAIN_LOOP: partial(self._loop, LARGE, PLAIN),
+            SMALL_END_TO_END: partial(self._collector, SMALL),
+            SMALL_BARE_CEILING: partial(self._loop, SMALL, BARE),
             TRACE: self._trace,
             **{tenants.idle_name(each): partial(self._idle, each) for each in self._sizes.idle},
         }
         steps = 2 + len(kinds) * self._sizes.repeats
         report(0, steps, "writing bodies and ledgers")
-        self._prepare()
+        self._found.corpora = {name: self._corpus(name) for name in (LARGE, SMALL)}
+        for per_day in self._sizes.idle:
+            name = tenants.idle_name(per_day)
+            known = tenants.ledger_of(per_day, self._rig.orders[name].now)
+            tenant_id = self._rig.tenant_id(name)
+            self._closed[per_day] = fill_ledger(self._storage, tenant_id, MEASURED, known)
         turns = [(n, kind) for n in range(1, self._sizes.repeats + 1) for kind in kinds]
         for done, (number, kind) in enumerate(turns, start=1):
             report(done, steps, f"round {number}: {kind.replace('_', ' ')}")
@@ -102,15 +99,6 @@ class _Bench:
         self._found.listing = self._listing()
         report(steps, steps, "done")
         return self._found
-
-    def _prepare(self) -> None:
-        for name in (LARGE, SMALL):
-            self._found.corpora[name] = self._corpus(name)
-        for per_day in self._sizes.idle:
-            name = tenants.idle_name(per_day)
-            known = tenants.ledger_of(per_day, self._rig.orders[name].now)
-            tenant_id = self._rig.tenant_id(name)
-            self._closed[per_day] = fill_ledger(self._storage, tenant_id, MEASURED, known)
 
     def _corpus(self, name: str) -> Corpus:
         """Have a tenant write and compress everything it has; returns what that is."""
@@ -129,13 +117,11 @@ class _Bench:
 
     def _collector(self, name: str) -> Reading:
         forget(self._storage, self._rig.tenant_id(name), MEASURED, WARM)
-        return self._measure(self._collecting(name), self._found.corpora[name])
+        return self._measure(self._task(name, [MEASURED]), self._found.corpora[name])
 
     def _loop(self, name: str, kind: str) -> Reading:
-        corpus, settings, hub = self._found.corpora[name], self._rig.settings(name), self._rig.hub()
-        known = {"work": corpus.uris, "warm": corpus.warm_uris}
-        task = Task(kind=kind, settings=settings, hub=hub, token=token(settings), **known)
-        return self._measure(task, corpus)
+        corpus = self._found.corpora[name]
+        return self._measure(self._task(name, corpus.uris, corpus.warm_uris, kind), corpus)
 
     def _idle(self, per_day: int) -> Reading:
         """A run that finds nothing new: everything it lists has been delivered."""
@@ -144,7 +130,7 @@ class _Bench:
         at = Steady.at(self._rig.control(name).advance(0))
         self._stand(name, MEASURED, at, self._closed[per_day])
         before = self._lists(name)
-        reading = self._measure(self._collecting(name), Corpus())
+        reading = self._measure(self._task(name, [MEASURED]), Corpus())
         if self._lists(name) - before < 3:
             raise BenchError("an idle run listed too little to be one")
         return reading
@@ -157,15 +143,10 @@ class _Bench:
         since = now - tenants.mail_span(self._sizes) - TIMER
         hours = whole_hours(Window(now - REREAD, since - OVERLAP))
         fill_digests(self._storage, tenant_id, hours, self._sizes.trace_per_day // 24)
-        put_checkpoint(
-            self._storage,
-            tenant_id,
-            MESSAGE_TRACE,
-            now,
-            watermark=since.replace(microsecond=0),
-            rows=RowsNote(since=since - timedelta(days=7), width=600),
-        )
-        reading, arrived = self._arriving(self._collecting(MAIL, MESSAGE_TRACE))
+        feed, known = (self._storage, tenant_id, MESSAGE_TRACE), since.replace(microsecond=0)
+        rows = RowsNote(since=since - timedelta(days=7), width=600)
+        put_checkpoint(*feed, now, watermark=known, rows=rows)
+        reading, arrived = self._arriving(self._task(MAIL, [MESSAGE_TRACE]))
         shown = len(control.trace_rows("served"))
         if not arrived == reading.events == shown > self._sizes.trace_rows / 2:
             raise BenchError(
@@ -173,9 +154,13 @@ class _Bench:
             )
         return reading
 
-    def _collecting(self, name: str, source: str = MEASURED) -> Task:
-        settings, hub = self._rig.settings(name), self._rig.hub()
-        return Task(kind=COLLECTOR, settings=settings, hub=hub, work=[source], warm=[WARM])
+    def _task(
+        self, name: str, work: list[str], warm: list[str] | None = None, kind: str = COLLECTOR
+    ) -> Task:
+        settings = self._rig.settings(name)
+        bearer = "" if kind == COLLECTOR else token(settings)
+        warm = [WARM] if warm is None else warm
+        return Task(kind=kind, settings=settings, work=work, warm=warm, token=bearer)
 
     def _arriving(self, task: Task) -> tuple[Reading, int]:
         """Measure; returns the reading, and how many events arrived meanwhile."""
@@ -197,19 +182,17 @@ class _Bench:
 
     def _listing(self) -> dict[str, int]:
         """Let all feeds run every ten minutes of the tenant's time, and count in its request log."""
-        control, order = self._rig.control(WHOLE_DAY), self._rig.orders[WHOLE_DAY]
+        control, tenant_id = self._rig.control(WHOLE_DAY), self._rig.tenant_id(WHOLE_DAY)
         at = Steady.at(control.advance(0))
-        placed = [each for stretch in order.stretches for each in stretch.placed()]
+        stretches = self._rig.orders[WHOLE_DAY].stretches
         for source in SHARES:
+            placed = [each for s in stretches if s.source == source for each in s.placed()]
             # The rest has come since the last run, ten minutes ago, and is for the first of these.
-            known = [e for e in placed if e.source == source and e.created < at.now - TIMER]
-            tenant_id = self._rig.tenant_id(WHOLE_DAY)
+            known = [each for each in placed if each.created < at.now - TIMER]
             closed = fill_ledger(self._storage, tenant_id, source, known)
             self._stand(WHOLE_DAY, source, at, closed)
-        settings, hub = self._rig.settings(WHOLE_DAY), self._rig.hub()
-        task = Task(kind=COLLECTOR, settings=settings, hub=hub, work=list(SHARES))
         runs, before, delivered = self._sizes.day_runs, self._lists(WHOLE_DAY), 0
-        with measured(task) as measure:
+        with measured(self._task(WHOLE_DAY, list(SHARES), [])) as measure:
             for number in range(runs):
                 if number:
                     control.advance(TIMER.total_seconds())
@@ -218,16 +201,9 @@ class _Bench:
         return {"runs": runs, "requests": requests, "delivered": delivered}
 
     def _stand(self, name: str, source: str, at: Steady, closed: dict[date, int]) -> None:
-        put_checkpoint(
-            self._storage,
-            self._rig.tenant_id(name),
-            source,
-            at.now,
-            cursor=at.cursor,
-            tail=at.tail,
-            closed=closed,
-            subscription=SubscriptionNote(enabled=at.now - TIMER),
-        )
+        feed, on = (self._storage, self._rig.tenant_id(name), source), at.now - TIMER
+        known: dict[str, Any] = {"cursor": at.cursor, "tail": at.tail, "closed": closed}
+        put_checkpoint(*feed, at.now, subscription=SubscriptionNote(enabled=on), **known)
 
     def _lists(self, name: str) -> int:
         """Listing requests to a tenant so far."""

@@ -21,8 +21,9 @@ import requests
 from local.azurite import Azurite
 from local.bench.loops import Reading
 from local.certs import make_certs
-from local.rig import HUB, PARTITIONS, TenantControl, hub_stats, rig_settings
+from local.rig import TenantControl, hub_options, hub_stats, rig_settings
 from local.tether import ChildError, Servers, Tether, module
+from shared.state.account import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,15 +41,11 @@ class BenchError(RuntimeError):
 
 
 class BenchRig(Servers):
-    """All servers, from entering the ``with`` block to leaving it.
-
-    Args:
-        orders: the tenants, by name.
-    """
+    """All servers, from entering the ``with`` block to leaving it; ``orders`` are the tenants, by name."""
 
     def __init__(self, orders: Mapping[str, TenantOrder]) -> None:
         super().__init__()
-        self.orders = dict(orders)
+        self.orders = orders
         self.azurite = Azurite()
         self._hubs: dict[str, Any] = {}
         self._tenants: dict[str, dict[str, str]] = {}
@@ -58,9 +55,14 @@ class BenchRig(Servers):
         folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         certs = make_certs(folder)
         tls = ("--tls-cert", str(certs.cert_file), "--tls-key", str(certs.key_file))
-        options = ("--hub", f"{HUB}:{PARTITIONS}", "--discard", *tls)
+        options = (*hub_options(), "--discard", *tls)
         hubs = Tether(module("local.eventhubs", *options), ready='"connection_string"')
-        tenants = {name: self._tenant(name, folder) for name in self.orders}
+        tenants = {}
+        for name, order in self.orders.items():
+            path = folder / f"{name}.json"
+            path.write_bytes(msgspec.json.encode(order))
+            argv = module("local.bench.tenants", str(path))
+            tenants[name] = Tether(argv, ready='"endpoint"', timeout_s=START_S)
         self.start_all(*tenants.values(), hubs, self.azurite)
         self._hubs = json.loads(hubs.line)
         self._tenants = {name: json.loads(child.line) for name, child in tenants.items()}
@@ -69,13 +71,13 @@ class BenchRig(Servers):
         """A tenant's books and clock."""
         return TenantControl(self._tenants[tenant]["control"])
 
-    def hub(self) -> dict[str, str]:
-        """What it takes to reach the hub: ``connection_string``, ``endpoint``, ``name``."""
-        return {**{k: self._hubs[k] for k in ("connection_string", "endpoint")}, "name": HUB}
-
     def arrived(self) -> int:
-        """Events that the hub has taken so far."""
+        """Events that the hubs have taken so far."""
         return hub_stats(self._hubs)["events"]
+
+    def storage(self) -> Storage:
+        """The state account of all of them."""
+        return Storage.from_connection_string(self.azurite.connection_string)
 
     def tenant_id(self, tenant: str) -> str:
         """The id of one of the tenants."""
@@ -86,25 +88,17 @@ class BenchRig(Servers):
         ids, about = self.orders[tenant].spec, self._tenants[tenant]
         return {
             **rig_settings("bench", ids, about, self._hubs, self.azurite),
+            # The stand-in has a port of its own.
+            "M365_EVENTHUB_ENDPOINT": self._hubs["endpoint"],
             # Kept, but out of the way: at the service's own quota everything here would only wait.
             "M365_REQUESTS_PER_MINUTE": "100000",
             "M365_MESSAGE_TRACE_REQUESTS": "10000",
         }
 
-    def _tenant(self, name: str, folder: Path) -> Tether:
-        path = folder / f"{name}.json"
-        path.write_bytes(msgspec.json.encode(self.orders[name]))
-        argv = module("local.bench.tenants", str(path))
-        return Tether(argv, ready='"endpoint"', timeout_s=START_S)
-
 
 @contextlib.contextmanager
 def measured(task: Task) -> Iterator[Callable[[], Reading]]:
-    """A process that is warmed up; what is yielded lets it work once. Its connections are closed in order at the end.
-
-    Raises:
-        BenchError: it failed, or took too long.
-    """
+    """A process that is warmed up; what is yielded lets it work once. It is ended in order."""
     # Everything is on loopback, which a machine's proxy must not come between.
     proxies = dict.fromkeys(name for name in os.environ if name.lower().endswith("_proxy"))
 
@@ -139,11 +133,7 @@ def token(settings: dict[str, str]) -> str:
 
 
 def fetch_all(settings: dict[str, str], uris: Iterable[str]) -> tuple[int, int, int]:
-    """Fetch contents once, so that the tenant has them written and compressed before anything is timed.
-
-    Returns:
-        Records, bytes of all records, and bytes on the wire.
-    """
+    """Fetch contents once, so that the tenant has them ready; returns records, their bytes, and those on the wire."""
 
     def count(uri: str) -> tuple[int, int, int]:
         with session.get(uri, timeout=REQUEST_S, stream=True) as answer:

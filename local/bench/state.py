@@ -37,24 +37,13 @@ class Placed:
     def lines(self) -> tuple[Line, Line]:
         """What the ledger says of it: listed, and delivered half a minute later."""
         seconds = int(self.created.timestamp())
-        run = f"{seconds // 600:016x}"
-        listed = Line(
-            id=self.content_id,
-            state=State.LISTED.value,
-            created=_stamp(self.created),
-            expires=_stamp(self.created + _LIFE),
-            run=run,
-            time=seconds + 60,
+        known: dict[str, Any] = {"id": self.content_id, "run": f"{seconds // 600:016x}"}
+        listed = {"created": _stamp(self.created), "expires": _stamp(self.created + _LIFE)}
+        delivered: dict[str, Any] = {**known, "records": 100, "bytes": 150_000}
+        return (
+            Line(**{**known, **listed}, state=State.LISTED.value, time=seconds + 60),
+            Line(**delivered, state=State.DELIVERED.value, time=seconds + 90),
         )
-        delivered = Line(
-            id=self.content_id,
-            state=State.DELIVERED.value,
-            run=run,
-            time=seconds + 90,
-            records=100,
-            bytes=150_000,
-        )
-        return listed, delivered
 
 
 def forget(storage: Storage, tenant_id: str, *sources: str) -> None:
@@ -68,11 +57,7 @@ def forget(storage: Storage, tenant_id: str, *sources: str) -> None:
 def fill_ledger(
     storage: Storage, tenant_id: str, source: str, contents: Iterable[Placed]
 ) -> dict[date, int]:
-    """Write contents down as listed and delivered, in the order and the form in which runs do it.
-
-    Returns:
-        The size of each day.
-    """
+    """Write contents down as listed and delivered, as runs do it; returns the size of each day."""
     store = LedgerStore(storage.state, f"ledger/{tenant_id}/{source}")
     for day, placed in groupby(contents, key=lambda each: each.created.date()):
         while chunk := list(islice(placed, _PER_APPEND)):

@@ -30,8 +30,6 @@ from shared.contents.windows import HORIZON, OVERLAP, SLICE, horizon
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local.bench.sizes import Sizes
-
 MEASURED, WARM = "Audit.Exchange", "DLP.All"
 LARGE, SMALL, WHOLE_DAY, MAIL = "large", "small", "day", "mail"
 
@@ -44,20 +42,37 @@ SHARES = {
 }
 """Per cent of a tenant's contents: tenants are dominated by mail and files."""
 
-SETTLED = timedelta(minutes=3)
-"""No row of a tenant's past is younger."""
-
-_SLACK = timedelta(minutes=30)
-"""What the benchmark may take while the tenants' clocks go on."""
-
-_GZIP_LEVEL = 6
-"""As tight as servers commonly compress what they keep."""
-
-_PEM_FILES = ("ca.pem", "server.pem", "server.key")
+SETTLED = timedelta(minutes=3)  # no row of a tenant's past is younger
+_SLACK = timedelta(minutes=30)  # what the benchmark may take while the tenants' clocks go on
+_GZIP_LEVEL = 6  # as tight as servers commonly compress what they keep
 _DAY, _MILLISECOND = timedelta(days=1), timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Range = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Amounts of one benchmark."""
+
+    repeats: int = 3  # measurements of each kind
+    contents: int = 100  # of a full-sized measurement, with so many records in each
+    records: int = 500
+    small_contents: int = 1000  # of a measurement with small ones
+    small_records: int = 5
+    record_bytes: int = 1400  # what the tenant aims at; its records are a little larger, 1.5 KB
+    warm_contents: int = 8  # of the same size, that are collected before the clock starts
+    idle: tuple[int, ...] = (5_000, 50_000)  # contents a day that the ledger knows in an idle run
+    day_contents: int = 20_000  # of the tenant whose listing requests are counted
+    day_runs: int = 6  # ten minutes apart, over which they are counted
+    trace_rows: int = 50_000  # of message trace that are collected
+    trace_per_day: int = 1_000_000  # how densely they come; the hours before have their digests
+
+
+DEFAULT = Sizes()
+_FEW = {"contents": 6, "small_contents": 20, "warm_contents": 2, "day_contents": 500}
+_TRACE = {"trace_rows": 300, "trace_per_day": 10_000}
+QUICK = Sizes(repeats=1, idle=(100, 1_000), day_runs=1, **_TRACE, **_FEW)
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,32 +95,20 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TenantOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tenant's process is told.
+    """What a tenant's process is told."""
 
-    Attributes:
-        spec: fields of a ``TenantSpec``; it has no contents of its own.
-        now: what the tenant's clock shows when it starts.
-        stretches: its contents.
-    """
-
-    spec: dict[str, Any]
-    now: datetime
-    stretches: list[Stretch]
+    spec: dict[str, Any]  # fields of a ``TenantSpec``; it has no contents of its own
+    now: datetime  # what the tenant's clock shows when it starts
+    stretches: list[Stretch]  # its contents
 
 
 @dataclass(frozen=True, kw_only=True)
 class Steady:
-    """Where a feed that runs every ten minutes stands, in an hour in which a last call is due.
+    """Where a feed that runs every ten minutes stands, in an hour in which a last call is due."""
 
-    Attributes:
-        now: the tenant's clock.
-        cursor: where the rolling re-list goes on: late morning, three days ago.
-        tail: what was last listed before it leaves the horizon; one more hour of it is due.
-    """
-
-    now: datetime
-    cursor: datetime
-    tail: datetime
+    now: datetime  # the tenant's clock
+    cursor: datetime  # where the rolling re-list goes on: late morning, three days ago
+    tail: datetime  # until where the end of the horizon had its last call; one more hour is due
 
     @classmethod
     def at(cls, now: datetime) -> Steady:
@@ -117,13 +120,12 @@ class Steady:
     def ranges(self, runs: int) -> list[Range]:
         """Everything that so many runs, ten minutes apart, can list, in ranges that do not overlap."""
         last = self.now + runs * TIMER + _SLACK
-        ranges = [
+        recent, slices = (
             (self.now - OVERLAP - TIMER, last),
             (self.cursor, self.cursor + runs * SLICE),
-            (self.tail, horizon(last) + SLICE),
-        ]
+        )
         merged: list[Range] = []
-        for start, end in sorted(ranges):
+        for start, end in sorted((recent, slices, (self.tail, horizon(last) + SLICE))):
             if merged and start <= merged[-1][1]:
                 start, end = merged[-1][0], max(end, merged.pop()[1])
             merged.append((start, end))
@@ -161,6 +163,7 @@ def orders(sizes: Sizes, now: datetime) -> dict[str, TenantOrder]:
     week = now - HORIZON + timedelta(hours=1), now - timedelta(minutes=5)
     warm = spread(WARM, *week, sizes.warm_contents, sizes.records)
     first = spread(WARM, *week, 2, 5)
+    at = Steady.at(now)
     stretches = {
         LARGE: [spread(MEASURED, *week, sizes.contents, sizes.records), warm],
         SMALL: [spread(MEASURED, *week, sizes.small_contents, sizes.small_records), warm],
@@ -168,17 +171,17 @@ def orders(sizes: Sizes, now: datetime) -> dict[str, TenantOrder]:
         WHOLE_DAY: [
             daily(source, *each, max(1, sizes.day_contents * share // 100))
             for source, share in SHARES.items()
-            for each in Steady.at(now).ranges(sizes.day_runs)
+            for each in at.ranges(sizes.day_runs)
         ],
         MAIL: [first],
+        **{
+            idle_name(n): [*(daily(MEASURED, *each, n) for each in at.ranges(1)), first]
+            for n in sizes.idle
+        },
     }
-    for per_day in sizes.idle:
-        known = [daily(MEASURED, *each, per_day) for each in Steady.at(now).ranges(1)]
-        stretches[idle_name(per_day)] = [*known, first]
     found = {}
     for name, each in stretches.items():
-        ids = make_ids(f"bench tenant {name}", f"bench client {name}", f"bench secret {name}")
-        spec = {**ids, "record_bytes": sizes.record_bytes}
+        spec = {**make_ids(name, "bench "), "record_bytes": sizes.record_bytes}
         found[name] = TenantOrder(spec=spec, now=now, stretches=each)
     days = (mail_span(sizes) + SETTLED) / _DAY
     found[MAIL].spec["trace"] = {"rows": sizes.trace_rows, "days": days, "quota": None}
@@ -207,21 +210,17 @@ def _midnight(moment: datetime) -> datetime:
 
 def main(arguments: list[str]) -> int:
     """Serve a tenant, with the certificates beside its order, until standard input ends; returns the exit status."""
-    order = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=TenantOrder)
+    path, folder = Path(arguments[0]), Path(arguments[0]).parent
+    order = msgspec.json.decode(path.read_bytes(), type=TenantOrder)
     shift = order.now - datetime.now(UTC)
     trace = TraceSpec.from_json(order.spec.pop("trace", {}))
     spec = TenantSpec(contents=0, subscribed=SOURCES, trace=trace, **order.spec)
     tenant = Tenant(spec, clock=lambda: datetime.now(UTC) + shift)
     for stretch in order.stretches:
         for each in stretch.placed():
-            tenant.offer(
-                each.source,
-                created=each.created,
-                visible_at=each.created,
-                content_id=each.content_id,
-                count=stretch.records,
-            )
-    ca, cert, key = (Path(arguments[0]).with_name(each) for each in _PEM_FILES)
+            when: dict[str, Any] = {"created": each.created, "visible_at": each.created}
+            tenant.offer(each.source, content_id=each.content_id, count=stretch.records, **when)
+    ca, cert, key = (folder / name for name in ("ca.pem", "server.pem", "server.key"))
     certs = Certs(ca_file=ca, cert_file=cert, key_file=key)
     server = TenantServer(tenant, certs=certs, gzip_level=_GZIP_LEVEL)
     with server, ControlServer(tenant) as control:

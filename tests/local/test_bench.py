@@ -14,8 +14,15 @@ from azure.eventhub import EventDataBatch
 
 from local.bench.figures import BEGIN, END, Spread
 from local.bench.loops import check_framing, fill
-from local.bench.sizes import QUICK
-from local.bench.tenants import MEASURED, Steady, daily, ledger_of, spread, start_of_clocks
+from local.bench.tenants import (
+    MEASURED,
+    QUICK,
+    Steady,
+    daily,
+    ledger_of,
+    spread,
+    start_of_clocks,
+)
 from local.tether import ROOT
 from shared.contents.windows import plan
 
