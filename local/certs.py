@@ -7,11 +7,14 @@ owns; nothing is added to the machine's trust store, so a client has to be told 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trustme
+
+if TYPE_CHECKING:
+    import os
 
 NAMES = ("localhost", "127.0.0.1")
 

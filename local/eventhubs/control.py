@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from local.eventhubs.faults import Fault, parse_faults
-from local.eventhubs.server import EventHubs
 from local.tether import ThreadedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from local.eventhubs.message import StoredEvent
+    from local.eventhubs.server import EventHubs
 
 
 class ControlPort(ThreadedServer):

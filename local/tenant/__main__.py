@@ -11,8 +11,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.certs import Certs, make_certs
 from local.tenant.control import ControlServer, profile
@@ -20,6 +20,9 @@ from local.tenant.model import Tenant
 from local.tenant.server import TenantServer
 from local.tenant.spec import TenantSpec
 from local.tether import await_end, heed_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from local.tenant.records import Record, RecordWriter
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from local.tenant.spec import TenantSpec
 
 

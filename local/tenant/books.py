@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from local.tenant.messages import API_KINDS
 from local.tenant.spec import SOURCES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
     from local.tenant.bodies import Event
     from local.tenant.shelf import Shelf
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import tomllib
 import uuid
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.tenant.messages import JSON_TYPE, Answer, Refused, json_answer
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _TABLES = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
 AF_ERRORS: dict[str, tuple[int, str]] = _TABLES["management"]

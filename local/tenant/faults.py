@@ -11,15 +11,17 @@ import dataclasses
 import threading
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from local.tenant.errors import GRAPH_ERRORS, REPORT_ERRORS
 from local.tenant.messages import REPORT_KINDS, TRACE_KINDS
 from local.tenant.spec import Checked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _KINDS = ("token", "discovery", "subscriptions", "start", "list", "content")
 KINDS = (*_KINDS, *TRACE_KINDS, *REPORT_KINDS, "any")

@@ -7,7 +7,6 @@ books. ``server.TenantServer`` puts it on the wire.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,8 @@ from local.tenant.tokens import Tokens
 from local.tenant.trace import MessageTrace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from local.tenant.messages import Answer, Request
     from local.tenant.spec import TenantSpec
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from local.tenant.bodies import Bodies, Content
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from local.tenant.spec import TenantSpec
 
 # Nothing of the history is younger, so that a first run has a settled past.

@@ -9,13 +9,15 @@ minutes is refused. What became visible between a stop and the next start is los
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.tenant.messages import Refused
 from local.tenant.spec import SOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 COOL_DOWN = timedelta(minutes=15)
 

@@ -7,15 +7,18 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import jwt
 
 from local.tenant.spec import AUDIENCES, ROLE_APIS, TenantSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
 
 
 @dataclass

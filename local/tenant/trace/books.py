@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,8 @@ import msgspec
 from local.tenant.trace.rows import MAX_PHASES, Row, Triple, block_of, graph_row, may_hold, millis
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from local.tenant.trace.trace import Lived, MessageTrace
 
 Bound = datetime | None
