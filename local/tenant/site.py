@@ -17,7 +17,6 @@ from local.tenant.bodies import KEPT_BYTES, Kept
 from local.tenant.books import RequestNote
 from local.tenant.errors import login_error
 from local.tenant.faults import HARMLESS, Fault
-from local.tenant.login import Login
 from local.tenant.messages import (
     API_KINDS,
     LOGIN_KINDS,
@@ -28,6 +27,7 @@ from local.tenant.messages import (
     http_date,
     json_answer,
 )
+from local.tenant.tokens import Login
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.reporting import ReportingService
 
