@@ -95,20 +95,19 @@ class Site:
 
     def note(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
         """Write a request into the books, before its answer leaves."""
-        self.tenant.books.note_request(
-            RequestNote(
-                at=time.monotonic(),
-                kind=request.kind,
-                status=0 if answer is None else answer.status,
-                code=None if answer is None else answer.code,
-                source=self._source_of(request),
-                content_id=request.content_id,
-                authorization="authorization" in request.headers,
-                publisher=request.query.get("publisheridentifier"),
-                fault=None if fault is None else fault.action,
-                path=request.target,
-            )
+        note = RequestNote(
+            at=time.monotonic(),
+            kind=request.kind,
+            status=0 if answer is None else answer.status,
+            code=None if answer is None else answer.code,
+            source=self._source_of(request),
+            content_id=request.content_id,
+            authorization="authorization" in request.headers,
+            publisher=request.query.get("publisheridentifier"),
+            fault=None if fault is None else fault.action,
+            path=request.target,
         )
+        self.tenant.books.note_request(note)
         unharmed = fault is None or fault.action in HARMLESS
         if answer is not None and answer.note is not None and unharmed:
             answer.note()

@@ -170,8 +170,7 @@ class TenantSpec(Checked):
 
     def __post_init__(self) -> None:
         """Refuse values that no tenant can have, with a ``ValueError`` that names the field."""
-        for name in ("tenant_id", "client_id"):
-            value = getattr(self, name)
+        for name, value in (("tenant_id", self.tenant_id), ("client_id", self.client_id)):
             if not is_guid(value):
                 raise ValueError(f"{name} must be a GUID, not {value!r}")
         self._check(

@@ -69,10 +69,8 @@ class Subscriptions:
             state = self._states[source]
             if state.last_start is not None and now - state.last_start < COOL_DOWN:
                 left = int((state.last_start + COOL_DOWN - now).total_seconds())
-                wait = f"{left // 60}m {left % 60}s"
-                raise Refused(
-                    "AF429", f"Subscription started too often; retry after {wait}", status=429
-                )
+                text = f"Subscription started too often; retry after {left // 60}m {left % 60}s"
+                raise Refused("AF429", text, status=429)
             kept = None if webhook is None else {"status": "enabled", **webhook}
             if state.status == "enabled" and state.webhook == kept:
                 state.last_start = now

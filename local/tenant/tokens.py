@@ -79,7 +79,7 @@ class Tokens:
     def audience(self, authorization: str | None) -> str | None:
         """Whom the token in an ``Authorization`` header is for; None when it does not count."""
         found = self._find(authorization)
-        return found.audience if found is not None and found.ends > time.monotonic() else None
+        return found.audience if found and found.ends > time.monotonic() else None
 
     def roles_of(self, authorization: str | None) -> tuple[str, ...]:
         """The roles of the token in an ``Authorization`` header."""
@@ -163,9 +163,8 @@ class Login:
         root = f"{endpoint}/{tenant_id}"
         if rest == "instance":
             configuration = f"{root}/v2.0/.well-known/openid-configuration"
-            return json_answer(
-                {"tenant_discovery_endpoint": configuration, "api-version": "1.1", "metadata": []}
-            )
+            found = {"tenant_discovery_endpoint": configuration, "api-version": "1.1"}
+            return json_answer({**found, "metadata": []})
         if asked.lower() != tenant_id.lower():
             return login_error("90002", self._tenant.now(), asked, error="invalid_tenant")
         return json_answer(
