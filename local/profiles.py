@@ -78,10 +78,8 @@ def read_profile(path: Path) -> Profile:
             tenant.Fault.from_json(fault)
         for fault in hub_faults:
             eventhubs.Fault.from_mapping(fault)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (OSError, TypeError, ValueError) as error:
+        kind = "not JSON: " if isinstance(error, json.JSONDecodeError) else ""
+        text = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{path}: {kind}{text}") from error
     return Profile(tenant_faults=faults, hub_faults=hub_faults)

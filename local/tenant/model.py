@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from local.tenant.books import Books
 from local.tenant.faults import Faults
-from local.tenant.quota import Quota
 from local.tenant.shelf import Shelf
-from local.tenant.subscriptions import Subscriptions
+from local.tenant.subscriptions import Quota, Subscriptions
 from local.tenant.tokens import Tokens
 from local.tenant.trace import MessageTrace
 

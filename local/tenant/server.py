@@ -63,17 +63,13 @@ class TenantServer(ThreadedServer):
         super().__init__(_Handler, port)
         self.tenant = tenant
         self.certs = certs
+        self.endpoint = f"https://localhost:{self.server_address[1]}"
         self.site = Site(tenant, self.endpoint, gzip_level)
         self.stopping = threading.Event()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certs.cert_file, certs.key_file)
         self._lock = threading.Lock()
         self._open: dict[socket.socket, threading.Thread] = {}
-
-    @property
-    def endpoint(self) -> str:
-        """``https://localhost:<port>``."""
-        return f"https://localhost:{self.server_address[1]}"
 
     def __exit__(self, *exc: object) -> None:
         self.stopping.set()

@@ -17,7 +17,6 @@ from local.tenant.bodies import KEPT_BYTES, Kept
 from local.tenant.books import RequestNote
 from local.tenant.errors import login_error
 from local.tenant.faults import HARMLESS, Fault
-from local.tenant.login import Login
 from local.tenant.messages import (
     API_KINDS,
     LOGIN_KINDS,
@@ -28,6 +27,7 @@ from local.tenant.messages import (
     http_date,
     json_answer,
 )
+from local.tenant.tokens import Login
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.reporting import ReportingService
 
@@ -95,20 +95,19 @@ class Site:
 
     def note(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
         """Write a request into the books, before its answer leaves."""
-        self.tenant.books.note_request(
-            RequestNote(
-                at=time.monotonic(),
-                kind=request.kind,
-                status=0 if answer is None else answer.status,
-                code=None if answer is None else answer.code,
-                source=self._source_of(request),
-                content_id=request.content_id,
-                authorization="authorization" in request.headers,
-                publisher=request.query.get("publisheridentifier"),
-                fault=None if fault is None else fault.action,
-                path=request.target,
-            )
+        note = RequestNote(
+            at=time.monotonic(),
+            kind=request.kind,
+            status=0 if answer is None else answer.status,
+            code=None if answer is None else answer.code,
+            source=self._source_of(request),
+            content_id=request.content_id,
+            authorization="authorization" in request.headers,
+            publisher=request.query.get("publisheridentifier"),
+            fault=None if fault is None else fault.action,
+            path=request.target,
         )
+        self.tenant.books.note_request(note)
         unharmed = fault is None or fault.action in HARMLESS
         if answer is not None and answer.note is not None and unharmed:
             answer.note()

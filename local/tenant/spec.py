@@ -47,7 +47,7 @@ class Checked:
         # Without a default, both are the same marker.
         needed = [name for name, item in fields.items() if item.default is item.default_factory]
         if not set(needed) <= set(values):
-            raise ValueError(f"a {cls.__name__} needs the fields {', '.join(needed)}")
+            raise ValueError(f"a {cls.__name__} needs the fields {', '.join(map(repr, needed))}")
         return cls(**values)
 
     def _check(self, *, fractions: str, counts: str, amounts: str) -> None:
@@ -170,8 +170,7 @@ class TenantSpec(Checked):
 
     def __post_init__(self) -> None:
         """Refuse values that no tenant can have, with a ``ValueError`` that names the field."""
-        for name in ("tenant_id", "client_id"):
-            value = getattr(self, name)
+        for name, value in (("tenant_id", self.tenant_id), ("client_id", self.client_id)):
             if not is_guid(value):
                 raise ValueError(f"{name} must be a GUID, not {value!r}")
         self._check(

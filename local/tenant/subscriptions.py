@@ -1,4 +1,4 @@
-"""Subscriptions of a simulated tenant and the rules for starting and stopping them.
+"""What a simulated tenant lets one do: subscriptions, the rules for starting and stopping them, and quotas.
 
 A content type is enabled, disabled (by an administrator) or missing. Starting what is enabled
 changes nothing and is an error (AF20024) unless it changes the webhook. Starting again within 15
@@ -9,6 +9,11 @@ minutes is refused. What became visible between a stop and the next start is los
 from __future__ import annotations
 
 import threading
+<<<<<<< HEAD
+=======
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+>>>>>>> refs/heads/cut1
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -70,10 +75,8 @@ class Subscriptions:
             state = self._states[source]
             if state.last_start is not None and now - state.last_start < COOL_DOWN:
                 left = int((state.last_start + COOL_DOWN - now).total_seconds())
-                wait = f"{left // 60}m {left % 60}s"
-                raise Refused(
-                    "AF429", f"Subscription started too often; retry after {wait}", status=429
-                )
+                text = f"Subscription started too often; retry after {left // 60}m {left % 60}s"
+                raise Refused("AF429", text, status=429)
             kept = None if webhook is None else {"status": "enabled", **webhook}
             if state.status == "enabled" and state.webhook == kept:
                 state.last_start = now
@@ -97,3 +100,51 @@ class Subscriptions:
         with self._lock:
             gaps = self._states[source].gaps
             return any(stopped <= visible_at < started for stopped, started in gaps)
+
+
+class Quota:
+    """A rolling quota of ``limit`` requests per ``period``; without a limit it only watches.
+
+    ``peak`` is the most requests that came within any one period, refused ones too. Safe to use
+    from several threads.
+    """
+
+    def __init__(
+        self,
+        limit: int | None,
+        now: Callable[[], datetime],
+        period: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self._limit = float("inf") if limit is None else limit
+        self._period = period
+        self._now = now
+        self._lock = threading.Lock()
+        self._taken: deque[datetime] = deque()
+        self._asked: deque[datetime] = deque()
+        self.peak = 0
+
+    def take(self) -> bool:
+        """Count a request, or return False when there were too many; those do not count."""
+        with self._lock:
+            now = self._forget()
+            self._asked.append(now)
+            self.peak = max(self.peak, len(self._asked))
+            free = len(self._taken) < self._limit
+            if free:
+                self._taken.append(now)
+            return free
+
+    def wait_s(self) -> int:
+        """Whole seconds until a request counts again."""
+        with self._lock:
+            now = self._forget()
+            if not self._taken or len(self._taken) < self._limit:
+                return 0
+            return int((self._taken[0] + self._period - now).total_seconds()) + 1
+
+    def _forget(self) -> datetime:
+        now = self._now()
+        for times in (self._taken, self._asked):
+            while times and now - times[0] >= self._period:
+                times.popleft()
+        return now

@@ -1,4 +1,9 @@
-"""Tokens that a simulated tenant hands out: to ask its APIs with, and to continue a listing."""
+"""The login authority of a simulated tenant, and the tokens it hands out; also those that continue a listing.
+
+The authority checks the app's id and secret and answers with the codes of the real one (identity, 1 to 3).
+A client assertion is taken as it is when the spec allows assertions: there is nobody here who
+could have signed it.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,25 @@ import time
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+<<<<<<< HEAD
 from urllib.parse import urlsplit
+=======
+from urllib.parse import parse_qsl, urlsplit
+>>>>>>> refs/heads/cut1
 
 import jwt
 
+from local.tenant.errors import login_error
+from local.tenant.messages import Answer, Refused, Request, json_answer
 from local.tenant.spec import AUDIENCES, ROLE_APIS, TenantSpec
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
     from collections.abc import Callable
     from datetime import datetime
+=======
+    from local.tenant.model import Tenant
+>>>>>>> refs/heads/cut1
 
 
 @dataclass
@@ -71,7 +86,7 @@ class Tokens:
     def audience(self, authorization: str | None) -> str | None:
         """Whom the token in an ``Authorization`` header is for; None when it does not count."""
         found = self._find(authorization)
-        return found.audience if found is not None and found.ends > time.monotonic() else None
+        return found.audience if found and found.ends > time.monotonic() else None
 
     def roles_of(self, authorization: str | None) -> tuple[str, ...]:
         """The roles of the token in an ``Authorization`` header."""
@@ -131,3 +146,77 @@ class PageSeal:
 
 
 _MARK = 12
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+class Login:
+    """Answers requests of the kinds ``discovery`` and ``token``."""
+
+    def __init__(self, tenant: Tenant, endpoint: str) -> None:
+        self._tenant = tenant
+        self._endpoint = endpoint
+
+    def answer(self, request: Request) -> Answer:
+        """The answer to a request."""
+        try:
+            return self._discovery(request) if request.kind == "discovery" else self._token(request)
+        except Refused as refused:
+            return login_error(refused.code, self._tenant.now(), *refused.about)
+
+    def _discovery(self, request: Request) -> Answer:
+        tenant_id, endpoint = self._tenant.spec.tenant_id, self._endpoint
+        _, asked, rest = request.route
+        root = f"{endpoint}/{tenant_id}"
+        if rest == "instance":
+            configuration = f"{root}/v2.0/.well-known/openid-configuration"
+            found = {"tenant_discovery_endpoint": configuration, "api-version": "1.1"}
+            return json_answer({**found, "metadata": []})
+        if asked.lower() != tenant_id.lower():
+            return login_error("90002", self._tenant.now(), asked, error="invalid_tenant")
+        return json_answer(
+            {
+                "token_endpoint": f"{root}/oauth2/v2.0/token",
+                "authorization_endpoint": f"{root}/oauth2/v2.0/authorize",
+                "issuer": f"{root}/v2.0",
+                "jwks_uri": f"{root}/discovery/v2.0/keys",
+            }
+        )
+
+    def _token(self, request: Request) -> Answer:
+        """A token for client credentials, in the form of the endpoint that was asked."""
+        _, asked, version = request.route
+        form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
+        self._admit(asked, form)
+        life, audience = int(self._tenant.spec.token_life_s), form.get("resource", "")
+        if version:
+            scope = form.get("scope", "")
+            if not scope.endswith("/.default"):
+                raise Refused("70011", scope)
+            audience = scope.removesuffix("/.default")
+        if not audience:
+            raise Refused("900144", "resource")
+        token = {"token_type": "Bearer", "access_token": self._tenant.tokens.issue(audience)}
+        if version:
+            return json_answer({**token, "expires_in": life, "ext_expires_in": life})
+        now = int(self._tenant.now().timestamp())
+        times = {"expires_in": life, "ext_expires_in": life, "expires_on": now + life}
+        texts = {name: str(value) for name, value in {**times, "not_before": now}.items()}
+        return json_answer({**token, **texts, "resource": audience})
+
+    def _admit(self, asked: str, form: dict[str, str]) -> None:
+        spec, client = self._tenant.spec, form.get("client_id", "")
+        if asked.lower() != spec.tenant_id.lower():
+            raise Refused("90002", asked)
+        if form.get("grant_type") != "client_credentials":
+            raise Refused("70003", form.get("grant_type", ""))
+        if client.lower() != spec.client_id.lower():
+            raise Refused("700016", client, asked)
+        if "client_assertion" in form:
+            right = form.get("client_assertion_type") == _ASSERTION_TYPE
+            if not (spec.accept_assertions and right and form["client_assertion"]):
+                raise Refused("700027")
+        elif spec.secret_expired:
+            raise Refused("7000222", client)
+        elif form.get("client_secret") != spec.client_secret:
+            raise Refused("7000215", client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from local.tenant import SOURCES
-from local.tenant.quota import Quota
+from local.tenant.subscriptions import Quota
 from tests.waits import LONG
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from local.tenant.messages import Refused
 from local.tenant.tokens import PageSeal
-from local.tenant.trace.rows import Row, millis, stamp
+from local.tenant.trace.rows import Row, millis, stamp, utc_time
 
 SPAN = timedelta(days=10)
 AGE = timedelta(days=90)
@@ -66,8 +66,8 @@ def parse_query(text: str | None, now: datetime) -> Query:
     """What a ``$filter`` asks for, without times the last 48 hours, or ``Refused``."""
     bounds: dict[str, datetime] = {}
     tests: dict[str, Test] = {}
-    for clause in _clauses(text or ""):
-        _read(clause, bounds, tests)
+    for clause in clauses(_CLAUSES, text or ""):
+        _read(clause[1].strip(), bounds, tests)
     if not bounds:
         return Query(millis(now - DEFAULT_SPAN), millis(now), tuple(tests.values()))
     if len(bounds) == 1:
@@ -81,9 +81,7 @@ def parse_query(text: str | None, now: datetime) -> Query:
         raise Refused("age")
     if end > now:
         raise Refused("future")
-    low = millis(start)
-    if start.microsecond % 1000:
-        low += 1
+    low = millis(start) + (start.microsecond % 1000 > 0)
     return Query(low, millis(end), tuple(tests.values()))
 
 
@@ -94,6 +92,25 @@ def parse_top(text: str | None) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_TOP:
         raise Refused("top")
     return int(text)
+
+
+def clauses(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """The clauses of a filter, one behind the other; ``Refused`` where there is something else."""
+    at = 0
+    while at < len(text.rstrip()):
+        match = pattern.match(text, at)
+        if match is None:
+            raise Refused("filter")
+        yield match
+        at = match.end()
+
+
+def filter_time(text: str) -> datetime:
+    """A time in a filter, or ``Refused``."""
+    try:
+        return utc_time(text)
+    except (ValueError, OverflowError):
+        raise Refused("filter") from None
 
 
 class TraceTokens:
@@ -143,17 +160,6 @@ class TraceTokens:
         return low, high, None if uid < 0 else (end, uid), int(fields["ResultSize"])
 
 
-def _clauses(text: str) -> list[str]:
-    found, at = [], 0
-    while at < len(text.rstrip()):
-        match = _CLAUSES.match(text, at)
-        if match is None:
-            raise Refused("filter")
-        found.append(match[1].strip())
-        at = match.end()
-    return found
-
-
 def _read(clause: str, bounds: dict[str, datetime], tests: dict[str, Test]) -> None:
     if clause.startswith("(") and clause.endswith(")"):
         clause = clause[1:-1].strip()
@@ -166,7 +172,7 @@ def _read(clause: str, bounds: dict[str, datetime], tests: dict[str, Test]) -> N
     elif compared is not None and compared[1] == "receivedDateTime":
         if compared[2] not in ("ge", "le") or not _TIME.fullmatch(compared[3]):
             raise Refused("filter")
-        bounds[compared[2]] = _time(compared[3])
+        bounds[compared[2]] = filter_time(compared[3])
     elif compared is not None and compared[2] in ("eq", "ne"):
         field, value = compared[1], _text(compared[3])
         if field != "status" and field not in _FIELDS:
@@ -199,10 +205,3 @@ def _text(text: str) -> str:
     if quoted is None:
         raise Refused("filter")
     return quoted[1].replace("''", "'")
-
-
-def _time(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Refused("filter") from None

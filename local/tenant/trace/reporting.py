@@ -16,7 +16,8 @@ from xml.sax.saxutils import escape
 from local.tenant.errors import REPORT_ERRORS, report_error
 from local.tenant.faults import Fault, turned
 from local.tenant.messages import Answer, Refused, Request, json_answer
-from local.tenant.trace.rows import Row, millis, moment, utc_time
+from local.tenant.trace.query import clauses, filter_time
+from local.tenant.trace.rows import Row, millis, moment
 
 if TYPE_CHECKING:
     from local.tenant.model import Tenant
@@ -138,14 +139,8 @@ class ReportingService:
         return _atom(rows, link, _zoned(self._tenant.now()))
 
     def _asked(self, text: str) -> tuple[datetime, datetime, Fields]:
-        now, at = self._tenant.now(), 0
-        found: dict[str, str] = {}
-        while at < len(text.rstrip()):
-            clause = _CLAUSE.match(text, at)
-            if clause is None:
-                raise Refused("filter")
-            found[clause[1].lower()] = clause[2].replace("''", "'")
-            at = clause.end()
+        now, parts = self._tenant.now(), clauses(_CLAUSE, text)
+        found = {part[1].lower(): part[2].replace("''", "'") for part in parts}
         dates = [found.pop(name, None) for name in ("startdate", "enddate")]
         if not found.keys() <= _BY_NAME.keys():
             raise Refused("filter")
@@ -154,7 +149,7 @@ class ReportingService:
             return now - DEFAULT_SPAN, now, wanted
         if dates[0] is None or dates[1] is None:
             raise Refused("one-bound")
-        start, end = _time(dates[0]), _time(dates[1])
+        start, end = filter_time(dates[0]), filter_time(dates[1])
         if start < now - AGE:
             raise Refused("age")
         return start, end, wanted
@@ -241,13 +236,6 @@ def _property(name: str, value: str | int | None) -> str:
 
 def _zoned(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _time(text: str) -> datetime:
-    try:
-        return utc_time(text)
-    except ValueError:
-        raise Refused("filter") from None
 
 
 def _json(value: object, odata: str) -> Answer:

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from local.tenant.spec import TraceSpec
 
 # What a client knows that does not ask for unknown statuses.
-KNOWN = (
-    *("gettingStatus", "pending", "failed", "delivered"),
-    *("expanded", "quarantined", "filteredAsSpam"),
-)
+KNOWN = {"gettingStatus", "pending", "failed", "delivered", "expanded", "quarantined"}
+KNOWN |= {"filteredAsSpam"}
 MAX_PHASES = 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
@@ -80,9 +78,8 @@ class Row:
 
     def phase_at(self, now: int) -> int:
         """Which phase stands at a time; -1 before the row is visible."""
-        phases = self.phases
-        for index in range(len(phases) - 1, -1, -1):
-            if phases[index][0] <= now:
+        for index in range(len(self.phases) - 1, -1, -1):
+            if self.phases[index][0] <= now:
                 return index
         return -1
 
@@ -191,8 +188,7 @@ class Writer:
             count = min(1 + int(random() * (2 * spec.recipients - 1)), behind - index)
             self._message(rows, hour, received, count, draw)
             index += count
-            copy = spec.duplicates and index < behind and random() < spec.duplicates * count
-            if copy:
+            if spec.duplicates and index < behind and random() < spec.duplicates * count:
                 twin = rows[-1 - int(random() * count)]
                 rows.append(replace(twin, uid=(hour << ORDINALS) | len(rows)))
                 index += 1
@@ -207,23 +203,20 @@ class Writer:
         inbound = bits % 3 != 0
         trace_id = f"{text[:8]}-{text[8:12]}-4{text[12:15]}-8{text[1:4]}-{hour:06x}{ordinal:06x}"
         message_id = f"<{text}.{ordinal}@DB9PR04MB{bits % 9000 + 1000}.eurprd04.prod.outlook.com>"
-        sender = _SENDERS[bits % len(_SENDERS)] if inbound else UPNS[bits % len(UPNS)]
-        subject = _SUBJECTS[bits % len(_SUBJECTS)]
-        from_ip = f"203.0.113.{bits % 254 + 1}" if inbound else f"198.51.100.{bits % 254 + 1}"
-        to_ip = "" if inbound else f"192.0.2.{bits % 254 + 1}"
+        ip = bits % 254 + 1
         for number in range(recipients):
             row = Row(
-                (hour << ORDINALS) | len(rows),
-                received,
-                trace_id,
-                sender,
-                UPNS[(bits + 7 * number) % len(UPNS)],
-                message_id,
-                subject,
-                from_ip,
-                to_ip,
-                bits % 400_000 + 2000,
-                self._phases(received, draw),
+                uid=(hour << ORDINALS) | len(rows),
+                received=received,
+                trace_id=trace_id,
+                sender=_SENDERS[bits % len(_SENDERS)] if inbound else UPNS[bits % len(UPNS)],
+                recipient=UPNS[(bits + 7 * number) % len(UPNS)],
+                message_id=message_id,
+                subject=_SUBJECTS[bits % len(_SUBJECTS)],
+                from_ip=f"203.0.113.{ip}" if inbound else f"198.51.100.{ip}",
+                to_ip="" if inbound else f"192.0.2.{ip}",
+                size=bits % 400_000 + 2000,
+                phases=self._phases(received, draw),
             )
             if spec.odd and random() < spec.odd:
                 for name, value in _ODD[int(random() * len(_ODD))].items():
@@ -235,11 +228,10 @@ class Writer:
     def _phases(self, received: int, draw: Random) -> tuple[tuple[int, str], ...]:
         spec, random = self._spec, draw.random
         if spec.late and random() < spec.late:
-            visible = received + int(
-                spec.late_after_s[int(random() * len(spec.late_after_s))] * 1000
-            )
+            delay = spec.late_after_s[int(random() * len(spec.late_after_s))]
         else:
-            visible = received + int(random() * spec.latency_s * 1000)
+            delay = random() * spec.latency_s
+        visible = received + int(delay * 1000)
         final = _FINAL[int(random() * len(_FINAL))]
         phases = [(visible, final)]
         if spec.changing and random() < spec.changing:

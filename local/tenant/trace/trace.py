@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from local.tenant.bodies import Kept
-from local.tenant.quota import Quota
+from local.tenant.subscriptions import Quota
 from local.tenant.trace.books import TraceBooks
 from local.tenant.trace.rows import (
     HOUR,
