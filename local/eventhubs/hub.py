@@ -14,13 +14,12 @@ import zlib
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Final
 
-from local.eventhubs.message import StoredEvent
+from local.eventhubs.message import Publication, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from local.eventhubs.links import Reader
-    from local.eventhubs.message import Publication
 
 
 class Partition:

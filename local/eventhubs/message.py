@@ -1,10 +1,10 @@
 """Encoded messages, read only as far as needed.
 
 A publisher sends either one message or a batch, whose data sections are complete messages of
-their own. Publications are cut into messages by stepping over lengths; nothing inside is
-decoded until a test asks for it (`StoredEvent.message`) or a reader is sent it (`as_delivered`). The
-batch format is Event Hubs' own: message-format 0x80013700, one encoded message in each data
-section. What is malformed raises `AmqpError`.
+their own. Publications are cut into messages by stepping over lengths; nothing inside is decoded
+until a test asks for it (`StoredEvent.message`) or a reader is sent it (`as_delivered`). The batch
+format is Event Hubs' own: message-format 0x80013700, one encoded message in each data section.
+What is malformed raises `AmqpError`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class StoredEvent:
     @property
     def enqueued_time(self) -> datetime:
         """When it was stored, UTC."""
-        return _utc(self.enqueued_ms)
+        return _EPOCH + timedelta(milliseconds=self.enqueued_ms)
 
     @property
     def encoded(self) -> bytes:
@@ -175,14 +175,10 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _utc(milliseconds: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=milliseconds)
-
-
 def _plain(value: Any) -> object:
     """Take an AMQP type off a value."""
     if isinstance(value, Timestamp):
-        return _utc(value)
+        return _EPOCH + timedelta(milliseconds=value)
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
     return str(value) if isinstance(value, str) else value

@@ -39,9 +39,8 @@ class EventHubs:
     for a path is appended to it; `http_proxy` is obeyed over WebSockets only, less than NO_PROXY,
     and HTTPS_PROXY stands in for it; `connection_verify` replaces the public authorities.
 
-    `hubs` are names, each with its number of partitions; `port` 0 takes a free one, known once it
-    was entered; `tls` is a certificate and a key file in PEM form. `faults` may be changed at any
-    time.
+    `hubs` are names, each with its number of partitions. `port` 0 takes a free one, known once it
+    was entered. `tls` is a certificate and a key file in PEM form. `faults` may change any time.
     """
 
     namespace: Final = TLS_HOST  # fully qualified, for clients over TLS
