@@ -21,7 +21,7 @@ import requests
 from local.azurite import Azurite
 from local.bench.loops import Reading
 from local.certs import make_certs
-from local.rig import TenantControl, hub_options, hub_stats, rig_settings
+from local.rig import HUB, TenantControl, hub_options, hub_stats, rig_settings
 from local.tether import ChildError, Servers, Tether, module
 from shared.state.account import Storage
 
@@ -88,8 +88,9 @@ class BenchRig(Servers):
         ids, about = self.orders[tenant].spec, self._tenants[tenant]
         return {
             **rig_settings("bench", ids, about, self._hubs, self.azurite),
-            # The stand-in has a port of its own.
+            # The stand-in has a port of its own; with one hub for all, the warm-up opens the connection to it.
             "M365_EVENTHUB_ENDPOINT": self._hubs["endpoint"],
+            "M365_OUTPUT_MESSAGE_TRACE": HUB,
             # Kept, but out of the way: at the service's own quota everything here would only wait.
             "M365_REQUESTS_PER_MINUTE": "100000",
             "M365_MESSAGE_TRACE_REQUESTS": "10000",
