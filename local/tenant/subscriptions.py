@@ -9,11 +9,8 @@ minutes is refused. What became visible between a stop and the next start is los
 from __future__ import annotations
 
 import threading
-<<<<<<< HEAD
-=======
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
->>>>>>> refs/heads/cut1
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any

@@ -12,14 +12,12 @@ import itertools
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING
-<<<<<<< HEAD
-from urllib.parse import urlsplit
-=======
 from urllib.parse import parse_qsl, urlsplit
->>>>>>> refs/heads/cut1
 
 import jwt
 
@@ -28,12 +26,7 @@ from local.tenant.messages import Answer, Refused, Request, json_answer
 from local.tenant.spec import AUDIENCES, ROLE_APIS, TenantSpec
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-    from collections.abc import Callable
-    from datetime import datetime
-=======
     from local.tenant.model import Tenant
->>>>>>> refs/heads/cut1
 
 
 @dataclass
