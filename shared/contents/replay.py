@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError, Permanent
 from shared.publish.publisher import Publisher
-from shared.records import ErrorBody, Records, split
+from shared.records import ErrorBody, Records, read_records
 from shared.run.context import Feed, Parts, Tuning
 from shared.run.replays import ReplaySummary
 from shared.state.append_blobs import LedgerStore
@@ -167,9 +167,9 @@ class _Replay:
 
     # -- what there is to deliver
 
-    def _chunks(self, letters: list[Letter]) -> Iterator[list[tuple[_Job, list[bytes]]]]:
+    def _chunks(self, letters: list[Letter]) -> Iterator[list[tuple[_Job, Records]]]:
         """Jobs with their records, as many at a time as memory allows."""
-        chunk: list[tuple[_Job, list[bytes]]] = []
+        chunk: list[tuple[_Job, Records]] = []
         size = 0
         for group in _groups(letters):
             if (made := self._job(group)) is None:
@@ -182,7 +182,7 @@ class _Replay:
         if chunk:
             yield chunk
 
-    def _job(self, letters: list[Letter]) -> tuple[_Job, list[bytes]] | None:
+    def _job(self, letters: list[Letter]) -> tuple[_Job, Records] | None:
         """What has to be sent for letters of one kind and content; None where they stay."""
         first = letters[0]
         bodies = [self._letters.read(letter) for letter in letters]
@@ -202,18 +202,18 @@ class _Replay:
                 # The run that delivers its siblings counts it, and it would be sent twice.
                 self._keep(letters, NOT_SETTLED)
                 return None
-            records = bodies if known.dead else []
+            records = Records.of(bodies if known.dead else [])
         elif delivered:
-            records = []
+            records = Records.of([])
         else:
             try:
-                records = split(bodies[0])
+                return job, read_records(bodies[0])
             except (Permanent, ErrorBody):
                 self._keep(letters, NOT_SPLIT)
                 return None
         return job, records
 
-    def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, list[bytes]] | None:
+    def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, Records] | None:
         """A listing entry is delivered once the content that it names is."""
         if self._api is None:
             self._keep(job.letters, NOT_UNDERSTOOD)
@@ -224,7 +224,7 @@ class _Replay:
             return None
         found = self._ledger.find(content.day, content.id, everywhere=not content.dated)
         if found is not None and found[1].state == State.DELIVERED:
-            return job, []
+            return job, Records.of([])
         if found is None:
             line = Line(
                 id=content.id,
@@ -255,7 +255,7 @@ class _Replay:
 
     # -- delivering
 
-    def _deliver(self, jobs: list[tuple[_Job, list[bytes]]]) -> None:
+    def _deliver(self, jobs: list[tuple[_Job, Records]]) -> None:
         """Send, and wait for the acknowledgements."""
         self._jobs.extend(job for job, _ in jobs)
         publisher: Publisher[_Job] = Publisher(
@@ -268,7 +268,7 @@ class _Replay:
         try:
             for job, records in jobs:
                 about = replace(self._about, content_id=job.content_id)
-                parcel = self._parts.format.parcel(Records.of(records), about)
+                parcel = self._parts.format.parcel(records, about)
                 publisher.publish(job, parcel)
         finally:
             # Where nothing is acknowledged any more, the publisher gives up by itself.

@@ -263,7 +263,7 @@ def test_a_password_of_a_proxy_is_written_nowhere(
 def test_an_error_that_nobody_expected_is_logged_without_the_record_that_it_quotes(
     rig: Rig, logged: Everything, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stumble(body: bytes) -> list[bytes]:
+    def stumble(body: bytes) -> None:
         raise ValueError(body.decode())
 
     prepare(rig)

@@ -16,7 +16,7 @@ from local.eventhubs import Fault as HubFault
 from local.tenant import Content, Fault
 from shared.contents.replay import LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE
 from shared.errors import Permanent
-from shared.records import split
+from shared.records import Records, read_records
 from shared.state.dead_letters import DeadLetters
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, HUB, Rig, record
@@ -65,11 +65,11 @@ def broken_split(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
         yield patch
 
 
-def refuse(body: bytes) -> list[bytes]:
+def refuse(body: bytes) -> Records:
     """Cut a body into its records, unless it holds what the defect is about."""
     if b"refused-by-a-defect" in body:
         raise Permanent("not understood", code="not-records")
-    return split(body)
+    return read_records(body)
 
 
 def dead_letter(rig: Rig, number: int = 2) -> list[Content]:
@@ -99,7 +99,7 @@ def test_bytes_that_could_not_be_split_are_delivered_by_a_replay_after_a_fix(
     # Without a fix nothing changes.
     before = rig.dead_letters()
     with pytest.MonkeyPatch.context() as same:
-        same.setattr("shared.contents.replay.split", refuse)
+        same.setattr("shared.contents.replay.read_records", refuse)
         summary = replay(rig)
     assert (summary.letters, summary.delivered, summary.kept) == (2, 0, {NOT_SPLIT: 2})
     assert rig.dead_letters() == before

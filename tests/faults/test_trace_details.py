@@ -25,6 +25,7 @@ from tests.waits import wait_for
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from shared.records import Records
     from shared.run.replays import ReplaySummary
 
 Mail = Callable[..., TraceRig]
@@ -150,7 +151,7 @@ def replay(rig: TraceRig) -> list[ReplaySummary]:
         app.close()
 
 
-def refuse(body: bytes) -> list[bytes]:
+def refuse(body: bytes) -> Records:
     """A splitter with a defect: it refuses every body of details."""
     del body
     raise Permanent("not understood", code="not-records")
@@ -160,7 +161,7 @@ def dead_letter(rig: TraceRig, number: int) -> None:
     """Details of rows that are given up, since their bodies could not be split."""
     rig.tenant.trace.offer(count=number, received=rig.ago(minutes=20))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shared.contents.pipeline.split", refuse)
+        patch.setattr("shared.contents.pipeline.read_records", refuse)
         rig.trace(settings=WANTED)
         rig.pass_time(minutes=11)
         rig.trace(settings=WANTED)
@@ -184,7 +185,7 @@ def test_details_that_could_not_be_split_are_delivered_by_a_replay_as_a_run_deli
 
     # Without a fix nothing changes.
     with pytest.MonkeyPatch.context() as same:
-        same.setattr("shared.contents.replay.split", refuse)
+        same.setattr("shared.contents.replay.read_records", refuse)
         rows, details = replay(rig)
     assert (rows.source, rows.letters) == (SOURCE, 0)
     assert (details.letters, details.delivered, details.kept) == (3, 0, {NOT_SPLIT: 3})
