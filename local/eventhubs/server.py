@@ -142,10 +142,12 @@ class EventHubs:
     async def _stop(self) -> None:
         self._server.close()
         # Transports close their sockets in later turns of the loop; over TLS it takes a few, and one that had been
-        # accepted may still turn up in them.
-        for _ in range(10):
+        # accepted may still turn up in them: each is a task of the loop until then.
+        for turn in range(1000):
             self._drop_connections()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0 if turn < 10 else 0.001)
+            if turn > 10 and len(asyncio.all_tasks()) == 1:
+                break
         self._shared.connections.clear()
 
     def _drop_connections(self) -> int:
