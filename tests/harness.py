@@ -62,16 +62,8 @@ FAST = Tuning(
 )
 """Pauses are short; what is waited for may take its time, so that nothing is given up on a busy machine.
 
-A test whose fault never answers shortens what it waits out by itself: ``HASTY``, or a value of its own.
+A test whose fault never answers shortens what it waits out by itself.
 """
-
-HASTY = replace(
-    FAST,
-    patience=replace(FAST.patience, watchdog=2.0, no_acknowledgement=4.0),
-    limits=Limits(connect=2, read=2, total=10, min_rate=100, grace=3),
-    send_timeout=1.5,
-)
-"""For a service or a hub that never answers, where neither the time nor the number of the tries is what is tested."""
 
 Event = tuple[str, str, str]
 """(content id, event id, blake2b-128 of the body): what one delivered event is known by."""

@@ -225,11 +225,11 @@ class Pipeline:
         records = self._fetch(work, work.reservation)
         if records is None:
             return
+        about = self._run.feed.about(content.id, self._kind)
+        parcel = self._run.parts.format.parcel(records, about)
         with self._lock:
             self.failures.fetched += 1
             self._refusals = 0
-        about = self._run.feed.about(content.id, self._kind)
-        parcel = self._run.parts.format.parcel(records, about)
         try:
             self.publisher.publish(work, parcel)
         except CollectorError as error:
