@@ -111,8 +111,7 @@ class _Progress:
 
     def take(self, page: list[tuple[R, datetime | None]]) -> list[R]:
         """Note what a page holds; returns the rows that did not come before."""
-        if page:
-            self._meet(page)
+        self._meet(page)
         fresh = []
         for row, moment in page:
             if moment is not None:
@@ -124,15 +123,24 @@ class _Progress:
 
     def end(self) -> None:
         """The chain ended."""
-        self._meet([])
+        self._meet([], ended=True)
 
-    def _meet(self, page: list[tuple[R, datetime | None]]) -> None:
-        """The first rows after a new beginning are those that it began at, or something lies between."""
-        if self._due and self._due.isdisjoint(row.lasting for row, _ in page):
+    def _meet(self, page: list[tuple[R, datetime | None]], *, ended: bool = False) -> None:
+        """After a new beginning comes a row that it began at before any older one, or something lies between.
+
+        Newer ones may come first, and fill pages: it begins at the millisecond above where a time has more digits.
+        """
+        if not self._due:
+            return
+        if not self._due.isdisjoint(row.lasting for row, _ in page):
+            self._due = set()
+        elif ended or any(self._is_older(moment) for _, moment in page):
             raise policy.error(
                 PAGING, detail="it does not go on where a broken page token left off"
             )
-        self._due = set()
+
+    def _is_older(self, moment: datetime | None) -> bool:
+        return moment is not None and self._oldest is not None and whole_ms(moment) < self._oldest
 
     def _place(self, row: Row, moment: datetime) -> None:
         # Filters take milliseconds, and what lies below them is in no order.

@@ -139,6 +139,17 @@ def test_so_they_do_where_page_tokens_break(
     assert_every_row_in_its_place(windows, times, Service(times, shows, breaks=broken))
 
 
+@pytest.mark.parametrize("newer", range(1, 8))
+def test_more_rows_in_the_millisecond_above_than_on_a_page_are_no_gap(newer: int) -> None:
+    times = [NOON, NOON + US, *(NOON + MS + each * US for each in range(newer)), NOON + SECOND]
+    chain = -(-len(times) // 3) - 1
+
+    window = Window(NOON, NOON + SPAN * SECOND)
+    for holds in range(chain):
+        service = Service(times, breaks=[False] * holds + [True])
+        assert_every_row_in_its_place([window], times, service)
+
+
 def test_a_window_is_asked_for_with_the_instant_at_which_it_ends() -> None:
     service = Service([])
 
