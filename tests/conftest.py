@@ -7,16 +7,17 @@ not pass because a part of it was missing.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from dataclasses import astuple
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from local.azurite import Azurite
 from local.certs import Certs, make_certs
 from shared.stop import Stop
+from tests.account import Account
 from tests.harness import Rig
 from tests.runclock import RunClock
 from tests.tracing import TraceRig
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
+ACCOUNT = pytest.StashKey[Account]()
 SERVERS = frozenset({"azurite", "certs", "cloud", "gateway", "serve"})
 """Fixtures that start a server, or are there for one."""
 
@@ -101,15 +103,29 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Certs:
     return make_certs(tmp_path_factory.mktemp("certs"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Start the account that all workers share, unless no test may use one."""
+    config = node.config
+    if "not sockets" in config.option.markexpr:
+        return
+    if ACCOUNT not in config.stash:
+        stack = ExitStack()
+        config.stash[ACCOUNT] = stack.enter_context(Account.started())
+        config.add_cleanup(stack.close)
+    node.workerinput["account"] = astuple(config.stash[ACCOUNT])
+
+
 @pytest.fixture(scope="session")
-def azurite() -> Iterator[Azurite]:
-    """The storage account that the tests of one worker share; each uses a tenant id of its own."""
-    with Azurite() as running:
-        yield running
+def azurite(request: pytest.FixtureRequest) -> Iterator[Account]:
+    """The storage account that all tests share; each uses a tenant id of its own."""
+    given = getattr(request.config, "workerinput", {}).get("account")
+    with nullcontext(Account(*given)) if given else Account.started() as account:
+        yield account
 
 
 @pytest.fixture
-def make_rig(certs: Certs, azurite: Azurite) -> Iterator[Callable[..., Rig]]:
+def make_rig(certs: Certs, azurite: Account) -> Iterator[Callable[..., Rig]]:
     """Make rigs whose tenant differs from the default in the given fields of ``TenantSpec``."""
     with ExitStack() as stack:
         yield lambda **spec: stack.enter_context(Rig(certs, azurite.connection_string, **spec))
@@ -132,13 +148,13 @@ def run_clock(monkeypatch: pytest.MonkeyPatch) -> RunClock:
 @pytest.fixture
 def collected_before(request: pytest.FixtureRequest) -> None:
     """The Exchange feed of ``rig`` has run before: where a first run is not the question, it is half of the cost."""
-    if "rig" in request.fixturenames:
+    if "rig" in request.fixturenames and "first_run" not in request.keywords:
         rig: Rig = request.getfixturevalue("rig")
         rig.has_collected()
 
 
 @pytest.fixture
-def mail(certs: Certs, azurite: Azurite) -> Iterator[Callable[..., TraceRig]]:
+def mail(certs: Certs, azurite: Account) -> Iterator[Callable[..., TraceRig]]:
     """Make rigs whose tenant has a message trace, with the given fields of ``TraceSpec``."""
     with ExitStack() as stack:
 

@@ -81,10 +81,16 @@ class Listing:
         self.problems: list[CollectorError] = []
 
     def list_all(self) -> None:
-        """List every window that is due, moving the checkpoint after each.
+        """List every window that is due, moving the checkpoint along.
 
         A window that cannot be listed does not keep the newer ones waiting, but the watermark stays before it.
         """
+        try:
+            self._list_due()
+        finally:
+            self._checkpoint.write()
+
+    def _list_due(self) -> None:
         known = self._checkpoint.value
         todo = plan(
             self._clock.now(), watermark=known.watermark, cursor=known.cursor, tail=known.tail
@@ -100,14 +106,14 @@ class Listing:
             # The overlap lies behind the watermark, which a stored value from the future must not survive.
             mark = self._checkpoint.value.watermark
             if not self._unlisted and (mark is None or not window.end <= mark <= todo.end):
-                self._checkpoint.move(watermark=window.end)
+                self._checkpoint.move_soon(watermark=window.end)
         self.reached_now = not self._unlisted
         if self._unlisted >= MAX_UNLISTED:
             return
         if todo.last_call is None or self._try_window(todo.last_call):
-            self._checkpoint.move(tail=todo.tail)
+            self._checkpoint.move_soon(tail=todo.tail)
         if todo.slice is None or self._try_window(todo.slice):
-            self._checkpoint.move(cursor=todo.cursor)
+            self._checkpoint.move_soon(cursor=todo.cursor)
 
     def _try_window(self, window: Window) -> bool:
         """List a window; False where it could not be, which is tried again by the next run."""

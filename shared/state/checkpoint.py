@@ -10,6 +10,7 @@ newer version wrote, stops the feed with a clear error instead of being taken fo
 from __future__ import annotations
 
 import contextlib
+import time
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from shared.state.lease import Lease
 
 SCHEMA = 1
+WRITE_EVERY = 2.0
+"""Seconds between two writes of what may wait."""
 
 
 class SubscriptionNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
@@ -197,6 +200,9 @@ class CheckpointStore:
             self._etag = stored.etag
 
 
+Change = datetime | SubscriptionNote | RowsNote | dict[date, int]
+
+
 class HeldCheckpoint:
     """A feed's checkpoint while a run holds the lease.
 
@@ -226,6 +232,8 @@ class HeldCheckpoint:
         self._run = run
         self._hub = hub
         self._now = now
+        self._changed = False
+        self._written_at = time.monotonic()
         self.value = self.found = Checkpoint()
 
     def load(self) -> None:
@@ -236,14 +244,39 @@ class HeldCheckpoint:
         """
         self.value = self.found = self._store.load()
 
-    def move(self, **changes: datetime | SubscriptionNote | RowsNote | dict[date, int]) -> None:
+    def move(self, **changes: Change) -> None:
         """Change fields of the checkpoint and write it.
 
         Raises:
             Conflict: another worker has written it; it is then theirs to write.
         """
+        self._change(changes)
+        self.write()
+
+    def move_soon(self, **changes: Change) -> None:
+        """Change fields and write them with what follows, ``WRITE_EVERY`` seconds later at most if anything does.
+
+        For what comes many times a second, and is only done again where a write is missing.
+
+        Raises:
+            Conflict: as ``move``.
+        """
+        self._change(changes)
+        if time.monotonic() - self._written_at >= WRITE_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is not written yet.
+
+        Raises:
+            Conflict: as ``move``.
+        """
+        if self._changed and not self._lease.lost:
+            self._store.save(self.value, lease=self._lease.id)
+            self._changed, self._written_at = False, time.monotonic()
+
+    def _change(self, changes: dict[str, Change]) -> None:
         self.value = msgspec.structs.replace(
             self.value, **changes, run=self._run, hub=self._hub, updated=self._now()
         )
-        if not self._lease.lost:
-            self._store.save(self.value, lease=self._lease.id)
+        self._changed = True

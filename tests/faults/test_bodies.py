@@ -16,6 +16,8 @@ from shared.state.ledger import State
 from tests.harness import EXCHANGE, HUB, Rig, record
 from tests.waits import LONG
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 OLDEST = 166.0
 
 QUICK = Limits(connect=20, read=20, total=2.0, min_rate=20_000, grace=1.0)
@@ -61,6 +63,7 @@ def test_an_answer_that_is_spoilt_once_is_asked_for_again_and_nothing_is_lost(
     assert rig.repeats() == 0
 
 
+@pytest.mark.first_run
 @pytest.mark.parametrize("damage", DAMAGES[::2])
 def test_a_listing_that_is_always_spoilt_passes_nothing_and_is_made_up_for(
     rig: Rig, damage: dict[str, Any]

@@ -17,6 +17,8 @@ from tests.waits import LONG
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 
 def token_requests(rig: Rig) -> int:
     return sum(note.kind == "token" for note in rig.tenant.books.requests())

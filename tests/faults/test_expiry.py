@@ -14,6 +14,8 @@ from shared.state.ledger import State
 if TYPE_CHECKING:
     from tests.harness import Rig
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 
 def test_a_content_that_answers_an_internal_error_for_hours_is_delivered_when_it_heals(
     rig: Rig,

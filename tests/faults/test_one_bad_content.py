@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from shared.state.run_tables import RunSummary
     from tests.runclock import RunClock
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 
 @pytest.mark.parametrize(
     "fault",
@@ -188,6 +190,7 @@ def test_one_answer_with_a_wrong_date_makes_nothing_expire(rig: Rig) -> None:
     rig.assert_complete()
 
 
+@pytest.mark.first_run
 def test_a_page_whose_next_link_is_foreign_is_still_good(rig: Rig) -> None:
     rig.offer_many(4)
     rig.tenant.faults.add(
@@ -270,6 +273,7 @@ def test_a_lease_that_somebody_holds_for_ever_is_reported(rig: Rig) -> None:
     assert rig.run().status == "succeeded"
 
 
+@pytest.mark.first_run
 def test_an_entry_without_an_id_is_kept_before_it_is_known(rig: Rig) -> None:
     rig.offer_many(2)
     created = (rig.tenant.now() - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from tests.harness import Rig
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 
 def test_a_prime_number_of_contents_on_a_page_is_delivered_whole(
     make_rig: Callable[..., Rig],

@@ -213,6 +213,13 @@ def test_delivered_lines_that_were_stored_without_an_answer_are_delivered_once(
     assert_counts(rig, 12, 36)
 
 
+@pytest.fixture
+def every_watermark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint is written for each window."""
+    monkeypatch.setattr("shared.state.checkpoint.WRITE_EVERY", 0.0)
+
+
+@pytest.mark.usefixtures("every_watermark")
 @pytest.mark.parametrize(
     "write", [pytest.param(0, id="that-makes-it"), pytest.param(3, id="of-a-watermark")]
 )
@@ -230,6 +237,7 @@ def test_a_checkpoint_write_whose_answer_was_lost_is_known_to_be_our_own(
     rig.assert_complete()
 
 
+@pytest.mark.usefixtures("every_watermark")
 def test_a_checkpoint_that_was_stored_without_an_answer_ends_the_run_and_loses_nothing(
     rig: Rig, proxy: Proxy, through: dict[str, str]
 ) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from local.certs import Certs
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Azurite]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.harness import Rig
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 OLDEST = 166.0
 KINDS = ("subscriptions", "list", "content")
 

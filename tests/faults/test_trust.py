@@ -17,6 +17,8 @@ from tests.harness import Rig
 if TYPE_CHECKING:
     from local.certs import Certs
 
+pytestmark = pytest.mark.usefixtures("collected_before")
+
 Links = Callable[[Rig, TenantServer], str]
 OLDEST = 166.0
 
@@ -103,6 +105,7 @@ def test_a_next_page_elsewhere_is_refused_and_what_its_page_held_is_delivered(
     assert rig.repeats() == 0
 
 
+@pytest.mark.first_run
 @pytest.mark.parametrize(
     ("kind", "status"),
     [("subscriptions", 302), ("start", 307), ("list", 308), ("content", 302), ("token", 307)],

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
+from local.azurite import ACCOUNT, ACCOUNT_KEY
 from shared.errors import Throttled
 from shared.service.answers import MAX_PAUSE
 from shared.service.budget import HOLD, LOOK_EVERY, SHARERS, Allowance, Budget, BudgetState, grant
@@ -22,6 +22,8 @@ from shared.state.account import Storage, read_blob, write_blob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.account import Account
 
 WINDOW = 60.0
 START = 1_772_400_000.0
@@ -48,7 +50,7 @@ def time() -> Time:
 
 
 @pytest.fixture
-def storage(azurite: Azurite) -> Storage:
+def storage(azurite: Account) -> Storage:
     return Storage.from_connection_string(azurite.connection_string)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +15,15 @@ from shared.state.checkpoint import (
     SCHEMA,
     Checkpoint,
     CheckpointStore,
+    HeldCheckpoint,
     RowsNote,
     SubscriptionNote,
     decode,
 )
+from shared.state.lease import Lease
 
 if TYPE_CHECKING:
-    from local.azurite import Azurite
+    from tests.account import Account
 
 NAME = "checkpoints/t/Audit.Exchange.json"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -32,7 +34,7 @@ def stored(**fields: object) -> bytes:
 
 
 @pytest.fixture
-def store(azurite: Azurite) -> CheckpointStore:
+def store(azurite: Account) -> CheckpointStore:
     storage = Storage.from_connection_string(azurite.connection_string)
     return CheckpointStore(storage.state, f"checkpoints/{uuid.uuid4()}/Audit.Exchange.json")
 
@@ -76,7 +78,7 @@ def test_fields_that_this_version_does_not_know_are_passed_over() -> None:
 
 
 def test_a_feed_of_rows_is_stored_under_the_names_that_it_always_had(
-    azurite: Azurite, store: CheckpointStore
+    azurite: Account, store: CheckpointStore
 ) -> None:
     day = NOON.date()
     note = RowsNote(
@@ -150,7 +152,7 @@ def test_a_missing_checkpoint_is_an_empty_one(store: CheckpointStore) -> None:
 
 
 def test_a_stale_worker_cannot_move_a_checkpoint_back(
-    store: CheckpointStore, azurite: Azurite
+    store: CheckpointStore, azurite: Account
 ) -> None:
     storage = Storage.from_connection_string(azurite.connection_string)
     stale = CheckpointStore(storage.state, store.name)
@@ -166,7 +168,7 @@ def test_a_stale_worker_cannot_move_a_checkpoint_back(
 
 
 def test_saving_again_what_was_stored_although_its_answer_was_lost_succeeds(
-    store: CheckpointStore, azurite: Azurite
+    store: CheckpointStore, azurite: Account
 ) -> None:
     storage = Storage.from_connection_string(azurite.connection_string)
     same = CheckpointStore(storage.state, store.name)
@@ -178,3 +180,32 @@ def test_saving_again_what_was_stored_although_its_answer_was_lost_succeeds(
     same.save(Checkpoint(watermark=NOON), lease=None)
 
     same.save(Checkpoint(watermark=NOON.replace(hour=13)), lease=None)
+
+
+def test_what_may_wait_is_written_with_what_follows_and_never_lost_on_the_way(
+    azurite: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = Storage.from_connection_string(azurite.connection_string).state
+    name = f"checkpoints/{uuid.uuid4()}/Audit.Exchange.json"
+    store = CheckpointStore(state, name)
+    store.ensure()
+    hours = [NOON + timedelta(hours=n) for n in range(4)]
+    with Lease(state, name) as lease:
+        assert lease.acquire()
+        held = HeldCheckpoint(store, lease, run="r", hub="h", now=lambda: NOON)
+        held.load()
+
+        held.move_soon(watermark=hours[0])
+        held.move_soon(watermark=hours[1])
+        assert (held.value.watermark, store.load().watermark) == (hours[1], None)
+
+        held.move(tail=NOON)
+        assert (store.load().watermark, store.load().tail) == (hours[1], NOON)
+
+        held.move_soon(watermark=hours[2])
+        held.write()
+        assert store.load().watermark == hours[2]
+
+        monkeypatch.setattr("shared.state.checkpoint.WRITE_EVERY", 0.0)
+        held.move_soon(watermark=hours[3])
+        assert store.load().watermark == hours[3]
