@@ -7,17 +7,16 @@ not pass because a part of it was missing.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, nullcontext
-from dataclasses import astuple
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from local.azurite import Azurite
 from local.certs import Certs, make_certs
 from shared.stop import Stop
-from tests.account import Account
 from tests.harness import Rig
 from tests.runclock import RunClock
 from tests.tracing import TraceRig
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
-ACCOUNT = pytest.StashKey[Account]()
 SERVERS = frozenset({"azurite", "certs", "cloud", "gateway", "serve"})
 """Fixtures that start a server, or are there for one."""
 
@@ -103,29 +101,18 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Certs:
     return make_certs(tmp_path_factory.mktemp("certs"))
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Start the account that all workers share, unless no test may use one."""
-    config = node.config
-    if "not sockets" in config.option.markexpr:
-        return
-    if ACCOUNT not in config.stash:
-        stack = ExitStack()
-        config.stash[ACCOUNT] = stack.enter_context(Account.started())
-        config.add_cleanup(stack.close)
-    node.workerinput["account"] = astuple(config.stash[ACCOUNT])
-
-
 @pytest.fixture(scope="session")
-def azurite(request: pytest.FixtureRequest) -> Iterator[Account]:
-    """The storage account that all tests share; each uses a tenant id of its own."""
-    given = getattr(request.config, "workerinput", {}).get("account")
-    with nullcontext(Account(*given)) if given else Account.started() as account:
-        yield account
+def azurite() -> Iterator[Azurite]:
+    """The storage account that the tests of one worker share; each uses a tenant id of its own.
+
+    Of all workers it would be cheaper, but under their load Azurite now and then does not find what is there.
+    """
+    with Azurite() as running:
+        yield running
 
 
 @pytest.fixture
-def make_rig(certs: Certs, azurite: Account) -> Iterator[Callable[..., Rig]]:
+def make_rig(certs: Certs, azurite: Azurite) -> Iterator[Callable[..., Rig]]:
     """Make rigs whose tenant differs from the default in the given fields of ``TenantSpec``."""
     with ExitStack() as stack:
         yield lambda **spec: stack.enter_context(Rig(certs, azurite.connection_string, **spec))
@@ -154,7 +141,7 @@ def collected_before(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def mail(certs: Certs, azurite: Account) -> Iterator[Callable[..., TraceRig]]:
+def mail(certs: Certs, azurite: Azurite) -> Iterator[Callable[..., TraceRig]]:
     """Make rigs whose tenant has a message trace, with the given fields of ``TraceSpec``."""
     with ExitStack() as stack:
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from shared.state.account import Storage
 
 HOLD = 5.0
-MAX_BLOCK = 50
+FIRST_BLOCK, MAX_BLOCK = 16, 50
+"""Requests taken at a time: a run that finds nothing needs a few, one write of the blob."""
 SHARERS = 5
 LOOK_EVERY = 3.0
 
@@ -136,7 +137,7 @@ class Budget:
         self._now = now
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._block = min(4, self._allowance.max_block)
+        self._block = min(FIRST_BLOCK, self._allowance.max_block)
         self._left = 0
         self._until = 0.0
         self._paused_until = 0.0

@@ -128,9 +128,12 @@ class Storage:
     """
 
     def __init__(self, blobs: Callable[..., BlobServiceClient], tables: TableServiceClient) -> None:
-        self._blobs = blobs(raw_response_hook=self._make_again)
+        self._blobs = blobs(raw_response_hook=self._make_missing)
         self._tables = tables
-        self._ready: set[str] = set()
+        self._containers = {
+            name: self._blobs.get_container_client(name)
+            for name in (STATE_CONTAINER, DEAD_LETTER_CONTAINER)
+        }
 
     @classmethod
     def from_connection_string(cls, text: str, **options: Any) -> Storage:
@@ -155,17 +158,12 @@ class Storage:
     @property
     def state(self) -> ContainerClient:
         """The container of checkpoints, ledger and budgets; made when it is missing."""
-        return self._container(STATE_CONTAINER)
+        return self._containers[STATE_CONTAINER]
 
     @property
     def dead_letters(self) -> ContainerClient:
         """The container of dead letters; made when it is missing."""
-        return self._container(DEAD_LETTER_CONTAINER)
-
-    def _container(self, name: str) -> ContainerClient:
-        if name not in self._ready:
-            self._make(name)
-        return self._blobs.get_container_client(name)
+        return self._containers[DEAD_LETTER_CONTAINER]
 
     def _make(self, name: str) -> None:
         with storage_errors(f"make container {name}"):
@@ -176,10 +174,9 @@ class Storage:
                 # The SDK calls every HTTP 409 so, that of a container which is being deleted too.
                 if policy.rule_of(code_of(error)).action is not Action.CARRY_ON:
                     raise
-        self._ready.add(name)
 
-    def _make_again(self, response: PipelineResponse[Any, Any]) -> None:
-        """Make a container that was deleted while this process lives, and have the SDK ask once more.
+    def _make_missing(self, response: PipelineResponse[Any, Any]) -> None:
+        """Make a container that is not there, whenever that is noticed, and have the SDK ask once more.
 
         The SDK shows every answer of the blob service to this hook, inside its own retries, so no call needs to know.
         """
@@ -187,28 +184,21 @@ class Storage:
         if answer.headers.get("x-ms-error-code") != _CONTAINER_MISSING:
             return
         asked = urlsplit(response.http_request.url).path + "/"
-        for name in (STATE_CONTAINER, DEAD_LETTER_CONTAINER):
-            if asked.startswith(urlsplit(self._blobs.get_container_client(name).url).path + "/"):
-                self._ready.discard(name)
+        for name, container in self._containers.items():
+            if asked.startswith(urlsplit(container.url).path + "/"):
                 self._make(name)
-                raise ServiceRequestError(f"container {name} was deleted; it is made again")
+                raise ServiceRequestError(f"container {name} was missing; it is made now")
 
     def upsert(self, table: str, entity: dict[str, Any]) -> None:
         """Insert or replace one table row."""
         row = {name: _property(value) for name, value in entity.items()}
         with storage_errors(f"write table {table}"):
+            client = self._tables.get_table_client(table)
             try:
-                self._upsert(table, row)
+                client.upsert_entity(row, mode=UpdateMode.REPLACE)
             except ResourceNotFoundError:
-                # The table was deleted while this process lives.
-                self._ready.discard(table)
-                self._upsert(table, row)
-
-    def _upsert(self, table: str, row: dict[str, Any]) -> None:
-        if table not in self._ready:
-            self._tables.create_table_if_not_exists(table)
-            self._ready.add(table)
-        self._tables.get_table_client(table).upsert_entity(row, mode=UpdateMode.REPLACE)
+                self._tables.create_table_if_not_exists(table)
+                client.upsert_entity(row, mode=UpdateMode.REPLACE)
 
     def row(self, table: str, partition: str, key: str) -> dict[str, Any] | None:
         """One row; None where there is none."""

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from local.azurite import Azurite
     from shared.publish.format import Format
     from shared.publish.sink import Sink
     from shared.run.context import Tuning
     from shared.state.run_tables import RunSummary
-    from tests.account import Account
 
 
 class Desk:
@@ -97,7 +97,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(azurite: Account, tmp_path: Path) -> Iterator[Desk]:
+def desk(azurite: Azurite, tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(azurite.connection_string, tmp_path / "events.jsonl")
     yield desk
     desk.storage.close()

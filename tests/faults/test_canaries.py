@@ -15,6 +15,7 @@ import threading
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -89,9 +90,11 @@ def stored(rig: Rig) -> str:
     found: list[str] = []
     state, dead_letters = rig.storage.state, rig.storage.dead_letters
     for container in (state, dead_letters):
-        for blob in container.list_blobs(include=["metadata"]):
-            if tenant_id not in blob.name:
-                continue
+        folders = [""] if container is dead_letters else [each.name for each in state.walk_blobs()]
+        own = [f"{folder}{tenant_id}/" for folder in folders]
+        for blob in chain.from_iterable(
+            container.list_blobs(name_starts_with=each, include=["metadata"]) for each in own
+        ):
             found += [blob.name, json.dumps(blob.metadata)]
             if container is state:
                 data = container.download_blob(blob.name).readall()

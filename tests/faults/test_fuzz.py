@@ -10,14 +10,14 @@ import pytest
 from tests.fuzz import play_for
 
 if TYPE_CHECKING:
+    from local.azurite import Azurite
     from local.certs import Certs
-    from tests.account import Account
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
 
 
 @pytest.mark.timeout(SECONDS + 600)
 def test_mangled_answers_break_nothing_hang_nothing_and_lose_nothing(
-    certs: Certs, azurite: Account
+    certs: Certs, azurite: Azurite
 ) -> None:
     assert play_for(certs, azurite.connection_string, SECONDS)

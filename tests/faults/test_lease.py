@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-    from tests.account import Account
+    from local.azurite import Azurite
 
 pytestmark = pytest.mark.usefixtures("collected_before")
 
@@ -44,14 +44,14 @@ IN_HAND = 4 + 1
 
 
 @pytest.fixture
-def proxy(azurite: Account) -> Iterator[Proxy]:
+def proxy(azurite: Azurite) -> Iterator[Proxy]:
     """A proxy in front of the blob service; only the collector goes through it."""
     with Proxy(azurite.blob_endpoint) as running:
         yield running
 
 
 @pytest.fixture
-def through(azurite: Account, proxy: Proxy) -> dict[str, str]:
+def through(azurite: Azurite, proxy: Proxy) -> dict[str, str]:
     """Settings that lead the collector through the proxy."""
     connection = azurite.connection_string.replace(azurite.blob_endpoint, proxy.endpoint)
     return {"M365_STORAGE_CONNECTION_STRING": connection}

@@ -26,9 +26,9 @@ from tests.messages import assert_said_once
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from local.azurite import Azurite
     from local.certs import Certs
     from shared.state.run_tables import RunSummary
-    from tests.account import Account
 
 REGISTRATION = "Entra admin center, App registrations"
 
@@ -197,7 +197,7 @@ WELL = "well"
 
 
 @pytest.fixture(scope="module")
-def ran(certs: Certs, azurite: Account) -> Iterator[Ran]:
+def ran(certs: Certs, azurite: Azurite) -> Iterator[Ran]:
     """What became of it."""
     with ExitStack() as stack:
         rigs = {

@@ -25,8 +25,8 @@ from tests.waits import LONG
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from local.azurite import Azurite
     from shared.state.run_tables import RunSummary
-    from tests.account import Account
 
 pytestmark = [
     pytest.mark.usefixtures("collected_before"),
@@ -237,7 +237,7 @@ def test_a_storage_account_that_refuses_is_said_with_its_fix(
 
 
 def test_a_wrong_key_of_a_real_account_is_said_with_its_fix(
-    rig: Rig, azurite: Account, caplog: pytest.LogCaptureFixture
+    rig: Rig, azurite: Azurite, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong = re.sub(r"AccountKey=[^;]+", "AccountKey=Y2FuYXJ5", azurite.connection_string)
     with (

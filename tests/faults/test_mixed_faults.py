@@ -10,8 +10,8 @@ from tests.campaign import arm_mixed_faults, broken_connections, drain
 from tests.harness import Rig
 
 if TYPE_CHECKING:
+    from local.azurite import Azurite
     from local.certs import Certs
-    from tests.account import Account
 
 CONTENTS = 250
 SURE: dict[str, dict[str, Any]] = {
@@ -23,7 +23,7 @@ SURE: dict[str, dict[str, Any]] = {
 
 
 def test_five_feeds_under_mixed_faults_drain_with_the_hub_equal_to_the_books(
-    certs: Certs, azurite: Account
+    certs: Certs, azurite: Azurite
 ) -> None:
     spec = {"contents": CONTENTS, "records": 4, "record_bytes": 600, "seed": 11}
     fractions = {"relisted": 0.05, "duplicate_ids": 0.02}

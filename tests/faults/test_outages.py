@@ -19,7 +19,7 @@ from tests.proxy import APPEND, CHECKPOINT_WRITE, Proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.account import Account
+    from local.azurite import Azurite
 
 pytestmark = pytest.mark.usefixtures("collected_before")
 
@@ -211,7 +211,7 @@ def test_storage_that_refuses_the_key_ends_the_run_before_anything_is_fetched(ri
 
 
 @pytest.fixture
-def proxy(azurite: Account) -> Iterator[Proxy]:
+def proxy(azurite: Azurite) -> Iterator[Proxy]:
     """A proxy in front of the blob service; only the collector goes through it."""
     with Proxy(azurite.blob_endpoint) as running:
         yield running
@@ -228,7 +228,7 @@ def proxy(azurite: Account) -> Iterator[Proxy]:
     ],
 )
 def test_storage_that_refuses_from_some_moment_on_ends_the_run_and_nothing_is_claimed(
-    rig: Rig, azurite: Account, proxy: Proxy, what: str
+    rig: Rig, azurite: Azurite, proxy: Proxy, what: str
 ) -> None:
     rig.offer_many(6)
     through = azurite.connection_string.replace(azurite.blob_endpoint, proxy.endpoint)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from local.azurite import Azurite
     from shared.run.replays import ReplaySummary
-    from tests.account import Account
 
 OVER_THE_LIMIT = 1 << 20
 
@@ -131,7 +131,7 @@ def test_bytes_that_could_not_be_split_are_delivered_by_a_replay_after_a_fix(
 
 
 @pytest.fixture
-def proxy(azurite: Account) -> Iterator[Proxy]:
+def proxy(azurite: Azurite) -> Iterator[Proxy]:
     """A proxy in front of the blob service; only the replay goes through it."""
     with Proxy(azurite.blob_endpoint) as running:
         yield running
@@ -146,7 +146,7 @@ def proxy(azurite: Account) -> Iterator[Proxy]:
 )
 def test_a_replay_that_dies_half_way_removes_nothing_too_early_and_is_simply_repeated(
     rig: Rig,
-    azurite: Account,
+    azurite: Azurite,
     proxy: Proxy,
     broken_split: pytest.MonkeyPatch,
     pattern: str,

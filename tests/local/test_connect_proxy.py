@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.certs import Certs
-    from tests.account import Account
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
@@ -230,7 +229,7 @@ def test_a_slow_proxy_is_waited_for_as_long_as_connecting_may_take(
 
 
 def test_requests_without_tls_are_passed_on_one_a_connection(
-    azurite: Account, monkeypatch: pytest.MonkeyPatch
+    azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ConnectProxy(user="u", password="p") as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)

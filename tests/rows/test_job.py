@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from local.azurite import Azurite
     from shared.state.run_tables import RunSummary
-    from tests.account import Account
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -160,7 +160,7 @@ class Building:
 
 
 @pytest.fixture
-def building(azurite: Account, tmp_path: Path) -> Iterator[Building]:
+def building(azurite: Azurite, tmp_path: Path) -> Iterator[Building]:
     storage = Storage.from_connection_string(azurite.connection_string)
     try:
         yield Building(storage, tmp_path / "events.jsonl")

@@ -23,7 +23,7 @@ from shared.state.account import Storage, read_blob, write_blob
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.account import Account
+    from local.azurite import Azurite
 
 WINDOW = 60.0
 START = 1_772_400_000.0
@@ -50,7 +50,7 @@ def time() -> Time:
 
 
 @pytest.fixture
-def storage(azurite: Account) -> Storage:
+def storage(azurite: Azurite) -> Storage:
     return Storage.from_connection_string(azurite.connection_string)
 
 

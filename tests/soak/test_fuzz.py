@@ -12,8 +12,8 @@ from tests.fuzz import play_for
 if TYPE_CHECKING:
     from collections import Counter
 
+    from local.azurite import Azurite
     from local.certs import Certs
-    from tests.account import Account
 
 SECONDS = float(os.environ.get("SOAK_FUZZ_SECONDS", "3600"))
 
@@ -21,7 +21,7 @@ SECONDS = float(os.environ.get("SOAK_FUZZ_SECONDS", "3600"))
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_mangled_answers_break_nothing_for_hours(
-    certs: Certs, azurite: Account, capsys: pytest.CaptureFixture[str]
+    certs: Certs, azurite: Azurite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def progress(rounds: int, mangled: int, ended: Counter[str]) -> None:
         if rounds % 10 == 0:

@@ -26,8 +26,8 @@ from tests.harness import EXCHANGE, Rig
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from local.azurite import Azurite
     from local.certs import Certs
-    from tests.account import Account
 
 pytestmark = pytest.mark.soak
 
@@ -84,7 +84,7 @@ def test_hundreds_of_kills_over_a_long_backlog_lose_nothing(
 
 
 def test_a_long_backlog_of_five_feeds_under_mixed_faults_drains_with_the_hub_equal_to_the_books(
-    certs: Certs, azurite: Account, capsys: pytest.CaptureFixture[str]
+    certs: Certs, azurite: Azurite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def progress(outcome: Drained) -> None:
         with capsys.disabled():

@@ -23,7 +23,7 @@ from shared.state.checkpoint import (
 from shared.state.lease import Lease
 
 if TYPE_CHECKING:
-    from tests.account import Account
+    from local.azurite import Azurite
 
 NAME = "checkpoints/t/Audit.Exchange.json"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -34,7 +34,7 @@ def stored(**fields: object) -> bytes:
 
 
 @pytest.fixture
-def store(azurite: Account) -> CheckpointStore:
+def store(azurite: Azurite) -> CheckpointStore:
     storage = Storage.from_connection_string(azurite.connection_string)
     return CheckpointStore(storage.state, f"checkpoints/{uuid.uuid4()}/Audit.Exchange.json")
 
@@ -78,7 +78,7 @@ def test_fields_that_this_version_does_not_know_are_passed_over() -> None:
 
 
 def test_a_feed_of_rows_is_stored_under_the_names_that_it_always_had(
-    azurite: Account, store: CheckpointStore
+    azurite: Azurite, store: CheckpointStore
 ) -> None:
     day = NOON.date()
     note = RowsNote(
@@ -152,7 +152,7 @@ def test_a_missing_checkpoint_is_an_empty_one(store: CheckpointStore) -> None:
 
 
 def test_a_stale_worker_cannot_move_a_checkpoint_back(
-    store: CheckpointStore, azurite: Account
+    store: CheckpointStore, azurite: Azurite
 ) -> None:
     storage = Storage.from_connection_string(azurite.connection_string)
     stale = CheckpointStore(storage.state, store.name)
@@ -168,7 +168,7 @@ def test_a_stale_worker_cannot_move_a_checkpoint_back(
 
 
 def test_saving_again_what_was_stored_although_its_answer_was_lost_succeeds(
-    store: CheckpointStore, azurite: Account
+    store: CheckpointStore, azurite: Azurite
 ) -> None:
     storage = Storage.from_connection_string(azurite.connection_string)
     same = CheckpointStore(storage.state, store.name)
@@ -183,7 +183,7 @@ def test_saving_again_what_was_stored_although_its_answer_was_lost_succeeds(
 
 
 def test_what_may_wait_is_written_with_what_follows_and_never_lost_on_the_way(
-    azurite: Account, monkeypatch: pytest.MonkeyPatch
+    azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = Storage.from_connection_string(azurite.connection_string).state
     name = f"checkpoints/{uuid.uuid4()}/Audit.Exchange.json"

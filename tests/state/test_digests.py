@@ -17,7 +17,7 @@ from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests, Hour
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.account import Account
+    from local.azurite import Azurite
 
 HOUR = datetime(2026, 11, 24, 9, tzinfo=UTC)
 RANK = {LISTED: 1, GONE: 2, DEAD: 3, DELIVERED: 4}
@@ -31,7 +31,7 @@ def encode(found: list[tuple[int, bytes]]) -> bytes:
 
 
 @pytest.fixture
-def store(azurite: Account) -> Iterator[DigestStore]:
+def store(azurite: Azurite) -> Iterator[DigestStore]:
     storage = Storage.from_connection_string(azurite.connection_string)
     yield DigestStore(storage.state, f"digests/{uuid.uuid4()}/MessageTrace")
     storage.close()

@@ -16,13 +16,13 @@ from shared.state.ledger import Line, State
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.account import Account
+    from local.azurite import Azurite
 
 DAY = date(2026, 3, 1)
 
 
 @pytest.fixture
-def store(azurite: Account) -> Iterator[LedgerStore]:
+def store(azurite: Azurite) -> Iterator[LedgerStore]:
     storage = Storage.from_connection_string(azurite.connection_string)
     yield LedgerStore(storage.state, f"ledger/{uuid.uuid4()}/Audit.Exchange")
     storage.close()

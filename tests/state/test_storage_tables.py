@@ -10,11 +10,11 @@ from shared.state.account import Storage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.account import Account
+    from local.azurite import Azurite
 
 
 @pytest.fixture
-def storage(azurite: Account) -> Iterator[Storage]:
+def storage(azurite: Azurite) -> Iterator[Storage]:
     found = Storage.from_connection_string(azurite.connection_string)
     yield found
     found.close()
