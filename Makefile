@@ -35,7 +35,7 @@ cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3
 
 test: node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 	@$(AGAIN) --no-print-directory lint & lint=$$!; trap 'kill $$lint 2>/dev/null' INT TERM; \
-	$(PY) -m pytest -q -n 4 --dist worksteal $(ARGS); tests=$$?; \
+	$(PY) -m pytest -q -n 5 --dist worksteal $(ARGS); tests=$$?; \
 	wait $$lint || { echo 'Lint failed, see above.' >&2; exit 1; }; exit $$tests
 
 # Where tests stand that need neither Azurite nor a server of the rig; those beside them that do are marked.
@@ -60,7 +60,7 @@ pythons:  ## Run the tests that need no sockets on Python 3.11 and 3.12, where t
 	done
 
 coverage: node iac  ## Say which branches of shared/ the tests take: make coverage ARGS="-k replay"
-	@$(PY) -m pytest -q -n 4 --dist worksteal --cov=shared --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
+	@$(PY) -m pytest -q -n 5 --dist worksteal --cov=shared --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
 
 soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)

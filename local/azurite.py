@@ -29,6 +29,7 @@ ACCOUNT_KEY = (
 )
 # Loaded into an Azurite that keeps everything in memory: it would fall silent ten minutes after its start.
 NO_SWEEP = ROOT / "local" / "node" / "no_sweep.cjs"
+NO_TELEMETRY = ROOT / "local" / "node" / "no_telemetry.cjs"
 _SCRIPT = ROOT.joinpath(".cache", "node", "node_modules", "azurite", "dist", "src", "azurite.js")
 _OLDEST_NODE = 22
 _SERVICES = ("blob", "queue", "table")
@@ -117,10 +118,10 @@ class Azurite(Tether):
             options += ["--cert", str(self._certs.cert_file), "--key", str(self._certs.key_file)]
             # Tokens of an identity are taken over TLS only; their signature is not looked at.
             options += ["--oauth", "basic"]
-        preload: list[str] = []
+        preload = ["--require", str(NO_TELEMETRY)]
         if self._location is None:
             options += ["--inMemoryPersistence", "--extentMemoryLimit", str(self._memory_mb)]
-            preload = ["--require", str(NO_SWEEP)]
+            preload += ["--require", str(NO_SWEEP)]
         else:
             options += ["--location", str(self._location.resolve())]
         return [str(find_node()), *preload, str(find_azurite()), *options]
