@@ -11,6 +11,8 @@ ARGS ?=
 PY := .venv/bin/python
 # Under a name of its own: a line that names $(MAKE) is run by make -n too, and so would all tests be.
 AGAIN := $(MAKE)
+# The tests start dozens of processes, which would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 CODE := $(wildcard function_app.py functions shared local scripts tests)
 
 help:  ## Show this list

@@ -91,7 +91,8 @@ class SubscriptionKeeper:
     def _found_on(self, gaps: Gaps, note: SubscriptionNote, now: datetime) -> None:
         if note.disabled is not None:
             _record_gap(gaps, note.disabled, now)
-        self._checkpoint.move(
+        # With what follows: where it is missing, a gap is recorded again, or a longer one.
+        self._checkpoint.move_soon(
             subscription=msgspec.structs.replace(note, enabled=now, disabled=None)
         )
 

@@ -111,7 +111,8 @@ class Lease:
         if self._thread is not None:
             self._thread.join(timeout=30)
         with contextlib.suppress(CollectorError), storage_errors(f"release {self._name}"):
-            self._client.release(retry_total=0)
+            # Once more, since a kept connection may have been closed meanwhile; who is silent keeps the lease.
+            self._client.release(retry_total=1)
 
     def __enter__(self) -> Lease:
         """Enter a block at whose end the lease is given back."""
