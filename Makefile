@@ -35,8 +35,10 @@ replay: env  ## Deliver dead letters after a fix: make replay ARGS="--settings F
 cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3000000"
 	@$(PY) scripts/cost.py $(ARGS)
 
+# Beside the linters the tests are read once by one process, and not compiled by each of the five that then run them.
 test: node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 	@$(AGAIN) --no-print-directory lint & lint=$$!; trap 'kill $$lint 2>/dev/null' INT TERM; \
+	$(if $(ARGS),,$(PY) -m pytest -q --collect-only >.cache/collected.log 2>&1;) \
 	$(PY) -m pytest -q -n 5 --dist worksteal $(ARGS); tests=$$?; \
 	wait $$lint || { echo 'Lint failed, see above.' >&2; exit 1; }; exit $$tests
 

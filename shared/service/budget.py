@@ -140,6 +140,7 @@ class Budget:
         self._block = min(FIRST_BLOCK, self._allowance.max_block)
         self._left = 0
         self._until = 0.0
+        self._known: tuple[BudgetState, str | None] | None = None
         self._paused_until = 0.0
         self._alone: deque[float] = deque()
         self._used = 0.0
@@ -191,10 +192,9 @@ class Budget:
 
     def _look(self, now: float) -> float:
         try:
-            stored = read_blob(self._storage.state, self._name) if self._storage else None
+            state, _ = self._read(self._storage) if self._storage else (BudgetState(), None)
         except CollectorError:
-            stored = None
-        state = _decode(stored.data) if stored else BudgetState()
+            state = BudgetState()
         if now < state.paused_until <= now + MAX_PAUSE:
             return 1.0
         span = self._allowance.span
@@ -235,8 +235,9 @@ class Budget:
     def _take_block(self, now: float) -> tuple[int, float]:
         if self._storage is None:
             return (1, 0.0) if (wait := self._take_alone(now)) == 0 else (0, wait)
-        stored = read_blob(self._storage.state, self._name)
-        state = _decode(stored.data) if stored else BudgetState()
+        # What this process wrote last is most often still there; where it is not, the write says so.
+        state, etag = self._known or self._read(self._storage)
+        self._known = None
         granted, wait = grant(
             state,
             now,
@@ -245,11 +246,16 @@ class Budget:
             window=self._allowance.span,
         )
         if granted:
-            etag = stored.etag if stored else None
-            write_blob(self._storage.state, self._name, msgspec.json.encode(state), etag=etag)
+            data = msgspec.json.encode(state)
+            self._known = state, write_blob(self._storage.state, self._name, data, etag=etag)
         elif now < state.paused_until <= now + MAX_PAUSE:
             self._paused_until = state.paused_until
         return granted, wait
+
+    def _read(self, storage: Storage) -> tuple[BudgetState, str | None]:
+        """What the blob holds, and the ETag to replace it by."""
+        stored = read_blob(storage.state, self._name)
+        return (_decode(stored.data), stored.etag) if stored else (BudgetState(), None)
 
     def _take_alone(self, now: float) -> float:
         window = self._allowance.window
@@ -274,15 +280,12 @@ class Budget:
             return
         for _ in range(5):
             try:
-                stored = read_blob(self._storage.state, self._name)
-                state = _decode(stored.data) if stored else BudgetState()
+                state, etag = self._read(self._storage)
                 if until <= state.paused_until <= now + MAX_PAUSE:
                     return
                 state.paused_until = until
                 data = msgspec.json.encode(state)
-                write_blob(
-                    self._storage.state, self._name, data, etag=stored.etag if stored else None
-                )
+                write_blob(self._storage.state, self._name, data, etag=etag)
             except Conflict:
                 continue
             except CollectorError:
