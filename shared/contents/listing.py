@@ -85,10 +85,9 @@ class Listing:
 
         A window that cannot be listed does not keep the newer ones waiting, but the watermark stays before it.
         """
-        try:
-            self._list_due()
-        finally:
-            self._checkpoint.write()
+        self._list_due()
+        # Fetching may go on for minutes. Where listing broke off, the run's end writes what was reached.
+        self._checkpoint.write()
 
     def _list_due(self) -> None:
         known = self._checkpoint.value

@@ -214,6 +214,7 @@ class _Held:
         if self._loaded:
             # Where storage does not answer, each further step would wait in vain; the next run makes up for them.
             stored = stored and self._step(job.close_checkpoint)
+            stored = stored and self._step(self._checkpoint.write)
             job.sum_up()
             stored = stored and self._step(lambda: self._write_days(runs))
             stored = stored and self._step(job.drop_old)

@@ -91,10 +91,10 @@ class SubscriptionKeeper:
     def _found_on(self, gaps: Gaps, note: SubscriptionNote, now: datetime) -> None:
         if note.disabled is not None:
             _record_gap(gaps, note.disabled, now)
-        # With what follows: where it is missing, a gap is recorded again, or a longer one.
-        self._checkpoint.move_soon(
-            subscription=msgspec.structs.replace(note, enabled=now, disabled=None)
-        )
+        # What was seen for the first time has to be known even if the run dies now; the moment alone may wait.
+        news = note.enabled is None or note.disabled is not None
+        move = self._checkpoint.move if news else self._checkpoint.move_soon
+        move(subscription=msgspec.structs.replace(note, enabled=now, disabled=None))
 
     def _found_off(
         self, gaps: Gaps, note: SubscriptionNote, since: datetime, now: datetime

@@ -254,9 +254,10 @@ class HeldCheckpoint:
         self.write()
 
     def move_soon(self, **changes: Change) -> None:
-        """Change fields and write them with what follows, ``WRITE_EVERY`` seconds later at most if anything does.
+        """Change fields; what is written next takes them along, at the latest the end of the run.
 
-        For what comes many times a second, and is only done again where a write is missing.
+        For what comes many times a second, and is only done again where a write is missing. A change that comes over
+        ``WRITE_EVERY`` seconds after the last write is written at once.
 
         Raises:
             Conflict: as ``move``.

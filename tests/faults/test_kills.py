@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from local.tenant import Fault
 from shared.state.ledger import State
 from tests.campaign import contents_at_hub, free_lease, kill, kill_again_and_again
+from tests.harness import EXCHANGE, Rig
 from tests.waits import wait_for
 
 if TYPE_CHECKING:
-    from tests.harness import Rig
+    from collections.abc import Callable
 
 KILLS = 20
 CONTENTS = 120
@@ -84,3 +86,47 @@ def test_twenty_kills_at_random_moments_lose_nothing_and_repeat_only_what_was_in
     assert outcome.busy >= KILLS // 2
     rig.assert_complete()
     assert rig.repeats() <= KILLS * IN_FLIGHT * 3
+
+
+def kill_while_it_lists(rig: Rig) -> None:
+    """Start a run and kill it in its first listing."""
+    known = len(rig.tenant.books.requests("list"))
+    rig.tenant.faults.add(Fault(on="list", action="hang", delay_s=60, times=-1))
+    worker = rig.spawn()
+    wait_for(lambda: len(rig.tenant.books.requests("list")) > known)
+    kill(worker)
+    rig.tenant.faults.clear()
+    free_lease(rig)
+
+
+def test_killed_in_its_first_listing_it_still_takes_disabled_for_an_administrators_word(
+    make_rig: Callable[..., Rig],
+) -> None:
+    rig = make_rig(subscribed=(EXCHANGE,))
+    rig.offer()
+    kill_while_it_lists(rig)
+    rig.tenant.advance(timedelta(minutes=20))
+    rig.tenant.subscriptions.set(EXCHANGE, "disabled")
+
+    summary = rig.run()
+
+    assert summary.error_code == "subscription-disabled"
+    assert rig.tenant.books.requests("start") == []
+    assert sum(row["gap_seconds"] for row in rig.day_rows()) >= 20 * 60
+
+
+def test_killed_after_it_found_it_on_again_the_gap_ends_where_it_was_found(
+    make_rig: Callable[..., Rig],
+) -> None:
+    rig = make_rig(subscribed=(EXCHANGE,))
+    rig.run()
+    rig.tenant.subscriptions.set(EXCHANGE, "disabled")
+    rig.tenant.advance(timedelta(minutes=30))
+    rig.run()
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
+    kill_while_it_lists(rig)
+    rig.tenant.advance(timedelta(hours=3))
+
+    rig.run()
+
+    assert 30 * 60 <= sum(row["gap_seconds"] for row in rig.day_rows()) < 60 * 60
