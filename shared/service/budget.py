@@ -210,7 +210,10 @@ class Budget:
         if self._left > 0 and now < self._until:
             self._left -= 1
             return 0.0
-        if self._left > 0:
+        if self._left > 0 and now > self._until + self._allowance.hold:
+            # Nobody asked for long, which says nothing of our pace.
+            self._block = min(FIRST_BLOCK, self._allowance.max_block)
+        elif self._left > 0:
             # The block was too large for our pace: what is left is forfeited, so ask for less.
             self._block = max(1, self._block // 2)
         elif now < self._until:

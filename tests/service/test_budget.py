@@ -358,3 +358,43 @@ def test_a_request_at_a_time_forfeits_nothing_however_slow_it_is(
 
     # 40 requests of 6 s within the 300 s window: all of the budget could be used, and no request had to wait.
     assert time.slept == 0.0
+
+
+def test_a_run_that_finds_nothing_costs_one_write_and_no_read_of_the_budget(
+    share: Callable[..., Budget], time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*given: Any, **more: Any) -> Any:
+            calls.append(call.__name__)
+            return call(*given, **more)
+
+        return made
+
+    for call in (read_blob, write_blob):
+        monkeypatch.setattr(f"shared.service.budget.{call.__name__}", counted(call))
+    budget = share(limit=1600)
+    for _ in range(6):
+        calls.clear()
+        for _ in range(7):
+            budget.take()
+            time.sleep(0.2)
+        time.sleep(600)
+
+        assert calls[-1:] == ["write_blob"]
+        assert calls in (["write_blob"], ["read_blob", "write_blob"])
+    assert calls == ["write_blob"]
+
+
+def test_what_another_process_took_meanwhile_is_seen_by_the_write(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    one, other = share(max_block=1), share(max_block=1)
+    made = []
+    for turn in range(60):
+        (one if turn % 3 else other).take()
+        made.append(time.now)
+        time.sleep(0.01)
+
+    assert most_in_any(WINDOW, made) <= 40
