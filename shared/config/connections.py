@@ -123,21 +123,16 @@ class ConnectionReader:
         read = self._read
         values = Values(read, self._keys, item, index=index, numbers=self._numbers)
         values.refuse_unknown()
-        name = values.text("name")
+        # Of many none is called by a default.
+        where, name = values.at("name", "")
         if not _NAME.fullmatch(name):
-            read.problem(
-                values.where("name"), f"found {shown(name)}", "1 to 40 of a-z, 0-9 and '-'"
-            )
-        cloud = CLOUDS[
-            read.choice(values.where("cloud"), values.text("cloud", "worldwide"), CLOUDS)
-        ]
+            read.problem(where, f"found {shown(name)}", "1 to 40 of a-z, 0-9 and '-'")
+        cloud = CLOUDS[read.choice(*values.at("cloud"), CLOUDS)]
         tenant_id = read.guid(
-            values.where("tenant_id"),
-            values.text("tenant_id"),
-            "the tenant's GUID (Entra overview, 'Tenant ID')",
+            *values.at("tenant_id"), "the tenant's GUID (Entra overview, 'Tenant ID')"
         )
-        login = _url(values, "login_endpoint", cloud.login)
-        management = _url(values, "management_endpoint", cloud.management)
+        login = read.url(*values.at("login_endpoint", cloud.login))
+        management = read.url(*values.at("management_endpoint", cloud.management))
         kind = kind_of(values)
         sources = _sources(values, [each.name for each in self._sources])
         return Connection(
@@ -181,25 +176,17 @@ def _unique(read: Reader, keys: list[str], what: str, where: str) -> None:
         read.problem(where, f"two connections with the {what} {shown(key)}", "each only once")
 
 
-def _url(values: Values, key: str, default: str) -> str:
-    return values.read.url(values.where(key), values.text(key, default))
-
-
 def _publisher_id(values: Values) -> str:
     """The GUID that selects the quota; "" where none is named, or with a problem where it is none."""
-    text = values.text("publisher_id")
-    return (
-        values.read.guid(values.where("publisher_id"), text, "a GUID, or nothing") if text else ""
-    )
+    where, text = values.at("publisher_id")
+    return values.read.guid(where, text, "a GUID, or nothing") if text else ""
 
 
 def _client_id(values: Values, kind: str) -> str:
-    text = values.text("client_id")
+    where, text = values.at("client_id")
     if kind == MANAGED_IDENTITY and not text:
         return ""
-    return values.read.guid(
-        values.where("client_id"), text, "the app registration's application (client) id"
-    )
+    return values.read.guid(where, text, "the app registration's application (client) id")
 
 
 def _sources(values: Values, every: Sequence[str]) -> tuple[str, ...]:

@@ -67,9 +67,7 @@ def kind_of(values: Values) -> str:
         default = SECRET
     else:
         default = CERTIFICATE if values.text("certificate_setting") else FEDERATED
-    return values.read.choice(
-        values.where("credential"), values.text("credential", default), CREDENTIALS
-    )
+    return values.read.choice(*values.at("credential", default), CREDENTIALS)
 
 
 def read_credential(
@@ -155,30 +153,24 @@ def _certificate(values: Values) -> Certificate | None:
 
 def _named(values: Values, key: str, what: str) -> str:
     """The name of the setting that holds a secret."""
-    name = values.text(key)
+    where, name = values.at(key)
     if _SETTING.fullmatch(name):
         return name
     # Often the secret itself, which must not be shown.
     found = "found what cannot be the name of an app setting (not shown)" if name else "not set"
     values.read.problem(
-        values.where(key),
-        found,
-        f"the name of the app setting that holds {what}, not {what} itself",
+        where, found, f"the name of the app setting that holds {what}, not {what} itself"
     )
     return ""
 
 
 def _expires(values: Values) -> datetime | None:
-    text = values.text("credential_expires")
+    where, text = values.at("credential_expires")
     if not text:
         return None
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
-        values.read.problem(
-            values.where("credential_expires"),
-            f"found {shown(text)}",
-            "a date, such as 2027-01-31",
-        )
+        values.read.problem(where, f"found {shown(text)}", "a date, such as 2027-01-31")
         return None
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value

@@ -121,8 +121,13 @@ class Values:
         """A key's value as it stands there; None where it does not."""
         return self._item.get(name)
 
-    def text(self, name: str, default: str = "") -> str:
-        """A key's text, or a default; a problem where it is no text."""
+    def at(self, name: str, default: str | None = None) -> tuple[str, str]:
+        """How the place of a key is called, and its text."""
+        return self.where(name), self.text(name, default)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A key's text; where it says nothing the default, else the key's own. A problem where it is no text."""
+        default = self._keys[name].default if default is None else default
         value = self._item.get(name)
         if value is None or value == "":
             return default

@@ -104,18 +104,16 @@ def read_message_trace(values: Values, cloud: Cloud, login: str, wanted: bool) -
         login: its Entra authority.
         wanted: whether message trace is collected from it.
     """
-    read, where, text = values.read, values.where, values.text
-    api = read.choice(where("message_trace_api"), text("message_trace_api", GRAPH), APIS)
-    graph = read.url(where("graph_endpoint"), text("graph_endpoint", cloud.graph))
-    reporting = text("reporting_endpoint", cloud.reporting)
+    read = values.read
+    api = read.choice(*values.at("message_trace_api"), APIS)
+    graph = read.url(*values.at("graph_endpoint", cloud.graph))
+    where, reporting = values.at("reporting_endpoint", cloud.reporting)
     if reporting or (wanted and api == REPORTING):
-        reporting = read.url(where("reporting_endpoint"), reporting)
-    scopes = {
-        GRAPH: text("graph_scope", f"{graph}/.default"),
-        REPORTING: text("reporting_scope", cloud.reporting_scope),
-    }
-    if wanted and api == REPORTING and not scopes[REPORTING]:
-        read.problem(where("reporting_scope"), "not set", "the token scope of that service")
+        reporting = read.url(where, reporting)
+    where, scope = values.at("reporting_scope", cloud.reporting_scope)
+    if wanted and api == REPORTING and not scope:
+        read.problem(where, "not set", "the token scope of that service")
+    scopes = {GRAPH: values.text("graph_scope", f"{graph}/.default"), REPORTING: scope}
     offered = graph not in GRAPH_WITHOUT_TRACE and login != AZURE_CLOUDS["azure-china"].login
     return MessageTrace(
         api=api,
@@ -130,11 +128,11 @@ def read_message_trace(values: Values, cloud: Cloud, login: str, wanted: bool) -
 
 
 def _days(values: Values, most: int) -> int:
-    found = values.text("message_trace_backfill_days", "7")
+    where, found = values.at("message_trace_backfill_days")
     if found.isascii() and found.isdecimal() and int(found) <= most:
         return int(found)
     values.read.problem(
-        values.where("message_trace_backfill_days"),
+        where,
         f"found {shown(found)}",
         f"a whole number of days from 0 to {most}, which is how far back the service goes",
     )
@@ -143,9 +141,8 @@ def _days(values: Values, most: int) -> int:
 
 def _details(values: Values, api: str) -> frozenset[str]:
     """Lower-case final statuses of the rows whose details are wanted."""
-    read, place = values.read, values.where("message_trace_details")
-    said = values.text("message_trace_details").split(",")
-    chosen = {part.strip().lower() for part in said} - {""}
+    read, (place, said) = values.read, values.at("message_trace_details")
+    chosen = {part.strip().lower() for part in said.split(",")} - {""}
     if wrong := sorted(chosen - {each.lower() for each in FINAL}):
         read.problem(
             place, f"found {shown(wrong[0])}", f"final statuses out of {', '.join(FINAL)}, or none"
