@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from local.readback import Event, Sample
+    from shared.config.connections import Connection
     from shared.config.settings import Settings
 
 EXAMPLES = 3
@@ -141,44 +142,55 @@ class Outcome:
         }
 
 
-def read_feeds(
-    storage: Storage, settings: Settings, offered: Mapping[str, int] | None
-) -> list[FeedOutcome]:
-    """Read the ledgers of all feeds.
+class Feeds:
+    """The ledgers of all feeds, of which only what changed since is read again."""
 
-    `offered` has the contents (of the message trace: rows) that the tenant offers per source; None where it cannot be
-    asked.
-    """
-    found = []
-    for connection in settings.connections:
-        for source in connection.sources:
-            feed = f"{connection.tenant_id}/{source}"
-            days = _load(LedgerStore(storage.state, f"ledger/{feed}"), Day)
-            counts = Counts()
-            for day in days:
-                counts.add(day.counts())
-            if BY_NAME[source].engine == ROWS:
-                for hour in _load(DigestStore(storage.state, f"digests/{feed}"), lambda _: Hour()):
-                    counts.add(hour.counts().counts())
-                # Digests know no sizes, so the bytes are those of the runs.
-                runs = storage.rows(RUNS_TABLE, f"{connection.tenant_id}_{source}")
-                counts.bytes += sum(int(run["bytes"]) for run in runs)
-            entries = [entry for day in days for entry in day.entries.values()]
-            pending = tuple(entry for entry in entries if not entry.terminal)
-            known = None if offered is None else offered.get(source, 0)
-            found.append(FeedOutcome(connection.name, source, known, counts, pending))
-    return found
+    def __init__(self, storage: Storage, settings: Settings) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._known: dict[tuple[str, Any], tuple[dict[str, int], Any]] = {}
 
+    def read(self, offered: Mapping[str, int] | None) -> list[FeedOutcome]:
+        """What stands in them.
 
-def _load(store: Any, make: Callable[[Any], Part]) -> list[Part]:
-    """Everything that a store holds."""
-    found = []
-    for when, segments in store.stored().items():
-        part = make(when)
-        for segment in sorted(segments.sizes):
-            part.load(store.read(when, segment, 0))
-        found.append(part)
-    return found
+        `offered` has the contents (of the message trace: rows) that the tenant offers per source; None where it cannot
+        be asked.
+        """
+        return [
+            self._feed(connection, source, None if offered is None else offered.get(source, 0))
+            for connection in self._settings.connections
+            for source in connection.sources
+        ]
+
+    def _feed(self, connection: Connection, source: str, offered: int | None) -> FeedOutcome:
+        feed, state = f"{connection.tenant_id}/{source}", self._storage.state
+        days = self._load(LedgerStore(state, f"ledger/{feed}"), f"ledger of {feed}", Day)
+        counts = Counts()
+        for day in days:
+            counts.add(day.counts())
+        if BY_NAME[source].engine == ROWS:
+            digests = DigestStore(state, f"digests/{feed}")
+            for hour in self._load(digests, f"digests of {feed}", lambda _: Hour()):
+                counts.add(hour.counts().counts())
+            # Digests know no sizes, so the bytes are those of the runs.
+            runs = self._storage.rows(RUNS_TABLE, f"{connection.tenant_id}_{source}")
+            counts.bytes += sum(int(run["bytes"]) for run in runs)
+        entries = [entry for day in days for entry in day.entries.values()]
+        pending = tuple(entry for entry in entries if not entry.terminal)
+        return FeedOutcome(connection.name, source, offered, counts, pending)
+
+    def _load(self, store: Any, name: str, make: Callable[[Any], Part]) -> list[Part]:
+        """Everything that a store holds; what is only appended to is the same while it has the same size."""
+        found: list[Part] = []
+        for when, segments in store.stored().items():
+            sizes, part = self._known.get((name, when), ({}, None))
+            if part is None or sizes != segments.sizes:
+                part = make(when)
+                for segment in sorted(segments.sizes):
+                    part.load(store.read(when, segment, 0))
+                self._known[name, when] = dict(segments.sizes), part
+            found.append(part)
+        return found
 
 
 def _feed_differences(feed: FeedOutcome) -> list[str]:

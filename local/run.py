@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from local.azurite import Azurite
 from local.host_process import HostProcess, Round
 from local.localsettings import load_from, read_values, require_emulator
-from local.outcome import FeedOutcome, Outcome, read_feeds
+from local.outcome import FeedOutcome, Feeds, Outcome
 from local.progress import Display, make_display
 from local.readback import ReadbackError, read_back
 from local.rig import CONNECTION, HUB, TRACE_HUB, LocalRig, TenantControl
@@ -82,7 +82,9 @@ def run_simulated(
         stack.callback(storage.close)
         stack.enter_context(display)
         with HostProcess(values, verbose=verbose) as host:
-            drain = _Drain(rig.tenant, host, display, storage, settings, settle_s(spec))
+            drain = _Drain(
+                rig.tenant, host, display, Feeds(storage, settings), settings, settle_s(spec)
+            )
             outcome = drain.run()
         display.say("Reading everything back from the hub ...")
         counted = int(rig.tenant.trace_books()["max_requests_in_5_minutes"])
@@ -147,7 +149,7 @@ def run_real(
         display.say(f"Collecting with the settings of {path}; state is in {where} ...")
         app = App(settings)
         host = stack.enter_context(HostProcess(values, sink=sink, verbose=verbose))
-        return _catch_up(host, display, lambda: read_feeds(app.storage, settings, None))
+        return _catch_up(host, display, lambda: Feeds(app.storage, settings).read(None))
 
 
 @dataclass
@@ -157,7 +159,7 @@ class _Drain:
     tenant: TenantControl
     host: HostProcess
     display: Display
-    storage: Storage
+    feeds: Feeds
     settings: Settings
     settle_s: float
     moved_s: float = 0.0
@@ -195,7 +197,7 @@ class _Drain:
         sources = self.tenant.books()["sources"]
         offered = {source: int(row["offered"]) for source, row in sources.items()}
         offered[MESSAGE_TRACE] = len(self.tenant.trace_rows("expected"))
-        return read_feeds(self.storage, self.settings, offered)
+        return self.feeds.read(offered)
 
     def _pass_time(self, feeds: list[FeedOutcome], *, waiting: bool) -> None:
         """Move the clock to where the collector can do something again."""
