@@ -106,6 +106,20 @@ def test_constructors_take_few_arguments() -> None:
     assert not {where: count for where, count in takes.items() if count > 8}
 
 
+def test_every_decoder_of_a_type_is_made_at_import() -> None:
+    """Threads that meet a type for the first time together end the process (msgspec 0.22): see ``tests/cold``."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and any(each.arg == "type" for each in node.keywords)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("decode", "convert")
+    ]
+    assert found == []
+
+
 def test_docstrings_are_made_of_short_sentences() -> None:
     long = [
         f"{path}: {sentence[:60]}"

@@ -50,6 +50,9 @@ class BudgetState(msgspec.Struct, kw_only=True):
     paused_until: float = 0.0
 
 
+_state = msgspec.json.Decoder(BudgetState)
+
+
 def grant(
     state: BudgetState, now: float, wanted: int, *, limit: int, window: float
 ) -> tuple[int, float]:
@@ -298,7 +301,7 @@ class Budget:
 
 def _decode(data: bytes) -> BudgetState:
     try:
-        return msgspec.json.decode(data, type=BudgetState)
+        return _state.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         # Unlike a checkpoint this guards nothing that could be lost: start counting anew.
         return BudgetState()

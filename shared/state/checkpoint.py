@@ -102,6 +102,10 @@ class _Schema(msgspec.Struct):
     schema: int
 
 
+_schema = msgspec.json.Decoder(_Schema)
+_checkpoint = msgspec.json.Decoder(Checkpoint)
+
+
 def decode(data: bytes, name: str) -> Checkpoint:
     """Decode a stored checkpoint.
 
@@ -110,14 +114,14 @@ def decode(data: bytes, name: str) -> Checkpoint:
     """
     at = f"checkpoint '{name}'"
     try:
-        schema = msgspec.json.decode(data, type=_Schema).schema
+        schema = _schema.decode(data).schema
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise policy.error("checkpoint-unreadable", at=at, detail=str(error)) from error
     if schema > SCHEMA:
         versions = f"schema {schema}; this version reads up to {SCHEMA}"
         raise policy.error("checkpoint-newer", at=at, detail=versions)
     try:
-        found = msgspec.json.decode(data, type=Checkpoint)
+        found = _checkpoint.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise policy.error("checkpoint-unreadable", at=at, detail=str(error)) from error
     return msgspec.structs.replace(
