@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 
 from local.localsettings import load_from, read_values, require_emulator
 from shared.app import App
+from shared.sources.registry import BY_NAME
 
 if TYPE_CHECKING:
     import argparse
+
+    from shared.run.replays import ReplaySummary
 
 ABOUT = """\
 Deliver what could not be delivered before: bodies that a newer version can split, records that a larger hub takes,
 listing entries that are understood now. The settings name the storage account and the hub, as they do for the app;
 with `az login`, your account needs the same roles on both. A dead letter is removed once Event Hubs has acknowledged
-all of it and the ledger says so. Start it again whatever interrupted it. Ends with 1 where letters are left.\
+all of it and the ledger says so. Letters of a source that is no longer collected are delivered too. What stays is
+named with the reason. Start it again whatever interrupted it. Ends with 1 where letters are left.\
 """
 
 
@@ -31,24 +35,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Replay the dead letters of every feed and print a line for each; returns the exit status."""
+    """Replay the dead letters of every feed and print what came of each at once; returns the exit status."""
     settings = load_from(options.settings, read_values(options.settings))
     require_emulator(options.settings, settings.eventhub_connection_string)
-    known = sorted({source for each in settings.connections for source in each.sources})
-    sources = options.source or known
-    if unknown := sorted(set(sources) - set(known)):
-        raise ValueError(
-            f"--source {unknown[0]}: not collected by these settings, which have {known}"
-        )
+    sources = options.source or ()
+    if unknown := sorted(set(sources) - set(BY_NAME)):
+        raise ValueError(f"--source {unknown[0]}: not one of {', '.join(BY_NAME)}")
+    left = False
     with closing(App(settings)) as app:
-        summaries = [each for source in sources for each in app.replay(source)]
-    for each in summaries:
-        delivered = (
-            f"{each.delivered} of {each.letters} dead letters delivered, {each.records} records"
-        )
-        print(f"{each.connection}/{each.source}: {delivered}")
-        for reason, number in each.kept.items():
-            print(f"  {number} kept: {reason}")
-        if each.error:
-            print(f"  ended early: {each.error}")
-    return 1 if any(each.kept or each.error for each in summaries) else 0
+        for each in app.replay(*sources):
+            _show(each)
+            left = left or bool(each.kept or each.error)
+    return 1 if left else 0
+
+
+def _show(summary: ReplaySummary) -> None:
+    feed = f"{summary.connection}/{summary.source}"
+    where = feed if summary.collected else f"{feed} (not collected by these settings)"
+    delivered = f"{summary.delivered} of {summary.letters} dead letters delivered"
+    lines = [f"{where}: {delivered}, {summary.records} records"]
+    lines += [f"  {number} kept: {reason}" for reason, number in summary.kept.items()]
+    if summary.error:
+        lines.append(f"  ended early: {summary.error}")
+    print("\n".join(lines), flush=True)

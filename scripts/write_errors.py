@@ -32,7 +32,7 @@ ACTIONS = {
     Action.REFRESH_TOKEN: "drop the token and ask once more with a fresh one; refused again, the run ends",
     Action.START_SUBSCRIPTION: "the next run starts the subscription, unless somebody turned it off",
     Action.CLAMP_WINDOW: "cut the window to what can still be listed, and record what is lost by it",
-    Action.LIST_AGAIN: "list the window again from its start, three times at most in a run",
+    Action.LIST_AGAIN: "list the window again, from its start (rows: where it broke off); three times in vain at most",
     Action.KEEP_PENDING: "this content, or window, waits for a later run; its siblings go on",
     Action.DEAD_LETTER: "keep the bytes in container `m365-dead-letters`; siblings go on",
     Action.STOP_FEED: "end this feed's run: a person has to mend something",

@@ -21,15 +21,17 @@ from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace
 from shared.run.context import Feed, Parts, Tuning
 from shared.run.lifecycle import run_feed
+from shared.run.replays import ReplaySummary
 from shared.run.sinks import sink_of
 from shared.service.http import Limits
 from shared.sources.clients import Apis
 from shared.sources.registry import BY_NAME, Source, load
 from shared.state.account import Storage, transport_options
+from shared.state.dead_letters import count_letters
 from shared.times import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from azure.core.credentials import TokenCredential
 
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from shared.config.settings import Settings
     from shared.publish.format import Format
     from shared.publish.sink import Sink
-    from shared.run.replays import ReplaySummary
     from shared.state.run_tables import RunSummary
 
 logger = logging.getLogger("m365.run")
@@ -45,6 +46,9 @@ logger = logging.getLogger("m365.run")
 VERSION = "0.1.0"
 PARALLEL_FEEDS = 4
 EXPIRY_WARNING = timedelta(days=30)
+
+NO_CONNECTION = "is of a tenant of which these settings have no connection"
+NO_REPLAY = "is of a feed that this version does not replay"
 
 
 class App:
@@ -102,20 +106,47 @@ class App:
         logger.log(level, "feed_run %s", summary.log_line())
         return summary
 
-    def replay(self, source: str) -> list[ReplaySummary]:
-        """Deliver the dead letters of every feed of a source; see ``shared.contents.replay``."""
-        replay = self._sources[source].replay
-        return [
-            done
-            for each in self.settings.connections_for(source)
-            for done in replay(
-                self._apis,
-                each,
-                self._feed(each, source),
-                self._parts(each, source),
-                self._tuning,
-            )
-        ]
+    def replay(self, *sources: str) -> Iterator[ReplaySummary]:
+        """Deliver the dead letters of some sources, feed by feed; see ``shared.contents.replay``.
+
+        Without sources it is all that there are, and letters of no feed that can be replayed are named too.
+        """
+        named: set[str] = set()
+        for source in sources or self._sources:
+            for each in self._may_replay(source):
+                for done in self._replay_one(each, source):
+                    named.add(f"{each.tenant_id}/{done.source}")
+                    yield done
+        if not sources:
+            yield from self._strays(named)
+
+    def _may_replay(self, source: str) -> Iterable[Connection]:
+        """One of each tenant: whoever collects a source, else the first, since it may have been collected before."""
+        found: dict[str, Connection] = {}
+        for each in (*self.settings.connections_for(source), *self.settings.connections):
+            found.setdefault(each.tenant_id, each)
+        return found.values()
+
+    def _replay_one(self, connection: Connection, source: str) -> list[ReplaySummary]:
+        feed, collected = self._feed(connection, source), source in connection.sources
+        if not collected and not count_letters(self.storage.dead_letters, feed.state_key):
+            return []
+        parts, replay = self._parts(connection, source), self._sources[source].replay
+        done = replay(self._apis, connection, feed, parts, self._tuning)
+        return [replace(each, collected=collected) for each in done]
+
+    def _strays(self, named: set[str]) -> Iterator[ReplaySummary]:
+        tenants = {each.tenant_id for each in self.settings.connections}
+        for key, number in sorted(count_letters(self.storage.dead_letters).items()):
+            tenant, _, source = key.partition("/")
+            if key not in named:
+                yield ReplaySummary(
+                    connection=tenant,
+                    source=source,
+                    collected=False,
+                    letters=number,
+                    kept={NO_REPLAY if tenant in tenants else NO_CONNECTION: number},
+                )
 
     def _feed(self, connection: Connection, source: str) -> Feed:
         return Feed(connection=connection.name, tenant_id=connection.tenant_id, source=source)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import uuid
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
@@ -44,6 +43,7 @@ MAX_LETTERS = 200
 NOT_STORED_SO = "is not what was stored, or of a content that nobody knows"
 NOT_SPLIT = "still cannot be split"
 TOO_LARGE = "is still over the hub's limit"
+LEFT_OUT = "is left out by the format, which makes no event of it"
 NOT_UNDERSTOOD = "still cannot be understood"
 NOT_SETTLED = "waits until the rest of its content is delivered by a run"
 LISTED = "is understood: the next run fetches its content, and the next replay removes it"
@@ -56,7 +56,7 @@ class _Job:
 
     Attributes:
         known: what the ledger knew of the content before.
-        too_large: names of letters that no batch can carry.
+        stays: names of letters that are not delivered with the others, and why.
         settled: whether all of it that can be delivered was acknowledged.
     """
 
@@ -64,8 +64,12 @@ class _Job:
     day: date
     letters: list[Letter]
     known: Entry | None
-    too_large: set[str] = field(default_factory=set)
+    stays: dict[str, str] = field(default_factory=dict)
     settled: bool = False
+
+    def names(self, record: bytes) -> list[str]:
+        """The letters that hold these bytes."""
+        return [each.name for each in self.letters if each.is_of(self.content_id, record)]
 
 
 def replay_feed(
@@ -135,9 +139,7 @@ class _Replay:
             on_error=self._stop.set,
             flush_every=tuning.flush_every,
         )
-        self.summary = ReplaySummary(
-            connection=feed.connection, source=feed.source, run=f"replay-{uuid.uuid4().hex[:16]}"
-        )
+        self.summary = ReplaySummary(connection=feed.connection, source=feed.source)
 
     def run(self) -> None:
         """Send everything, a few letters at a time; then write it down; only then remove anything."""
@@ -269,6 +271,11 @@ class _Replay:
             for job, records in jobs:
                 about = replace(self._about, content_id=job.content_id)
                 parcel = self._parts.format.parcel(records, about)
+                if job.letters[0].kind == RECORD and len(parcel) < parcel.count:
+                    sent = {name for each in parcel.records for name in job.names(each)}
+                    job.stays = {
+                        each.name: LEFT_OUT for each in job.letters if each.name not in sent
+                    }
                 publisher.publish(job, parcel)
         finally:
             # Where nothing is acknowledged any more, the publisher gives up by itself.
@@ -286,9 +293,7 @@ class _Replay:
                 content_id=job.content_id,
                 reason="over the hub's limit",
             )
-        job.too_large.update(
-            letter.name for letter in job.letters if letter.is_of(job.content_id, event.record)
-        )
+        job.stays.update(dict.fromkeys(job.names(event.record), TOO_LARGE))
 
     def _settled(self, delivery: Delivery[_Job]) -> None:
         job, known = delivery.key, delivery.key.known
@@ -317,8 +322,8 @@ class _Replay:
     def _remove(self) -> None:
         for job in self._jobs:
             for letter in job.letters if job.settled else ():
-                if letter.name in job.too_large:
-                    self._keep([letter], TOO_LARGE)
+                if letter.name in job.stays:
+                    self._keep([letter], job.stays[letter.name])
                     continue
                 self._letters.remove(letter)
                 self.summary.delivered += 1

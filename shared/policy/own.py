@@ -98,6 +98,26 @@ OWN_RULES = (
         kind=SinkError,
     ),
     Rule(
+        "window-too-old",
+        Action.KEEP_PENDING,
+        "the time window begins before what the service remembers",
+        "The service no longer answers for the time at which this window begins. Nothing to do: the window waits for a "
+        "later run, which records as a gap what can no longer be read",
+    ),
+    Rule(
+        "page-refused",
+        Action.LIST_AGAIN,
+        "the page token was refused",
+        "The service refused its own page token. Nothing to do: the window is read on from the last row that came",
+    ),
+    Rule(
+        "paging",
+        Action.RETRY,
+        "the service does not page through a window",
+        "The service does not give the rows of this window page by page. Nothing to do: narrower windows are tried, "
+        "and what still cannot be read waits for the next run; nothing passes over it",
+    ),
+    Rule(
         "output-file",
         Action.RETRY,
         "the output file cannot be written",

@@ -24,7 +24,7 @@ class Action(StrEnum):
     CLAMP_WINDOW = "clamp window"
     """Cut the window to what the service can still list, by its own clock; record what is lost by it."""
     LIST_AGAIN = "list again"
-    """List the window again from its start."""
+    """List the window again, from its start; rows where it broke off."""
     KEEP_PENDING = "keep pending"
     """This one content (or window) waits for a later run; its siblings go on."""
     DEAD_LETTER = "dead-letter"

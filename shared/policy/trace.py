@@ -44,31 +44,11 @@ TRACE_RULES = (
         "'ReportingWebService.Read.All' of 'Office 365 Exchange Online' and a directory role such as 'Global Reader'",
     ),
     Rule(
-        "window-too-old",
-        Action.CLAMP_WINDOW,
-        "the time window begins before what the service remembers",
-        "The service remembers message trace for 90 days (the Reporting Web Service for 10), and this began before "
-        "that. Nothing to do: what can no longer be read is recorded as a gap",
-    ),
-    Rule(
         "window-refused",
         Action.KEEP_PENDING,
         "the time window was refused",
         "The service refused the time window that was asked for. Nothing to do: the next run asks again; should it "
         "last, check the clock of this machine, and report it with this line",
-    ),
-    Rule(
-        "page-refused",
-        Action.LIST_AGAIN,
-        "the page token was refused",
-        "The service refused its own page token. Nothing to do: the window is read on from the last row that came",
-    ),
-    Rule(
-        "paging",
-        Action.RETRY,
-        "the service does not page through a window",
-        "The service does not give the rows of this window page by page. Nothing to do: narrower windows are tried, "
-        "and what still cannot be read waits for the next run; nothing passes over it",
     ),
     Rule(
         "no-details",

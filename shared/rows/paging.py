@@ -35,6 +35,7 @@ MAX_STALE = 10
 """Pages in a row that bring nothing new."""
 
 REFUSED = frozenset({400, 404, 410})
+"""Statuses that refuse a request itself; of a page that is not the first, its token."""
 _MS = timedelta(milliseconds=1)
 
 
@@ -47,7 +48,7 @@ class Page:
 
 
 Ask = Callable[[str, bool], Page]
-"""Asks for a page; told whether it is the first of its chain."""
+"""Asks for a page; told whether it is the first of its chain. If not, a refusal has the code ``PAGE_REFUSED``."""
 R = TypeVar("R", bound=Row)
 Read = Callable[[bytes, Asked], tuple[R, datetime | None]]
 """Reads a row; with its time where it has one inside what was asked for."""
@@ -187,7 +188,8 @@ def _ask(url: str, ask: Ask, *, first: bool) -> Page:
         return ask(url, first)
     except (Permanent, Transient) as error:
         # A failure of the service may be one of this token; where it is not, the new beginning fails too.
-        if first or not (error.status in REFUSED or error.status >= 500):
+        broken = policy.rule_of(error).action is policy.Action.LIST_AGAIN or error.status >= 500
+        if first or not broken:
             raise
         raise _BrokenChain(f"HTTP {error.status}") from error
 

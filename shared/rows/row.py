@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 WINDOW_TOO_OLD = "window-too-old"
 """Code of the ``Permanent`` for a window whose start the service no longer answers for."""
 
+PAGE_REFUSED = "page-refused"
+"""Code of an error for a page token that the service refuses: the window is begun anew where it broke off."""
+
 PAGING = "paging"
 """Code of the ``Transient`` for a window whose pages the service does not let us follow to their end."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 
 
@@ -10,6 +11,7 @@ class ReplaySummary:
     """What a replay did.
 
     Attributes:
+        collected: whether the feed is one that these settings collect.
         letters: dead letters found.
         delivered: of them delivered and removed.
         records: events acknowledged.
@@ -19,7 +21,8 @@ class ReplaySummary:
 
     connection: str
     source: str
-    run: str
+    run: str = field(default_factory=lambda: f"replay-{uuid.uuid4().hex[:16]}")
+    collected: bool = True
     letters: int = 0
     delivered: int = 0
     records: int = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -165,6 +166,21 @@ class DeadLetters:
             # The SDK calls every HTTP 409 so, that of a container which is being deleted too.
             if policy.rule_of(code_of(error)).action is not policy.Action.CARRY_ON:
                 raise
+
+
+def count_letters(container: ContainerClient, prefix: str = "") -> Counter[str]:
+    """How many dead letters there are of each feed whose state key begins so.
+
+    Raises:
+        CollectorError: storage does not answer.
+    """
+    found: Counter[str] = Counter()
+    with storage_errors(f"list {prefix or 'dead letters'}"):
+        for name in container.list_blob_names(name_starts_with=prefix):
+            feed, *rest = name.rsplit("/", 2)
+            if _NAME.fullmatch("/".join(rest)):
+                found[feed] += 1
+    return found
 
 
 def _digest(data: bytes, content_id: str) -> str:

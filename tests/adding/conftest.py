@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from shared.publish.format import Format
     from shared.publish.sink import Sink
     from shared.run.context import Tuning
+    from shared.run.replays import ReplaySummary
     from shared.state.run_tables import RunSummary
 
 
@@ -46,7 +48,21 @@ class Desk:
         format: Format = DEFAULT,
         tuning: Tuning = FAST,
     ) -> RunSummary:
-        """One run of the source, by an app that has it beside all others."""
+        """One run of the source."""
+        with self._app(source, sink, format, tuning) as app:
+            (summary,) = app.run(source.name)
+            return summary
+
+    def replay(self, source: Source, *, sink: Sink | None = None) -> list[ReplaySummary]:
+        """One replay of the source."""
+        with self._app(source, sink, DEFAULT, FAST) as app:
+            return list(app.replay(source.name))
+
+    @contextmanager
+    def _app(
+        self, source: Source, sink: Sink | None, format: Format, tuning: Tuning
+    ) -> Iterator[App]:
+        """An app that has the source beside all others."""
         sources = (*SOURCES, source)
         values = {
             "M365_TENANT_ID": self.tenant_id,
@@ -65,8 +81,7 @@ class Desk:
             sources={each.name: each for each in sources},
         )
         try:
-            (summary,) = app.run(source.name)
-            return summary
+            yield app
         finally:
             app.close()
             own.close()

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.rows.job import RowJob
+from shared.rows.replay import keep_rows
 from shared.rows.row import Row, digest_of_bytes
 from shared.rows.source import RowPolicy
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
@@ -15,6 +16,7 @@ from shared.service.budget import Allowance, Budget
 from shared.sources.registry import ROWS, Source
 from shared.state.append_blobs import DigestStore
 from shared.times import ServiceClock, Window, utc_now, whole_second
+from tests.adding.test_a_sink import MOST_BYTES, Drawer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from shared.sources.clients import Apis
     from tests.adding.conftest import Desk
 
+STAYS = "is a door that is too large"
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 POLICY = RowPolicy(
     delay=MINUTE,
@@ -65,10 +68,11 @@ class Doors:
                 for at, raw in found[start : start + 2]
             ]
 
-    def open(self, hours_ago: float) -> bytes:
+    def open(self, hours_ago: float, **more: str) -> bytes:
         """Somebody went through a door."""
         at = whole_second(utc_now() - hours_ago * HOUR)
-        self.rows.append((at, json.dumps({"at": at.isoformat(), "n": len(self.rows)}).encode()))
+        row = {"at": at.isoformat(), "n": len(self.rows), **more}
+        self.rows.append((at, json.dumps(row).encode()))
         return self.rows[-1][1]
 
 
@@ -86,7 +90,7 @@ def source_of(api: Doors) -> Source:
     def replay(
         apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
     ) -> list[ReplaySummary]:
-        return []
+        return [keep_rows(feed, parts, STAYS)]
 
     return Source(name="Doors", setting="DOORS", hub="doors", engine=ROWS, jobs=jobs, replay=replay)
 
@@ -112,3 +116,16 @@ def test_it_is_collected_once_with_digests_budget_and_day_rows(desk: Desk) -> No
 
     assert second.delivered == 1
     assert desk.arrived() == dict.fromkeys(opened, 1)
+
+
+def test_its_dead_letters_are_named_by_a_replay(desk: Desk) -> None:
+    api = Doors()
+    api.open(1)
+    api.open(2, who="x" * MOST_BYTES)
+    source, sink = source_of(api), Drawer()
+    assert desk.collect(source, sink=sink).dead_letters == 1
+
+    (summary,) = desk.replay(source, sink=sink)
+
+    assert (summary.letters, summary.delivered, summary.kept) == (1, 0, {STAYS: 1})
+    assert len(sink.kept) == 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,9 +15,13 @@ import shared.sources.management_api
 from local.__main__ import main
 from local.eventhubs import Fault as HubFault
 from local.tenant import Content, Fault
-from shared.contents.replay import LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE
+from shared import policy
+from shared.app import NO_CONNECTION, NO_REPLAY, App
+from shared.contents.replay import LEFT_OUT, LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE
 from shared.errors import Permanent
+from shared.publish.raw import Raw
 from shared.records import Records, read_records
+from shared.sources.registry import load
 from shared.state.dead_letters import DeadLetters
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, HUB, Rig, record
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.azurite import Azurite
+    from shared.publish.format import About, Parcel
     from shared.run.replays import ReplaySummary
 
 OVER_THE_LIMIT = 1 << 20
@@ -330,6 +336,130 @@ def test_what_was_delivered_meanwhile_is_not_sent_again_and_its_letter_goes(rig:
     assert rig.repeats() == 0
 
 
+class Picky(Raw):
+    """Leaves out records that say so."""
+
+    def parcel(self, records: Records, about: About) -> Parcel:
+        """The others as they are."""
+        all_of = super().parcel(records, about)
+        kept = [at for at, body in enumerate(all_of.bodies) if b"leave-me-out" not in body]
+        return replace(
+            all_of,
+            bodies=[all_of.bodies[at] for at in kept],
+            records=[all_of.records[at] for at in kept],
+            ids=[all_of.ids[at] for at in kept],
+            columns={name: [each[at] for at in kept] for name, each in all_of.columns.items()},
+        )
+
+
+def test_a_record_of_which_the_format_makes_no_event_stays_and_is_named(rig: Rig) -> None:
+    large = record(Padding="x" * OVER_THE_LIMIT)
+    left_out = record(Subject="leave-me-out", Padding="y" * OVER_THE_LIMIT)
+    content = rig.offer(records=[record(), large, left_out])
+    assert rig.run().dead_letters == 2
+    rig.hubs.take_up_to(2 * OVER_THE_LIMIT)
+
+    app = App(load(rig.values()), tuning=FAST, format=Picky())
+    (first, second) = [*app.replay(EXCHANGE), *app.replay(EXCHANGE)]
+    app.close()
+
+    assert (first.letters, first.delivered, first.records) == (2, 1, 1)
+    assert (second.letters, second.delivered) == (1, 0)
+    assert first.kept == second.kept == {LEFT_OUT: 1}
+    assert list(rig.dead_letters().values()) == [left_out]
+    entry = rig.ledger()[content.content_id]
+    assert (entry.records, entry.dead) == (2, 1)
+    assert counts(rig)["dead_records"] == 1
+
+    # A format that has it brings it back.
+    assert replay(rig).delivered == 1
+    assert rig.ledger()[content.content_id].dead == 0
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def settings_file(folder: Path, values: dict[str, str]) -> str:
+    """A local settings file."""
+    file = folder / "settings.json"
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+    return str(file)
+
+
+def test_letters_of_what_is_no_longer_collected_are_delivered_or_named_with_the_reason(
+    rig: Rig,
+    broken_split: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dead_letter(rig, 1)
+    broken_split.undo()
+    tenant, other = rig.tenant.spec.tenant_id, str(uuid.uuid4())
+    nobodys = [f"{other}/{EXCHANGE}", f"{tenant}/Audit.Gone"]
+    for key in nobodys:
+        letters = DeadLetters(rig.storage.dead_letters, key)
+        for number in range(2):
+            letters.put("record", date(2026, 3, 1), b"%d" % number, content_id="c", reason="r")
+    file = settings_file(tmp_path, rig.values(M365_SOURCES="Audit.General,DLP.All"))
+
+    status = main(["replay", "--settings", file])
+
+    said = capsys.readouterr().out
+    assert status == 1, said
+    where = f"default/{EXCHANGE} (not collected by these settings)"
+    assert f"{where}: 1 of 1 dead letters delivered, 2 records\n" in said
+    assert "default/DLP.All: 0 of 0 dead letters delivered, 0 records\n" in said
+    assert "Audit.SharePoint" not in said
+    for key, reason in zip(nobodys, (NO_CONNECTION, NO_REPLAY), strict=True):
+        stays = f"{key} (not collected by these settings): 0 of 2 dead letters delivered, 0 records"
+        assert f"{stays}\n  2 kept: {reason}\n" in said
+    rig.assert_complete()
+    assert rig.dead_letters() == {}
+    assert {event.properties["connection"] for event in rig.hubs.events(HUB)} == {"default"}
+
+    assert main(["replay", "--settings", file, "--source", EXCHANGE]) == 0
+
+
+def test_of_two_connections_of_a_tenant_the_one_that_collects_a_source_replays_it(
+    rig: Rig, broken_split: pytest.MonkeyPatch
+) -> None:
+    dead_letter(rig, 1)
+    broken_split.undo()
+    settings = load(rig.values())
+    (only,) = settings.connections
+    first = replace(only, name="first", sources=("Audit.General",))
+    second = replace(only, name="second", sources=(EXCHANGE,))
+    app = App(replace(settings, connections=(first, second)), tuning=FAST)
+
+    (summary,) = app.replay(EXCHANGE)
+
+    app.close()
+    assert (summary.connection, summary.delivered, summary.collected) == ("second", 1, True)
+
+
+def test_what_a_replay_has_to_say_is_said_before_anything_later_can_fail(
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rig.offer(records=[record(Padding="x" * OVER_THE_LIMIT)])
+    rig.run()
+    file = settings_file(tmp_path, rig.values())
+
+    def fail(container: object, prefix: str = "") -> Counter[str]:
+        raise policy.error("storage-unreachable")
+
+    monkeypatch.setattr("shared.app.count_letters", fail)
+
+    status = main(["replay", "--settings", file])
+
+    said = capsys.readouterr()
+    assert status == 1
+    assert f"default/{EXCHANGE}: 0 of 1 dead letters delivered" in said.out
+    assert f"  1 kept: {TOO_LARGE}" in said.out
+    assert "storage account does not answer" in said.err
+
+
 def test_the_command_replays_what_its_settings_name_and_says_what_stays(
     rig: Rig,
     broken_split: pytest.MonkeyPatch,
@@ -342,11 +472,10 @@ def test_the_command_replays_what_its_settings_name_and_says_what_stays(
     rig.tenant.advance(timedelta(minutes=11))
     rig.run()
     broken_split.undo()
-    file = tmp_path / "settings.json"
-    file.write_text(json.dumps({"IsEncrypted": False, "Values": rig.values()}))
+    file = settings_file(tmp_path, rig.values())
     before = len(rig.events())
 
-    status = main(["replay", "--settings", str(file), "--source", EXCHANGE])
+    status = main(["replay", "--settings", file, "--source", EXCHANGE])
 
     said = capsys.readouterr().out
     assert status == 1, said
@@ -354,5 +483,5 @@ def test_the_command_replays_what_its_settings_name_and_says_what_stays(
     assert f"1 kept: {NOT_SPLIT}" in said
     assert len(rig.events()) == before + 2
     assert list(rig.dead_letters().values()) == [b"[1, oops"]
-    assert main(["replay", "--settings", str(file), "--source", "Audit.General"]) == 0
-    assert main(["replay", "--settings", str(file), "--source", "Nonsense"]) == 2
+    assert main(["replay", "--settings", file, "--source", "Audit.General"]) == 0
+    assert main(["replay", "--settings", file, "--source", "Nonsense"]) == 2

@@ -19,12 +19,14 @@ from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.ledger import State
 from tests.campaign import free_lease, kill
 from tests.harness import FAST
+from tests.proxy import Proxy
 from tests.tracing import MANY, TraceRig
 from tests.waits import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from local.azurite import Azurite
     from shared.records import Records
     from shared.run.replays import ReplaySummary
 
@@ -146,7 +148,7 @@ def replay(rig: TraceRig) -> list[ReplaySummary]:
     """Replay the dead letters of the rig's feed, in a process of its own as it were."""
     app = rig.app(FAST, **MANY)
     try:
-        return app.replay(SOURCE)
+        return list(app.replay(SOURCE))
     finally:
         app.close()
 
@@ -212,6 +214,38 @@ def test_details_that_could_not_be_split_are_delivered_by_a_replay_as_a_run_deli
     rig.trace_until_caught_up(settings=WANTED)
     again = Counter((each.body, tuple(sorted(each.properties.items()))) for each in rig.details())
     assert again == arrived + arrived
+
+
+def test_details_of_a_trace_that_is_no_longer_collected_are_delivered(mail: Mail) -> None:
+    rig = mail()
+    dead_letter(rig, 1)
+    app = rig.app(FAST, M365_SOURCES="Audit.General")
+
+    _, details = app.replay(SOURCE)
+
+    app.close()
+    assert (details.source, details.delivered, details.collected) == (DETAILS, 1, False)
+    assert not rig.dead_letters(DETAILS)
+
+
+def test_where_rows_cannot_be_counted_what_became_of_details_is_said_all_the_same(
+    mail: Mail, azurite: Azurite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig = mail()
+    dead_letter(rig, 1)
+    file = tmp_path / "settings.json"
+    with Proxy(azurite.blob_endpoint) as proxy:
+        proxy.refuse(rf"GET \S*comp=list\S*{SOURCE}(%2F|/)", status=403)
+        through = azurite.connection_string.replace(azurite.blob_endpoint, proxy.endpoint)
+        values = rig.values(**MANY, **WANTED, M365_STORAGE_CONNECTION_STRING=through)
+        file.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+        status = main(["replay", "--settings", str(file), "--source", SOURCE])
+
+    said = capsys.readouterr().out
+    assert status == 1, said
+    assert f"default/{SOURCE}: 0 of 0 dead letters delivered, 0 records\n  ended early: " in said
+    assert f"default/{DETAILS}: 1 of 1 dead letters delivered" in said
+    assert not rig.dead_letters(DETAILS)
 
 
 def test_the_command_names_every_dead_letter_of_rows_and_of_details(

@@ -33,6 +33,7 @@ from shared.errors import (
 )
 from shared.network import reason_of
 from shared.policy import RULES, TABLE, UNKNOWN, Action, Area, Rule
+from shared.rows.row import PAGE_REFUSED, PAGING, WINDOW_TOO_OLD
 from shared.sources.registry import SETTINGS
 
 if TYPE_CHECKING:
@@ -248,6 +249,22 @@ def test_a_failure_of_the_way_there_is_named_with_what_to_look_at(
     assert words in found
     assert bool(found) == bool(words)
     assert "quoted" not in found
+
+
+@pytest.mark.parametrize(
+    ("code", "action"),
+    [
+        pytest.param(WINDOW_TOO_OLD, Action.KEEP_PENDING, id="waits-for-a-later-run"),
+        pytest.param(PAGE_REFUSED, Action.LIST_AGAIN, id="begun-anew"),
+        pytest.param(PAGING, Action.RETRY, id="tried-narrower"),
+    ],
+)
+def test_what_the_engine_of_rows_says_holds_for_every_source(code: str, action: Action) -> None:
+    rule = RULES[code]
+
+    assert policy.area_of(code) is Area.COLLECTOR
+    assert rule.action is action
+    assert not re.search(r"trace|Reporting|Graph|\d", rule.message + rule.log)
 
 
 @pytest.mark.parametrize("rule", ROWS)

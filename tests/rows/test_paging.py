@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.errors import Transient
 from shared.rows.paging import Page, list_window
-from shared.rows.row import Asked, Row, digest_of_bytes, whole_ms
+from shared.rows.row import PAGE_REFUSED, Asked, Row, digest_of_bytes, whole_ms
 from shared.times import Window, whole_second
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -59,7 +59,7 @@ class Service:
 
     def ask(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of Ask
         if not first and next(self._breaks, False):
-            raise Transient("bad token", code="page-refused", status=400)
+            raise Transient("bad token", code=PAGE_REFUSED, status=400)
         start, end, skip = json.loads(url)
         low, high = datetime.fromisoformat(start), datetime.fromisoformat(end)
         found = [at.isoformat().encode() for at in self._times if self._shows(at, low, high)]

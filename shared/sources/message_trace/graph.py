@@ -18,6 +18,7 @@ from shared import policy
 from shared.errors import CollectorError
 from shared.records import array_in, fields
 from shared.rows.paging import REFUSED, Page, list_window, paused
+from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_code, error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
 from shared.sources.message_trace.row import MALFORMED, TraceRow, row_of
@@ -103,7 +104,7 @@ class GraphTrace:
         return f"{self._traces}?$filter={quote(asked, safe=':')}&$top={self._page_rows}"
 
     def _page(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of paging.Ask
-        return self._ask(url, _why_not_begun if first else lambda _: "page-refused")
+        return self._ask(url, _why_not_begun if first else lambda _: PAGE_REFUSED)
 
     def _ask(
         self,
@@ -143,7 +144,7 @@ def _why_not_begun(answer: Response) -> str:
     said = error_text(answer.body)
     if answer.status != 400 or "Resource not found for the segment" in said:
         return "trace-not-in-cloud"
-    return "window-too-old" if "can't be older than" in said else "window-refused"
+    return WINDOW_TOO_OLD if "can't be older than" in said else "window-refused"
 
 
 def _read_page(answer: Response) -> Page:

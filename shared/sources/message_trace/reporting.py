@@ -15,6 +15,7 @@ from urllib.parse import quote
 from shared import policy
 from shared.records import fields
 from shared.rows.paging import REFUSED, Page, list_window, paused
+from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
 from shared.sources.message_trace.reporting_xml import read_page, read_time
@@ -94,12 +95,12 @@ def _why_not_begun(answer: Response) -> str:
         return "reporting-retired"
     if answer.status == 400:
         old = "can't be older than" in error_text(answer.body)
-        return "window-too-old" if old else "window-refused"
+        return WINDOW_TOO_OLD if old else "window-refused"
     return ""
 
 
 def _why_not_on(answer: Response) -> str:
-    return "page-refused" if answer.status in REFUSED else ""
+    return PAGE_REFUSED if answer.status in REFUSED else ""
 
 
 def _row(raw: bytes, asked: Asked) -> tuple[TraceRow, datetime | None]:
