@@ -80,6 +80,22 @@ def test_a_mistake_in_it_is_named_like_any_other(values: dict[str, str], expecte
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("-3.5", -3.5), ("1e9", 1e9), ("seven", None), ("nan", None), ("inf", None)],
+)
+def test_a_number_without_bounds_is_any_finite_one(text: str, found: float | None) -> None:
+    speed = Setting(name="M365_MADE_UP_SPEED", default="7", help="How fast.")
+    sources = (*SOURCES, replace(MADE_UP, settings=(speed,)))
+
+    if found is None:
+        with pytest.raises(ConfigError, match=rf"_SPEED: found '{text}'; expected a number$"):
+            load({**GOOD, "M365_MADE_UP_SPEED": text}, sources)
+    else:
+        settings = load({**GOOD, "M365_MADE_UP_SPEED": text}, sources)
+        assert settings.connections[0].own[NAME][1] == found
+
+
 def test_a_key_of_a_source_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"\[0\]\.depth: not a key of a connection"):
         load(many(connection(depth=5)))
