@@ -139,7 +139,9 @@ def test_what_runs_it_locally_is_smaller_than_what_it_runs() -> None:
 
 
 def test_what_the_guide_names_is_there() -> None:
-    for named in re.findall(r"`((?:shared|tests|functions|local|scripts|docs)/[\w./-]*)`", GUIDE):
+    for named in re.findall(
+        r"`((?:shared|tests|functions|local|scripts|docs|infra)/[\w./-]*)`", GUIDE
+    ):
         assert (ROOT / named).exists(), named
 
 

@@ -28,14 +28,14 @@ class Setting:
         default: "" for none.
         help: one sentence on what it is for.
         secret: whether its value is never shown.
-        bounds: of a number that a source reads, both included.
+        bounds: of a number that a source reads, both included; None where any number will do.
     """
 
     name: str
     default: str
     help: str
     secret: bool = False
-    bounds: tuple[float, float] = (0, 0)
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

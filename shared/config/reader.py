@@ -5,6 +5,7 @@ A problem names the place, what was found and what is expected. What looks like 
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -61,17 +62,16 @@ class Reader:
             self.problem(where, f"found {len(text)} characters that are no GUID", expected)
             return ""
 
-    def number(self, name: str, low: float, high: float) -> float:
-        """A number in a range; the default with a problem where it is none."""
+    def number(self, name: str, low: float = -math.inf, high: float = math.inf) -> float:
+        """A finite number in a range; the default with a problem where it is none."""
         text = self.text(name)
         try:
             value = float(text)
         except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            self.problem(
-                setting(name), f"found {shown(text)}", f"a number from {low:g} to {high:g}"
-            )
+            value = math.nan
+        if not (math.isfinite(value) and low <= value <= high):
+            bounds = "" if math.isinf(low) else f" from {low:g} to {high:g}"
+            self.problem(setting(name), f"found {shown(text)}", f"a number{bounds}")
             return float(self._defaults[name])
         return value
 

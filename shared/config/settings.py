@@ -79,7 +79,9 @@ def load(values: Mapping[str, str], sources: Sequence[Declared]) -> Settings:
     read = Reader(values, {each.name: each.default for each in settings_of(sources)})
     azure = _azure_cloud(read)
     identity = _identity(read)
-    numbers = {each.name: read.number(each.name, *each.bounds) for each in numbers_of(sources)}
+    numbers = {
+        each.name: read.number(each.name, *(each.bounds or ())) for each in numbers_of(sources)
+    }
     settings = Settings(
         connections=ConnectionReader(read, sources, numbers, azure, identity).read(),
         hubs=_hubs(read, sources),

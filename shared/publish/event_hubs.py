@@ -98,13 +98,9 @@ class EventHubBatch:
         """Add events of a parcel; returns how many fit."""
         from azure.eventhub import EventData
 
-        columns = {**parcel.columns, "event_id": parcel.ids}
-        for at in range(start, stop):
+        for at, properties in enumerate(parcel.properties(start, stop), start):
             data = EventData(parcel.bodies[at])
-            properties: dict[str | bytes, Any] = {}
-            properties.update(parcel.shared)
-            properties.update((name, values[at]) for name, values in columns.items())
-            data.properties = properties
+            data.properties = properties  # type: ignore[assignment]
             data.content_type = "application/json"
             try:
                 self.sdk.add(data)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from shared.records import Records
 
@@ -84,10 +84,11 @@ class Parcel:
         """One of its events by itself."""
         return Event(record=self.records[at], body=self.bodies[at], id=self.ids[at])
 
-    def properties(self, at: int) -> dict[str, str]:
-        """Every property that one of its events travels with."""
-        own = {name: values[at] for name, values in self.columns.items()}
-        return {**self.shared, **own, "event_id": self.ids[at]}
+    def properties(self, start: int, stop: int) -> Iterator[dict[str, str]]:
+        """Every property that its events travel with, one event after the other, from ``start`` to before ``stop``."""
+        shared, columns = self.shared, {**self.columns, "event_id": self.ids}
+        for at in range(start, stop):
+            yield {**shared, **{name: values[at] for name, values in columns.items()}}
 
 
 class Format(Protocol):
@@ -95,11 +96,13 @@ class Format(Protocol):
 
     It is a pure function: the same records give the same bytes and ids, on every instance and in a replay too. It does
     not know where the events go, nor what became of the last ones. It leaves no record out without counting it.
+
+    Each event says, in its properties or in its body, all that ``About`` and the columns of ``Records`` say of it.
     """
 
     @property
     def name(self) -> str:
-        """As settings call it."""
+        """Its key in ``shared.publish.formats``: one word in lower case."""
         ...
 
     def parcel(self, records: Records, about: About) -> Parcel:

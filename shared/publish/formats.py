@@ -1,4 +1,7 @@
-"""The formats by name: a format is one module and one line here."""
+"""The formats by name: a format is one module and one line here.
+
+An app publishes in ``DEFAULT`` unless it is given another one, ``App(format=FORMATS[name])``; no setting chooses one.
+"""
 
 from __future__ import annotations
 

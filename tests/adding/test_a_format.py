@@ -31,7 +31,12 @@ class Wrapped:
             bodies=[start + b', "record": ' + records.bodies[at] + b"}" for at in kept],
             records=[records.bodies[at] for at in kept],
             ids=[records.ids[at] for at in kept],
-            shared={"source": about.source},
+            shared={
+                "connection": about.connection,
+                "tenant_id": about.tenant_id,
+                "source": about.source,
+                "kind": about.kind,
+            },
             columns={name: [column[at] for at in kept] for name, column in records.columns.items()},
             first=records.first,
             count=len(records.bodies),

@@ -16,7 +16,7 @@ from shared.service.budget import Allowance, Budget
 from shared.sources.registry import ROWS, Source
 from shared.state.append_blobs import DigestStore
 from shared.times import ServiceClock, Window, utc_now, whole_second
-from tests.adding.test_a_sink import MOST_BYTES, Drawer
+from tests.adding.drawer import MOST_BYTES, Drawer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from shared.publish.format import DETAIL, About, Format
 from shared.publish.formats import DEFAULT, FORMATS
 from shared.publish.raw import Raw
 from shared.records import Records
-from tests.publish.formats import ABOUT, BODIES, FormatSuite, records
+from tests.publish.formats import ABOUT, BODIES, FormatSuite, everything, records
 
 
 class TestRaw(FormatSuite):
@@ -25,7 +25,7 @@ class TestRaw(FormatSuite):
         assert all(body is record for body, record in zip(parcel.bodies, made.bodies, strict=True))
 
     def test_the_properties_say_where_an_event_comes_from(self) -> None:
-        assert Raw().parcel(records(BODIES[:1]), ABOUT).properties(0) == {
+        assert everything(Raw().parcel(records(BODIES[:1]), ABOUT))[0][2] == {
             "connection": "contoso",
             "tenant_id": ABOUT.tenant_id,
             "source": "Audit.Exchange",
@@ -37,7 +37,7 @@ class TestRaw(FormatSuite):
         rows = Records(bodies=[b"{}"], ids=["7"], columns={"content_id": ["row"]})
         about = About(connection="c", tenant_id="t", source="MessageTrace", kind=DETAIL)
 
-        properties = Raw().parcel(rows, about).properties(0)
+        ((_, _, properties),) = everything(Raw().parcel(rows, about))
 
         assert (properties["kind"], properties["content_id"]) == ("detail", "row")
 

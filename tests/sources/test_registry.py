@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from shared.config.clouds import Cloud
 
 NAME = "Made.Up"
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
 
 def read(values: Values, cloud: Cloud, login: str, wanted: bool) -> tuple[str, float, bool]:
@@ -42,13 +45,20 @@ def test_every_name_and_every_setting_of_a_source_is_its_own() -> None:
     assert list(BY_NAME) == [each.name for each in SOURCES]
 
 
+def test_the_readme_has_each_timer_with_its_source_and_hub() -> None:
+    table = README.partition("## What it collects")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(.*?)`", line) for line in table.splitlines()[2:]]
+
+    assert rows == [[each.setting.lower(), each.name, each.hub] for each in SOURCES]
+
+
 def test_the_settings_of_a_source_follow_from_its_row() -> None:
     defaults = {each.name: each.default for each in settings_of(EVERY)}
     before = {each.name for each in settings_of(SOURCES)}
 
     assert {name: defaults[name] for name in defaults.keys() - before} == {
         "M365_OUTPUT_MADE_UP": "m365-audit",
-        "MADE_UP_SCHEDULE": "0 6-59/10 * * * *",
+        "MADE_UP_SCHEDULE": f"0 {len(SOURCES)}-59/10 * * * *",
         "M365_DEPTH": "2",
         "M365_MADE_UP_SPEED": "7",
     }
@@ -78,6 +88,22 @@ def test_a_mistake_in_it_is_named_like_any_other(values: dict[str, str], expecte
         load(values, EVERY)
 
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("-3.5", -3.5), ("1e9", 1e9), ("seven", None), ("nan", None), ("inf", None)],
+)
+def test_a_number_without_bounds_is_any_finite_one(text: str, found: float | None) -> None:
+    speed = Setting(name="M365_MADE_UP_SPEED", default="7", help="How fast.")
+    sources = (*SOURCES, replace(MADE_UP, settings=(speed,)))
+
+    if found is None:
+        with pytest.raises(ConfigError, match=rf"_SPEED: found '{text}'; expected a number$"):
+            load({**GOOD, "M365_MADE_UP_SPEED": text}, sources)
+    else:
+        settings = load({**GOOD, "M365_MADE_UP_SPEED": text}, sources)
+        assert settings.connections[0].own[NAME][1] == found
 
 
 def test_a_key_of_a_source_that_is_not_there_is_refused() -> None:
