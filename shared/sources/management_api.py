@@ -24,14 +24,15 @@ from shared import policy
 from shared.contents.content import Content
 from shared.contents.windows import horizon
 from shared.errors import Permanent
-from shared.policy import Action
+from shared.policy import Action, Area
 from shared.records import ErrorBody, split
-from shared.service.answers import error_code, error_for
+from shared.service.answers import error_code, error_for, error_named
 from shared.times import Window, format_wire, iso, parse_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from shared.errors import CollectorError
     from shared.service.asking import Asker
     from shared.service.http import Response
 
@@ -195,12 +196,21 @@ class ManagementApi:
             body = answer.body
             # A 200 can carry an error object where an array was promised.
             if answer.status != 200 or (_NO_ARRAY.match(body) and error_code(body)):
-                raise error_for(answer, self._clock.now, at=self._host)
+                raise self._refusal(answer)
             return read(answer)
 
         return self.asker.ask(
             method, with_publisher(url, self._publisher), read=understood, reserve=reserve
         )
+
+    def _refusal(self, answer: Response) -> CollectorError:
+        """What an answer means that is not a success."""
+        body = answer.body
+        plain = answer.status != 429 and not policy.is_known(error_code(body), Area.API)
+        if plain and b"Tenant" in body and b"does not exist" in body:
+            # Said in plain words, with no code that is known.
+            return error_named("auditing-off", answer, at=self._host)
+        return error_for(answer, self._clock.now, area=Area.API, at=self._host)
 
 
 def with_publisher(url: str, publisher: str) -> str:
