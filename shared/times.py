@@ -118,11 +118,11 @@ def whole_second(value: datetime) -> datetime:
     return value.replace(microsecond=0)
 
 
-def ended_days(since: datetime | None, until: datetime | None) -> list[date]:
-    """The UTC days, of the last seven at most, that ended while the watermark moved; none where it was not known."""
+def ended_days(since: datetime | None, until: datetime | None, most: timedelta) -> list[date]:
+    """The UTC days, ``most`` back at most, that ended while the watermark moved; none where it was not known."""
     if since is None or until is None:
         return []
-    first = max(since, until - timedelta(days=7)).date()
+    first = max(since, until - most).date()
     return [first + timedelta(days=n) for n in range((until.date() - first).days)]
 
 

@@ -25,7 +25,7 @@ from local.rig import make_ids
 from local.tenant import SOURCES, Tenant, TenantServer, TenantSpec, TraceSpec
 from local.tenant.control import ControlServer
 from local.tether import await_end
-from shared.contents.windows import HORIZON, OVERLAP, SLICE, horizon
+from shared.sources.management_api import AUDIT_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,18 +114,19 @@ class Steady:
     def at(cls, now: datetime) -> Steady:
         """Where it stands at that time."""
         cursor = _midnight(now) - 3 * _DAY + timedelta(hours=10)
-        tail = horizon(now) + SLICE - timedelta(hours=1, minutes=1)
+        tail = AUDIT_POLICY.oldest(now) + AUDIT_POLICY.slice - timedelta(hours=1, minutes=1)
         return cls(now=now, cursor=cursor, tail=tail)
 
     def ranges(self, runs: int) -> list[Range]:
         """Everything that so many runs, ten minutes apart, can list, in ranges that do not overlap."""
         last = self.now + runs * TIMER + _SLACK
         recent, slices = (
-            (self.now - OVERLAP - TIMER, last),
-            (self.cursor, self.cursor + runs * SLICE),
+            (self.now - AUDIT_POLICY.overlap - TIMER, last),
+            (self.cursor, self.cursor + runs * AUDIT_POLICY.slice),
         )
+        called = self.tail, AUDIT_POLICY.oldest(last) + AUDIT_POLICY.slice
         merged: list[Range] = []
-        for start, end in sorted((recent, slices, (self.tail, horizon(last) + SLICE))):
+        for start, end in sorted((recent, slices, called)):
             if merged and start <= merged[-1][1]:
                 start, end = merged[-1][0], max(end, merged.pop()[1])
             merged.append((start, end))
@@ -160,7 +161,7 @@ def idle_name(per_day: int) -> str:
 
 def orders(sizes: Sizes, now: datetime) -> dict[str, TenantOrder]:
     """Every tenant, by name."""
-    week = now - HORIZON + timedelta(hours=1), now - timedelta(minutes=5)
+    week = now - AUDIT_POLICY.horizon + timedelta(hours=1), now - timedelta(minutes=5)
     warm = spread(WARM, *week, sizes.warm_contents, sizes.records)
     first = spread(WARM, *week, 2, 5)
     at = Steady.at(now)

@@ -1,15 +1,54 @@
-"""What a listing names and a run fetches."""
+"""What a source hands to the engine: what its listings name, how they are asked for, and what a run fetches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
+
+from shared.times import whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import date, datetime
 
     from shared.times import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContentPolicy:
+    """All that a source decides of how its contents are listed.
+
+    Attributes:
+        horizon: how far back the service lists, measured from its now. A content of which no listing says when it
+            expires is taken to be there for as long.
+        margin: no window starts closer to the horizon, since time passes before it is asked for.
+        overlap: listed again by every run, behind what is new.
+        slice: the widest window of what is new, and what a run lists again at least.
+        cycle: the time within which the whole horizon is listed again, as far as ``max_width`` allows.
+        last_call: the least for which a last look before the horizon is worth a request, and how much later than
+            expected the next run may be.
+        max_width: the widest window that may be asked for.
+
+    Raises:
+        ValueError: a slice is empty, or wider than a window may be.
+    """
+
+    horizon: timedelta
+    margin: timedelta
+    overlap: timedelta
+    slice: timedelta
+    cycle: timedelta
+    last_call: timedelta
+    max_width: timedelta
+
+    def __post_init__(self) -> None:
+        """Refuse a slice that cannot be asked for."""
+        if not timedelta(0) < self.slice <= self.max_width:
+            raise ValueError(f"slice width {self.slice} is not between 0 and {self.max_width}")
+
+    def oldest(self, now: datetime) -> datetime:
+        """The oldest start of a window that the service accepts for certain."""
+        return whole_second(now) - self.horizon + self.margin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +106,4 @@ class ContentApi(Protocol):
             raw: its bytes.
             start: the start of the window it was listed in, whose day it belongs to where it names no good one.
         """
-        ...
-
-    def horizon(self) -> datetime:
-        """The oldest start of a window that may be asked for now."""
         ...

@@ -38,12 +38,13 @@ class Failures(Generic[W]):
         return [each for each in self.lines if not outage or policy.rule_of(each[1]).one_content]
 
 
-def loss_of(error: CollectorError, entry: Entry, now: datetime) -> str:
+def loss_of(error: CollectorError, entry: Entry, expires: datetime, now: datetime) -> str:
     """The reason for which a content is given up after this failure, "" while there is hope.
 
     Args:
         error: of the last fetch.
         entry: what is known of the content.
+        expires: until when it can be fetched.
         now: the service's time.
     """
     rule = policy.rule_of(error)
@@ -52,7 +53,6 @@ def loss_of(error: CollectorError, entry: Entry, now: datetime) -> str:
         stood = now.timestamp() - entry.first_attempt >= DEFINITE_PATIENCE.total_seconds()
         if stood and policy.rule_of(entry.reason).loss == rule.loss:
             return rule.loss
-    expires = entry.expires_at()
     # Past its expiry a content gets a last try; what says nothing of it is no answer to that, but only for a day.
     if now >= expires and (rule.answers or now >= expires + EXPIRY_PATIENCE):
         return "expired"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.contents.content import Content, ContentApi
+from shared.contents.content import Content, ContentApi, ContentPolicy
 from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline, Work
 from shared.errors import CollectorError, Permanent, Throttled, Transient
@@ -36,6 +36,7 @@ class ContentJob:
     Args:
         run: the run.
         api: what lists and fetches.
+        policy: how it is listed.
         ready: makes sure, before anything is listed, that the service lists; records what it never listed, and returns
             why listing makes no sense yet.
         asker: counts the requests.
@@ -45,6 +46,7 @@ class ContentJob:
         self,
         run: RunContext,
         api: ContentApi,
+        policy: ContentPolicy,
         *,
         ready: Callable[[Gaps], CollectorError | None],
         asker: Counted,
@@ -58,6 +60,7 @@ class ContentJob:
         self._clock = parts.clock
         self._checkpoint = run.checkpoint
         self._contents = api
+        self._policy = policy
         self._ready = ready
         self.asker = asker
         self.problems: list[CollectorError] = []
@@ -65,6 +68,7 @@ class ContentJob:
         self._in_work: set[str] = set()
         self._ledger = FeedLedger(
             LedgerStore(parts.storage.state, f"ledger/{feed.state_key}"),
+            retention=policy.horizon,
             on_written=self._written,
             on_error=run.stop.set,
             flush_every=tuning.flush_every,
@@ -74,6 +78,7 @@ class ContentJob:
         self._listing = Listing(
             run,
             api=api,
+            policy=policy,
             ledger=self._ledger,
             gaps=self._gaps,
             dead_letters=self._dead_letters,
@@ -204,7 +209,7 @@ class ContentJob:
     def write_days(self, runs: Runs) -> None:
         """Write the rows of the days that are loaded, and of those that ended."""
         now, watermark = self._clock.now(), self._checkpoint.value.watermark
-        for day in ended_days(self._checkpoint.found.watermark, watermark):
+        for day in ended_days(self._checkpoint.found.watermark, watermark, self._policy.horizon):
             # It may be complete now, although nothing of it was listed again.
             self._ledger.day(day)
         runs.write_days(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared import policy
@@ -19,12 +20,12 @@ from shared.errors import CollectorError, Permanent, Transient
 from shared.policy import Action
 from shared.state.dead_letters import ENTRY, DeadLetters
 from shared.state.ledger import Entry, Line, State
-from shared.times import Window
+from shared.times import Window, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.contents.content import Content, ContentApi
+    from shared.contents.content import Content, ContentApi, ContentPolicy
     from shared.run.context import RunContext
     from shared.state.feed_ledger import FeedLedger
     from shared.state.gaps import Gaps
@@ -42,6 +43,7 @@ class Listing:
     Args:
         run: the run.
         api: what lists.
+        policy: what the source decides of it.
         ledger: what is known.
         gaps: records what was never listed.
         dead_letters: keep entries that cannot be understood.
@@ -59,6 +61,7 @@ class Listing:
         run: RunContext,
         *,
         api: ContentApi,
+        policy: ContentPolicy,
         ledger: FeedLedger,
         gaps: Gaps,
         dead_letters: DeadLetters,
@@ -70,6 +73,8 @@ class Listing:
         self._clock = run.parts.clock
         self._stop = run.stop
         self._api = api
+        self._policy = policy
+        self._days = f"{policy.horizon / timedelta(days=1):g}"
         self._ledger = ledger
         self._gaps = gaps
         self._dead_letters = dead_letters
@@ -92,10 +97,14 @@ class Listing:
     def _list_due(self) -> None:
         known = self._checkpoint.value
         todo = plan(
-            self._clock.now(), watermark=known.watermark, cursor=known.cursor, tail=known.tail
+            self._clock.now(),
+            policy=self._policy,
+            watermark=known.watermark,
+            cursor=known.cursor,
+            tail=known.tail,
         )
         if todo.gap is not None:
-            self._gaps.record(todo.gap, "not listed for more than seven days")
+            self._gaps.record(todo.gap, f"not listed for more than {self._days} days")
         for window in todo.recent:
             if self._unlisted >= MAX_UNLISTED and window not in todo.recent[-2:]:
                 # Enough failed to call it an outage; the newest (the last may be a second wide) are worth a try.
@@ -148,14 +157,14 @@ class Listing:
 
     def _clamp(self, window: Window) -> Window | None:
         """Cut off what left the horizon meanwhile, or lies in the service's future, and record what is lost by it."""
-        oldest, now = self._api.horizon(), self._clock.now().replace(microsecond=0)
+        now = whole_second(self._clock.now())
+        oldest = self._policy.oldest(now)
         never_listed = self._checkpoint.value.watermark or window.start
         if window.start < oldest and never_listed < oldest:
             start = max(window.start, never_listed)
             if start < min(oldest, window.end):
-                self._gaps.record(
-                    Window(start, min(oldest, window.end)), "left the seven-day horizon unlisted"
-                )
+                gap = Window(start, min(oldest, window.end))
+                self._gaps.record(gap, f"left the {self._days}-day horizon unlisted")
         start, end = max(window.start, oldest), min(window.end, now)
         return Window(start, end) if start < end else None
 

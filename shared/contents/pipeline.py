@@ -266,7 +266,7 @@ class Pipeline:
         known = self._entry(work)
         own = body.removeprefix(BOM).lstrip().startswith(b"[")
         again = policy.rule_of(known.reason).action is Action.DEAD_LETTER
-        return (own and again) or self._clock.now() >= known.expires_at()
+        return (own and again) or self._clock.now() >= self._ledger.expires_at(known)
 
     def _keep(self, work: Work, kind: str, data: bytes, reason: str) -> None:
         content = work.content
@@ -290,7 +290,8 @@ class Pipeline:
     def _failed(self, work: Work, error: CollectorError) -> None:
         if work.reservation is not None:
             work.reservation.release()
-        reason = loss_of(error, self._entry(work), self._clock.now())
+        known = self._entry(work)
+        reason = loss_of(error, known, self._ledger.expires_at(known), self._clock.now())
         if reason:
             with self._lock:
                 self.failures.fetched += 1

@@ -1,30 +1,26 @@
 """Which ranges of ``contentCreated`` a run asks for. Pure functions.
 
-The Management Activity API lists by ``start <= contentCreated < end``, at most 24 h apart, at most seven days back
-(API reference, "List available content"). It promises no order, so a content can appear inside a range that was
-listed long ago. Guarantees, each a property test:
+A service lists by ``start <= contentCreated < end``, so wide and so far back as the source's ``ContentPolicy`` says. It
+promises no order, so a content can appear inside a range that was listed long ago. Guarantees, each a property test:
 
 - Every instant between the horizon and now is covered by the ranges listed since the watermark, without a hole.
 - What lay beyond the horizon before it was ever listed comes back as a gap, never silently.
 - Every instant is listed again once per cycle of slices, and once more shortly before it leaves the horizon.
 
-Slices and last calls grow with the time between two runs, so that this holds for any schedule from minutes to 22 h.
+Slices and last calls grow with the time between two runs. So this holds for any schedule, from minutes to the widest
+window less a last call: 22 h where that is 23 h.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from shared.times import Window, whole_second
 
-HORIZON = timedelta(days=7)
-MARGIN = timedelta(minutes=5)
-OVERLAP = timedelta(hours=2)
-SLICE = timedelta(hours=4)
-CYCLE = timedelta(hours=7)
-LAST_CALL = timedelta(hours=1)
-MAX_WIDTH = timedelta(hours=23)
+if TYPE_CHECKING:
+    from shared.contents.content import ContentPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +46,10 @@ class Plan:
     cursor: datetime
 
 
-def horizon(now: datetime) -> datetime:
-    """The oldest start that the API accepts for certain."""
-    return whole_second(now) - HORIZON + MARGIN
-
-
 def split(start: datetime, end: datetime, width: timedelta) -> tuple[Window, ...]:
     """Cut a range into adjoining windows of at most ``width``."""
-    if not timedelta(0) < width <= MAX_WIDTH:
-        raise ValueError(f"window width {width} is not between 0 and {MAX_WIDTH}")
+    if width <= timedelta(0):
+        raise ValueError(f"window width {width} is not positive")
     windows = []
     while start < end:
         stop = min(start + width, end)
@@ -70,22 +61,22 @@ def split(start: datetime, end: datetime, width: timedelta) -> tuple[Window, ...
 def plan(
     now: datetime,
     *,
+    policy: ContentPolicy,
     watermark: datetime | None,
     cursor: datetime | None,
     tail: datetime | None,
-    width: timedelta = SLICE,
 ) -> Plan:
     """Plan a run.
 
     Args:
         now: the service's clock.
+        policy: the source's.
         watermark: everything before it has been listed once; None on a first run, which takes the whole horizon.
         cursor: where the rolling re-list goes on; None: at the horizon.
         tail: up to where the last call has been made; None: nothing yet.
-        width: the widest window of the recent range.
     """
     end = whole_second(now)
-    oldest = horizon(now)
+    oldest = policy.oldest(now)
     watermark, cursor, tail = (
         whole_second(value) if value else None for value in (watermark, cursor, tail)
     )
@@ -96,11 +87,11 @@ def plan(
     gap = None
     if watermark is not None and watermark < oldest:
         gap = Window(watermark, oldest)
-    start = oldest if watermark is None else max(watermark - OVERLAP, oldest)
-    recent = split(start, end, width)
+    start = oldest if watermark is None else max(watermark - policy.overlap, oldest)
+    recent = split(start, end, policy.slice)
     since = timedelta() if watermark is None else end - watermark
-    last_call, reached = _last_call(tail, oldest, start, since)
-    piece, following = _next_slice(cursor, oldest, start, since)
+    last_call, reached = _last_call(policy, tail, oldest, start, since)
+    piece, following = _next_slice(policy, cursor, oldest, start, since)
     return Plan(
         gap=gap,
         recent=recent,
@@ -113,29 +104,37 @@ def plan(
 
 
 def _last_call(
-    tail: datetime | None, oldest: datetime, recent_start: datetime, since: timedelta
+    policy: ContentPolicy,
+    tail: datetime | None,
+    oldest: datetime,
+    recent_start: datetime,
+    since: timedelta,
 ) -> tuple[Window | None, datetime]:
-    """Return what may leave the horizon before the next run, once an hour of it is due, and the tail after it.
+    """Return what may leave the horizon before the next run, once it is worth a request, and the tail after it.
 
-    The next run is expected as long after this one as this one is after the last, and up to an hour late.
+    The next run is expected as long after this one as this one is after the last, and late by ``last_call`` at most.
     """
-    ahead = min(max(SLICE, since + LAST_CALL), MAX_WIDTH)
+    ahead = min(max(policy.slice, since + policy.last_call), policy.max_width)
     # A tail further ahead than any run goes was written by a wrong clock, and would hide what is due.
-    known = tail is not None and oldest <= tail <= oldest + MAX_WIDTH
+    known = tail is not None and oldest <= tail <= oldest + policy.max_width
     reached = tail if tail is not None and known else oldest
     stop = min(oldest + ahead, recent_start)
-    if reached + LAST_CALL > stop:
+    if reached + policy.last_call > stop:
         return None, reached
     return Window(reached, stop), stop
 
 
 def _next_slice(
-    cursor: datetime | None, oldest: datetime, recent_start: datetime, since: timedelta
+    policy: ContentPolicy,
+    cursor: datetime | None,
+    oldest: datetime,
+    recent_start: datetime,
+    since: timedelta,
 ) -> tuple[Window | None, datetime]:
     """Return the next piece of [oldest, recent_start) and the cursor after it; it wraps at the recent range."""
     if oldest >= recent_start:
         return None, oldest
     start = oldest if cursor is None or not oldest <= cursor < recent_start else cursor
-    width = min(max(SLICE, since * (HORIZON / CYCLE)), MAX_WIDTH)
+    width = min(max(policy.slice, since * (policy.horizon / policy.cycle)), policy.max_width)
     stop = min(start + width, recent_start)
     return Window(start, stop), stop if stop < recent_start else oldest

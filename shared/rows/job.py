@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from shared.state.run_tables import Runs
 
 MAX_DROPPED_DAYS = 10
+MOST_ENDED = timedelta(days=7)
+"""How far back days are written although nothing of them was read; the windows of an outage name the others."""
 INSTANT = timedelta(microseconds=1)
 
 
@@ -161,7 +163,7 @@ class RowJob:
         """Write the rows of the days that were read, have grown, or ended."""
         known, sizes = self._checkpoint.value, sizes_by_day(self._digests)
         days = {day for day, size in sizes.items() if self._note.counted.get(day) != size}
-        days.update(ended_days(self._checkpoint.found.watermark, known.watermark))
+        days.update(ended_days(self._checkpoint.found.watermark, known.watermark, MOST_ENDED))
         days.update(day for day, each in self._ledger.counts().items() if each.gap_seconds)
         for each in self._reading.windows:
             days.update(_days(each))

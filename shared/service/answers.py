@@ -1,4 +1,4 @@
-"""What an answer of the Management Activity API means: from status, headers and body to the error that says what to do.
+"""What an answer of a service means: from status, headers and body to the error that says what to do.
 
 The codes and what they lead to stand in ``shared.policy``.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shared.errors import CollectorError
+    from shared.policy import Area
     from shared.service.http import Response
 
 MAX_PAUSE = 3600.0
@@ -80,18 +81,21 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> floa
     return min(max(0.0, (at - now()).total_seconds()), MAX_PAUSE)
 
 
-def error_for(answer: Response, now: Callable[[], datetime], *, at: str = "") -> CollectorError:
+def error_for(
+    answer: Response, now: Callable[[], datetime], *, area: Area, at: str = ""
+) -> CollectorError:
     """Translate an answer that is not a success (a 200 may hold an error object too).
 
     Args:
         answer: the answer.
         now: the service's time, for a ``Retry-After`` that is a date.
+        area: who answers; a code that only another service uses means nothing here.
         at: the host.
     """
     detail, seconds = _detail(answer), retry_after(answer.headers, now)
     return policy.error(
-        _meaning(answer, error_code(answer.body)),
-        area=policy.Area.API,
+        _meaning(answer, error_code(answer.body), area),
+        area=area,
         at=at,
         detail=detail,
         status=answer.status,
@@ -99,26 +103,26 @@ def error_for(answer: Response, now: Callable[[], datetime], *, at: str = "") ->
     )
 
 
-def error_named(name: str, answer: Response) -> CollectorError:
+def error_named(name: str, answer: Response, *, at: str = "") -> CollectorError:
     """The error of a code of ours, for an answer whose own code does not tell what it means.
 
     Args:
         name: ``trace-app-missing`` and the like.
         answer: the answer.
+        at: the host.
     """
-    return policy.error(name, detail=_detail(answer), status=answer.status)
+    return policy.error(name, at=at, detail=_detail(answer), status=answer.status)
 
 
-def _meaning(answer: Response, code: str) -> str:
+def _meaning(answer: Response, code: str, area: Area) -> str:
     """The code under which an answer stands in the policy."""
-    status, body = answer.status, answer.body
-    known = policy.is_known(code, policy.Area.API)
+    status = answer.status
+    # Words in lower case are ours, in every area.
+    known = policy.is_known(code, area) and not code.islower()
     if status == 429 and not (known and policy.rule_of(code).action is Action.WAIT):
         return "throttled"
     if known:
         return code
-    if b"does not exist" in body and b"Tenant" in body:
-        return "auditing-off"
     # A token that is refused is dropped, whatever the answer calls that. Else the code says more than the status, but
     # not where the policy has the same word for what another service says, or we do.
     return f"http-{status}" if status == 401 or not code or policy.is_known(code) else code

@@ -10,7 +10,7 @@ from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
 from shared.service.budget import Allowance
 from shared.sources.audit_subscription import SubscriptionKeeper
 from shared.sources.clients import Apis, Factory
-from shared.sources.management_api import ManagementApi
+from shared.sources.management_api import AUDIT_POLICY, ManagementApi
 from shared.stop import Stop
 from shared.times import ServiceClock, Window
 
@@ -36,7 +36,6 @@ class AuditContents:
         self.fetch = api.fetch
         self.content_uri = api.content_uri
         self.read_entry = api.read_entry
-        self.horizon = api.horizon
 
     def pages(self, window: Window) -> Iterator[list[Content]]:
         """List a window page by page."""
@@ -70,9 +69,8 @@ def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
         keeper = SubscriptionKeeper(
             run.feed.source, api=api, checkpoint=run.checkpoint, clock=made.clock
         )
-        return ContentJob(
-            run, AuditContents(api, run.feed.source), ready=keeper.ensure, asker=api.asker
-        )
+        contents = AuditContents(api, run.feed.source)
+        return ContentJob(run, contents, AUDIT_POLICY, ready=keeper.ensure, asker=api.asker)
 
     return JobMaker(make=make, clock=made.clock)
 

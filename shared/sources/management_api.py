@@ -14,30 +14,45 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from shared import policy
-from shared.contents.content import Content
-from shared.contents.windows import horizon
+from shared.contents.content import Content, ContentPolicy
 from shared.errors import Permanent
-from shared.policy import Action
+from shared.policy import Action, Area
 from shared.records import ErrorBody, split
-from shared.service.answers import error_code, error_for
+from shared.service.answers import error_code, error_for, error_named
 from shared.times import Window, format_wire, iso, parse_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
+    from shared.errors import CollectorError
     from shared.service.asking import Asker
     from shared.service.http import Response
 
 MAX_BARREN = 50
 """Pages in a row without a content that was not on the window's earlier ones; some are empty, this many is a loop."""
-OLDEST, NEWEST = timedelta(days=8), timedelta(days=1)
+
+AUDIT_POLICY = ContentPolicy(
+    horizon=timedelta(days=7),
+    margin=timedelta(minutes=5),
+    overlap=timedelta(hours=2),
+    slice=timedelta(hours=4),
+    cycle=timedelta(hours=7),
+    last_call=timedelta(hours=1),
+    max_width=timedelta(hours=23),
+)
+"""How the API is listed: at most seven days back, start and end at most 24 h apart (API reference, "List available
+content"). An hour less than 24, since exactly a day may be refused. Four hours every ten minutes, the pace of the
+timer, come round in seven."""
+
+OLDEST, NEWEST = AUDIT_POLICY.horizon + timedelta(days=1), timedelta(days=1)
 
 T = TypeVar("T")
 
@@ -138,10 +153,6 @@ class ManagementApi:
         """Where a content is fetched unless its listing said otherwise."""
         return f"{self.feed_root}/audit/{content_id}"
 
-    def horizon(self) -> datetime:
-        """The oldest start that may be asked for now."""
-        return horizon(self._clock.now())
-
     def read_entry(self, raw: bytes, start: datetime) -> Content:
         """Understand one entry of a listing.
 
@@ -195,12 +206,21 @@ class ManagementApi:
             body = answer.body
             # A 200 can carry an error object where an array was promised.
             if answer.status != 200 or (_NO_ARRAY.match(body) and error_code(body)):
-                raise error_for(answer, self._clock.now, at=self._host)
+                raise self._refusal(answer)
             return read(answer)
 
         return self.asker.ask(
             method, with_publisher(url, self._publisher), read=understood, reserve=reserve
         )
+
+    def _refusal(self, answer: Response) -> CollectorError:
+        """What an answer means that is not a success."""
+        body = answer.body
+        plain = answer.status != 429 and not policy.is_known(error_code(body), Area.API)
+        if plain and b"Tenant" in body and b"does not exist" in body:
+            # Said in plain words, with no code that is known.
+            return error_named("auditing-off", answer, at=self._host)
+        return error_for(answer, self._clock.now, area=Area.API, at=self._host)
 
 
 def with_publisher(url: str, publisher: str) -> str:

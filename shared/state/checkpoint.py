@@ -1,8 +1,8 @@
 """The last value of a feed: up to where it listed, and what makes the next run cheap.
 
 A checkpoint is a hint. The ledger holds the truth, so where one is deleted nothing is delivered twice and nothing that
-can still be listed is missed: the next run lists the whole horizon. What it costs is the watermark: time not listed for
-over seven days is then only known from the gap records that were already written. One that cannot be read, or that a
+can still be listed is missed: the next run lists the whole horizon. What it costs is the watermark: time that left the
+horizon unlisted is then only known from the gap records that were already written. One that cannot be read, or that a
 newer version wrote, stops the feed with a clear error instead of being taken for a first run. It is written with
 ``If-Match`` and under the feed's lease, so a stale worker cannot move it back.
 """

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("m365.ledger")
 
 KEEP = timedelta(days=9)
+RETENTION = timedelta(days=7)
+SPARE = timedelta(days=2)
 LAST_DAY = timedelta(days=1)
 
 
@@ -36,6 +38,7 @@ class FeedLedger:
         on_written: called with the ids whose settling lines are stored.
         on_error: called once with the first failure to write.
         flush_every: seconds between appends of settling lines.
+        retention: how long a content can be listed, and fetched where nothing says until when.
         wall: this machine's own clock, UTC.
     """
 
@@ -46,12 +49,14 @@ class FeedLedger:
         on_written: Callable[[list[str]], None] = lambda _: None,
         on_error: Callable[[CollectorError], None] = lambda _: None,
         flush_every: float = 0.5,
+        retention: timedelta = RETENTION,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._on_written = on_written
         self._on_error = on_error
         self._flush_every = flush_every
+        self._retention = retention
         self._wall = wall
         self._days: dict[date, Day] = {}
         self._stored: dict[date, Segments] = {}
@@ -125,6 +130,10 @@ class FeedLedger:
                 return ledger.day, ledger.entries[content_id]
         return None
 
+    def expires_at(self, entry: Entry) -> datetime:
+        """Until when a content can be fetched."""
+        return entry.expires_at(self._retention)
+
     def pending(self) -> list[tuple[date, Entry]]:
         """Every content of the loaded days that is neither delivered nor given up, in the order of their turn.
 
@@ -141,7 +150,7 @@ class FeedLedger:
         urgent: list[tuple[date, Entry]] = []
         others: list[tuple[date, Entry]] = []
         for each in found:
-            (urgent if each[1].expires_at() <= soon else others).append(each)
+            (urgent if self.expires_at(each[1]) <= soon else others).append(each)
         random.shuffle(others)
         return urgent + others
 
@@ -248,7 +257,7 @@ class FeedLedger:
         closed: dict[date, int],
         wanted: Callable[[], set[date]] = set,
     ) -> None:
-        """Remove days older than nine days of which everything is terminal.
+        """Remove days older than nine days, and than what can be listed, of which everything is terminal.
 
         They have to be that old by the service's ``today`` and by this machine's clock: one wrong ``Date`` of a
         service must not remove what keeps contents from being delivered again.
@@ -258,8 +267,9 @@ class FeedLedger:
             closed: days of which everything is terminal.
             wanted: days that are kept all the same; asked for only where there is something to remove.
         """
+        keep = max(KEEP, self._retention + SPARE)
         today = min(today, self._wall().date())
-        old = {day for day in closed if today - day > KEEP}
+        old = {day for day in closed if today - day > keep}
         for day in old - wanted() if old else old:
             self._store.delete(day, self._stored.get(day, Segments()))
             self._days.pop(day, None)

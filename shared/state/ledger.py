@@ -120,8 +120,8 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
         delay = min(retry_base * float(1 << min(len(self.attempts) - 1, 20)), RETRY_LIMIT)
         return datetime.fromtimestamp(self.last_attempt, UTC) + delay
 
-    def expires_at(self, retention: timedelta = timedelta(days=7)) -> datetime:
-        """Its expiration on the wire; where that is missing or unreadable, seven days after it was created."""
+    def expires_at(self, retention: timedelta) -> datetime:
+        """Its expiration on the wire; where that is missing or unreadable, so long after it was created."""
         for text, extra in ((self.expires, timedelta()), (self.created, retention)):
             try:
                 return parse_wire(text) + extra

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.contents.content import Content
+from shared import policy
+from shared.contents.content import Content, ContentPolicy
 from shared.contents.job import ContentJob
 from shared.contents.replay import replay_feed
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
@@ -21,18 +22,46 @@ if TYPE_CHECKING:
     from shared.run.replays import ReplaySummary
     from shared.sources.clients import Apis
 
+BADGE_POLICY = ContentPolicy(
+    horizon=timedelta(days=3),
+    margin=timedelta(minutes=5),
+    overlap=timedelta(minutes=90),
+    slice=timedelta(hours=6),
+    cycle=timedelta(hours=3),
+    last_call=timedelta(minutes=30),
+    max_width=timedelta(hours=12),
+)
+
 
 @dataclass
 class Badges:
-    """A service of which every answer is at hand; see ``ContentApi``."""
+    """A service of which every answer is at hand; see ``ContentApi``.
+
+    Attributes:
+        ahead: how far its clock is ahead of this machine's.
+        asked: every window for which it was asked.
+        refused: those that begin before its horizon, or are too wide.
+    """
 
     bodies: dict[str, tuple[datetime, bytes]] = field(default_factory=dict)
     budget: Budget | None = None
     requests: int = 0
     throttled: int = 0
+    ahead: timedelta = timedelta(0)
+    asked: list[Window] = field(default_factory=list)
+    refused: list[Window] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        """Its clock."""
+        return utc_now() + self.ahead
 
     def pages(self, window: Window) -> Iterator[list[Content]]:
         """Two contents a page."""
+        self.asked.append(window)
+        too_old = window.start < self.now() - BADGE_POLICY.horizon
+        if too_old or window.end - window.start > BADGE_POLICY.max_width:
+            self.refused.append(window)
+            raise policy.error("window-too-old")
         found = [
             self._content(name, at)
             for name, (at, _) in self.bodies.items()
@@ -57,13 +86,10 @@ class Badges:
         """An entry is the content's id."""
         return self._content(raw.decode(), start)
 
-    def horizon(self) -> datetime:
-        """Three days back."""
-        return utc_now() - timedelta(days=3)
-
     def _content(self, name: str, at: datetime) -> Content:
-        uri, gone = self.content_uri(name), iso(at + timedelta(days=3))
-        return Content(id=name, uri=uri, created=iso(at), expires=gone, day=at.date())
+        uri = self.content_uri(name)
+        # It does not say until when a content is there.
+        return Content(id=name, uri=uri, created=iso(at), expires="", day=at.date())
 
     def _pay(self) -> None:
         assert self.budget is not None
@@ -78,9 +104,9 @@ def source_of(api: Badges) -> Source:
         api.budget = apis.budget(connection, "badges", Allowance(limit=600))
 
         def make(run: RunContext) -> ContentJob:
-            return ContentJob(run, api, ready=lambda gaps: None, asker=api)
+            return ContentJob(run, api, BADGE_POLICY, ready=lambda gaps: None, asker=api)
 
-        return JobMaker(make=make, clock=ServiceClock())
+        return JobMaker(make=make, clock=ServiceClock(api.now))
 
     def replay(
         apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning

@@ -11,6 +11,8 @@ from shared.times import utc_now
 from tests.adding.badges import Badges, source_of
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.adding.conftest import Desk
 
 HOUR = timedelta(hours=1)
@@ -38,9 +40,47 @@ def test_it_is_collected_once_with_ledger_budget_and_day_rows(desk: Desk) -> Non
         last = desk.collect(source)
 
     assert last.pending == 1
+    assert api.refused == []
     assert desk.ledger(source)["broken"] in ("listed", "attempt")
     expected = {b'{"Id":"%d-%c"}' % (n, letter) for n in range(5) for letter in b"ab"}
     assert desk.arrived() == dict.fromkeys({*expected, b'{"Id":"late"}'}, 1)
+
+
+def test_it_is_asked_within_its_own_horizon_and_what_left_that_is_a_gap(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = Badges()
+    source, begin = source_of(api), utc_now()
+
+    first = desk.collect(source)
+
+    oldest = min(window.start for window in api.asked)
+    assert timedelta(0) <= oldest - (begin - timedelta(days=3)) < timedelta(minutes=15)
+    assert first.gap_seconds == 0
+
+    api.ahead = timedelta(days=4)
+    api.bodies["later"] = (utc_now() + timedelta(days=2), b'[{"Id":"later"}]')
+    last = desk.collect(source)
+
+    assert api.refused == []
+    assert (last.delivered, last.pending) == (1, 0)
+    assert 0 <= last.gap_seconds - timedelta(days=1).total_seconds() < 900
+    assert "not listed for more than 3 days" in caplog.text
+    assert sum(row["gap_seconds"] for row in desk.days(source)) == last.gap_seconds
+
+
+def test_a_content_whose_end_nobody_says_is_given_up_at_the_sources_horizon(desk: Desk) -> None:
+    api = Badges()
+    api.bodies["page"] = (utc_now() - HOUR, b"<html>")
+    source = source_of(api)
+
+    for api.ahead in (timedelta(0), timedelta(days=2)):
+        assert desk.collect(source).pending == 1
+
+    api.ahead = timedelta(days=3)
+    assert desk.collect(source).pending == 0
+    assert desk.ledger(source) == {"page": "dead-lettered"}
+    assert api.refused == []
 
 
 def test_its_settings_schedule_and_hub_follow_from_its_row() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.contents.windows import HORIZON
+from shared.sources.management_api import AUDIT_POLICY
 from shared.state.account import read_blob
 from shared.state.ledger import Line, State, encode
 from tests.harness import EXCHANGE, Rig
@@ -54,8 +54,10 @@ def test_a_deleted_checkpoint_costs_a_listing_of_the_horizon_and_repeats_nothing
     summary = rig.run()
 
     assert (summary.status, summary.delivered, summary.pending) == ("succeeded", 1, 0)
-    # 4 h windows over seven days.
-    assert len(rig.tenant.books.requests("list")) - requests >= HORIZON / timedelta(hours=4) - 1
+    assert (
+        len(rig.tenant.books.requests("list")) - requests
+        >= AUDIT_POLICY.horizon / AUDIT_POLICY.slice - 1
+    )
     assert set(arrived) < set(rig.events())
     rig.assert_complete()
     assert rig.repeats() == 0

@@ -25,6 +25,7 @@ from local.bench.tenants import (
 )
 from local.tether import ROOT
 from shared.contents.windows import plan
+from shared.sources.management_api import AUDIT_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +138,7 @@ def _windows(at: Steady) -> Iterator[tuple[datetime, datetime]]:
     """What a run lists that stands there."""
     todo = plan(
         at.now,
+        policy=AUDIT_POLICY,
         watermark=at.now - timedelta(minutes=10),
         cursor=at.cursor,
         tail=at.tail,

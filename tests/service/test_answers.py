@@ -19,6 +19,7 @@ from shared.errors import (
     Throttled,
     Transient,
 )
+from shared.policy import UNKNOWN, Area
 from shared.service.answers import MAX_PAUSE, error_code, error_for, error_text, retry_after
 from shared.service.http import Response
 
@@ -29,9 +30,11 @@ def body(code: str, message: str = "Something.") -> bytes:
     return json.dumps({"error": {"code": code, "message": message}}).encode()
 
 
-def meaning(status: int, data: bytes = b"", **headers: str) -> CollectorError:
+def meaning(
+    status: int, data: bytes = b"", area: Area = Area.API, **headers: str
+) -> CollectorError:
     named = CaseInsensitiveDict({name.replace("_", "-"): text for name, text in headers.items()})
-    return error_for(Response(status=status, headers=named, body=data), lambda: NOW)
+    return error_for(Response(status=status, headers=named, body=data), lambda: NOW, area=area)
 
 
 @pytest.mark.parametrize(
@@ -148,20 +151,35 @@ def test_no_code_is_found_where_there_is_none(data: bytes) -> None:
     assert error_code(data) == ""
 
 
-def test_a_tenant_without_auditing_is_told_how_to_turn_it_on() -> None:
-    error = meaning(400, b"Tenant 3c5158d0 does not exist.")
-
-    assert isinstance(error, ConfigError)
-    assert error.code == "auditing-off"
-    assert "Purview" in str(error)
-
-
-@pytest.mark.parametrize("word", ["stopped", "closed", "BlobAlreadyExists", "sink-throttled"])
-def test_a_word_that_means_something_of_others_means_nothing_in_an_answer(word: str) -> None:
-    error = meaning(500, body(word))
+@pytest.mark.parametrize("area", [Area.API, Area.TRACE])
+@pytest.mark.parametrize(
+    "word",
+    ["stopped", "closed", "BlobAlreadyExists", "sink-throttled", "trace-app-missing", "paging"],
+)
+def test_a_word_that_means_something_of_others_means_nothing_in_an_answer(
+    word: str, area: Area
+) -> None:
+    error = meaning(500, body(word), area)
 
     assert (type(error), error.code) == (Transient, "http-500")
     assert word in str(error)
+
+
+@pytest.mark.parametrize("code", ["AF20011", "AF20051", "AF429"])
+def test_a_code_of_the_management_api_means_nothing_in_an_answer_of_message_trace(
+    code: str,
+) -> None:
+    error = meaning(500, body(code), Area.TRACE)
+
+    assert (type(error), error.code) == (Transient, "http-500")
+
+
+def test_an_unknown_code_is_said_to_be_one_of_who_answered() -> None:
+    found = {area: str(meaning(418, body("Teapot"), area)) for area in (Area.API, Area.TRACE)}
+
+    assert found[Area.API].startswith(UNKNOWN[Area.API].message)
+    assert found[Area.TRACE].startswith(UNKNOWN[Area.TRACE].message)
+    assert len(set(found.values())) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import CollectorError, Throttled
+from shared.policy import Area
 from shared.service.answers import error_code, error_for, error_text
 from shared.service.http import Response
 
@@ -63,7 +64,8 @@ def test_no_body_however_spoilt_is_more_than_an_error_and_never_another_code(
 
     assert found in ("", code)
     for status in (200, 400, 401, 403, 429, 500):
-        error = error_for(Response(status=status, headers={}, body=data), lambda: NOW)
+        answer = Response(status=status, headers={}, body=data)
+        error = error_for(answer, lambda: NOW, area=Area.API)
         assert isinstance(error, CollectorError)
         assert len(str(error)) < 2000
         if found == "AF429" or status == 429:

@@ -299,6 +299,32 @@ def test_an_error_object_with_status_200_is_an_error(
         list(api.pages(EXCHANGE, WINDOW))
 
 
+TENANT_UNKNOWN = b"Tenant 3c5158d0 does not exist."
+
+
+def test_a_tenant_without_auditing_is_told_how_to_turn_it_on(
+    api: ManagementApi, service: Service
+) -> None:
+    service.say(TENANT_UNKNOWN, status=400)
+
+    with pytest.raises(ConfigError, match=r"manage\.test: .*Purview") as caught:
+        api.subscriptions()
+
+    assert (caught.value.code, caught.value.status) == ("auditing-off", 400)
+
+
+def test_a_known_code_says_more_than_what_is_said_of_the_tenant(
+    api: ManagementApi, service: Service
+) -> None:
+    body = {"error": {"code": "AF20013", "message": TENANT_UNKNOWN.decode()}}
+    service.say(json.dumps(body).encode(), status=400)
+
+    with pytest.raises(ConfigError) as caught:
+        api.subscriptions()
+
+    assert caught.value.code == "AF20013"
+
+
 def test_throttling_pauses_and_asks_again_as_long_as_the_service_said(
     api: ManagementApi, service: Service, waits: Waits
 ) -> None:

@@ -75,6 +75,28 @@ def test_a_day_is_dropped_only_when_it_is_old_by_both_clocks(
     assert (DAY in store.stored()) is kept
 
 
+@pytest.mark.parametrize(
+    ("retention", "age", "kept"),
+    [
+        pytest.param(30, 32, True, id="longer"),
+        pytest.param(30, 33, False, id="longer-and-over"),
+        pytest.param(3, 9, True, id="shorter"),
+    ],
+)
+def test_a_day_is_kept_for_as_long_as_its_contents_can_be_listed(
+    store: LedgerStore, retention: int, age: int, kept: bool
+) -> None:
+    here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=age)
+    ledger = FeedLedger(store, retention=timedelta(days=retention), wall=lambda: here)
+    ledger.open({})
+    ledger.write([(DAY, Line(id="a", state=State.DELIVERED.value))])
+
+    ledger.drop_old(here.date(), ledger.settled_days({}))
+    ledger.close()
+
+    assert (DAY in store.stored()) is kept
+
+
 def test_an_old_day_is_kept_for_as_long_as_somebody_wants_it(store: LedgerStore) -> None:
     here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=30)
     ledger = FeedLedger(store, wall=lambda: here)

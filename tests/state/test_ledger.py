@@ -29,6 +29,7 @@ DAY = date(2026, 3, 1)
 CREATED = "2026-03-01T10:00:00.000Z"
 NOW = 1_772_400_000
 BASE = timedelta(minutes=10)
+WEEK = timedelta(days=7)
 
 states = st.sampled_from([*State]).map(lambda state: state.value)
 lines = st.builds(
@@ -215,20 +216,18 @@ def test_an_attempt_dated_in_the_future_keeps_nothing_waiting() -> None:
         pytest.param(
             "9999-12-31T23:00:00Z",
             "",
-            datetime.fromtimestamp(NOW, UTC) + timedelta(days=7),
+            datetime.fromtimestamp(NOW, UTC) + WEEK,
             id="beyond-time",
         ),
-        pytest.param(
-            "", "", datetime.fromtimestamp(NOW, UTC) + timedelta(days=7), id="nothing-known"
-        ),
+        pytest.param("", "", datetime.fromtimestamp(NOW, UTC) + WEEK, id="nothing-known"),
     ],
 )
-def test_a_content_expires_as_the_wire_says_else_seven_days_after_it_was_created_or_listed(
+def test_a_content_expires_as_the_wire_says_else_its_retention_after_it_was_created_or_listed(
     created: str, expires: str, expected: datetime
 ) -> None:
     entry = entry_of(_line(State.LISTED, created=created, expires=expires))
 
-    assert entry.expires_at() == expected
+    assert entry.expires_at(WEEK) == expected
 
 
 def test_a_content_whose_listed_line_is_torn_is_not_taken_for_expired() -> None:
@@ -236,7 +235,7 @@ def test_a_content_whose_listed_line_is_torn_is_not_taken_for_expired() -> None:
         _line(State.ATTEMPT, run="run1"), _line(State.ATTEMPT, run="run2", time=NOW + 60)
     ).entries["a"]
 
-    assert entry.expires_at() == datetime.fromtimestamp(NOW, UTC) + timedelta(days=7)
+    assert entry.expires_at(WEEK) == datetime.fromtimestamp(NOW, UTC) + WEEK
 
 
 # -- on disk

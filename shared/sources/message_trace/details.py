@@ -104,6 +104,7 @@ class TraceDetails:
             on_written=self._written,
             on_error=run.stop.set,
             flush_every=run.tuning.flush_every,
+            retention=LIFE,
         )
         self._waiting = 0
         self.skipped = 0

@@ -137,7 +137,9 @@ class GraphTrace:
             raise TokenInDoubt(error_named("trace-app-missing", answer))
         if status == 403 and error_code(body):
             return error_named("trace-role-missing", answer)
-        return paused(answer, self.asker) or error_for(answer, self.asker.clock.now)
+        return paused(answer, self.asker) or error_for(
+            answer, self.asker.clock.now, area=policy.Area.TRACE
+        )
 
 
 def _why_not_begun(answer: Response) -> str:

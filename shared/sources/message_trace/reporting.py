@@ -87,7 +87,9 @@ class ReportingTrace:
         """
         if answer.status == 401:
             raise TokenInDoubt(error_named("reporting-retired", answer))
-        return paused(answer, self.asker) or error_for(answer, self.asker.clock.now)
+        return paused(answer, self.asker) or error_for(
+            answer, self.asker.clock.now, area=policy.Area.TRACE
+        )
 
 
 def _why_not_begun(answer: Response) -> str:
