@@ -110,14 +110,13 @@ class FeedRun:
         state = self._parts.storage.state
         name = f"checkpoints/{self._feed.state_key}.json"
         checkpoints = CheckpointStore(state, name)
-        checkpoints.ensure()
         lease = Lease(
             state,
             name,
             seconds=self._tuning.lease_seconds,
             renew_every=self._tuning.lease_renewal,
         )
-        if not lease.acquire():
+        if not _take(lease, checkpoints):
             self.summary.status = "skipped"
             logger.info("another worker has %s", self._feed.state_key)
             self._check_the_other_worker(checkpoints.load().updated)
@@ -246,6 +245,18 @@ class _Held:
             self.job.problems.append(policy.error("internal", detail=type(error).__name__))
             return False
         return True
+
+
+def _take(lease: Lease, checkpoints: CheckpointStore) -> bool:
+    """Take the lease of a feed; False where somebody else has it."""
+    try:
+        return lease.acquire()
+    except CollectorError as error:
+        if error.status != 404:
+            raise
+    # A feed's first run: the blob that carries the lease is made for it.
+    checkpoints.make()
+    return lease.acquire()
 
 
 def _goes_on(error: CollectorError) -> bool:

@@ -169,11 +169,10 @@ class CheckpointStore:
         self.name = name
         self._etag: str | None = None
 
-    def ensure(self) -> None:
+    def make(self) -> None:
         """Make the blob where it is missing, so that it can carry the lease."""
-        if read_blob(self._container, self.name) is None:
-            with contextlib.suppress(Conflict):
-                write_blob(self._container, self.name, _encode(Checkpoint()), etag=None)
+        with contextlib.suppress(Conflict):
+            write_blob(self._container, self.name, _encode(Checkpoint()), etag=None)
 
     def load(self) -> Checkpoint:
         """Read the checkpoint.

@@ -61,6 +61,7 @@ class FeedLedger:
         self._days: dict[date, Day] = {}
         self._stored: dict[date, Segments] = {}
         self._buffer: list[tuple[date, Line]] = []
+        self._wrote = False
         self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._stop = threading.Event()
@@ -171,6 +172,7 @@ class FeedLedger:
     def _append(self, day: date, lines: list[Line]) -> None:
         data = encode(lines)
         ledger = self.day(day)
+        self._wrote = True
         segment, offset = self._store.append(day, data)
         with self._lock:
             for line in lines:
@@ -233,6 +235,11 @@ class FeedLedger:
 
         Lines that others appended meanwhile are read first, so that a size never covers a line that was not seen.
         """
+        if not self._wrote and all(
+            closed.get(day) == segments.total for day, segments in self._stored.items()
+        ):
+            # As it was found: nothing was pending, and nothing came.
+            return {day: closed[day] for day in self._stored}
         self._stored = self._store.stored()
         found = {}
         with self._lock:

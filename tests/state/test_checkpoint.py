@@ -139,7 +139,7 @@ def test_what_is_saved_is_loaded(store: CheckpointStore) -> None:
         run="run",
         updated=NOON,
     )
-    store.ensure()
+    store.make()
     store.load()
 
     store.save(checkpoint, lease=None)
@@ -156,7 +156,7 @@ def test_a_stale_worker_cannot_move_a_checkpoint_back(
 ) -> None:
     storage = Storage.from_connection_string(azurite.connection_string)
     stale = CheckpointStore(storage.state, store.name)
-    store.ensure()
+    store.make()
     stale.load()
     store.load()
     store.save(Checkpoint(watermark=NOON), lease=None)
@@ -172,7 +172,7 @@ def test_saving_again_what_was_stored_although_its_answer_was_lost_succeeds(
 ) -> None:
     storage = Storage.from_connection_string(azurite.connection_string)
     same = CheckpointStore(storage.state, store.name)
-    store.ensure()
+    store.make()
     same.load()
     store.load()
     store.save(Checkpoint(watermark=NOON), lease=None)
@@ -188,7 +188,7 @@ def test_what_may_wait_is_written_with_what_follows_and_never_lost_on_the_way(
     state = Storage.from_connection_string(azurite.connection_string).state
     name = f"checkpoints/{uuid.uuid4()}/Audit.Exchange.json"
     store = CheckpointStore(state, name)
-    store.ensure()
+    store.make()
     hours = [NOON + timedelta(hours=n) for n in range(4)]
     with Lease(state, name) as lease:
         assert lease.acquire()
