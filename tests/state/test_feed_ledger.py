@@ -110,3 +110,27 @@ def test_an_old_day_is_kept_for_as_long_as_somebody_wants_it(store: LedgerStore)
     ledger.drop_old(here.date(), closed, set)
     ledger.close()
     assert DAY not in store.stored()
+
+
+def test_where_nothing_came_no_line_of_another_worker_is_called_settled(store: LedgerStore) -> None:
+    first = FeedLedger(store)
+    first.open({})
+    first.write([(DAY, Line(id="a", state=State.DELIVERED.value))])
+    closed = first.settled_days({})
+    first.close()
+
+    idle = FeedLedger(store)
+    idle.open(closed)
+    other = FeedLedger(store)
+    other.open(closed)
+    other.write([(DAY, Line(id="b", state=State.LISTED.value, created=f"{DAY}T00:00:00Z"))])
+    other.close()
+
+    assert idle.settled_days(closed) == closed
+    assert store.stored()[DAY].total > closed[DAY]
+    idle.close()
+    following = FeedLedger(store)
+    following.open(closed)
+    assert [entry.id for _, entry in following.pending()] == ["b"]
+    assert following.settled_days(closed) == {}
+    following.close()
