@@ -178,7 +178,7 @@ class ContentJob:
         """Note the days that need not be read again."""
         closed = self._ledger.settled_days(self._checkpoint.value.closed)
         if closed != self._checkpoint.value.closed:
-            self._checkpoint.move(closed=closed)
+            self._checkpoint.move_soon(closed=closed)
 
     def sum_up(self) -> None:
         """Say in the summary what is left, and what became of the rest."""

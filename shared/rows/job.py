@@ -136,7 +136,7 @@ class RowJob:
             known = self._follower.closed(note.follower_closed)
             note = msgspec.structs.replace(note, follower_closed=known)
         if (closed, note) != (self._checkpoint.value.closed, self._note):
-            self._checkpoint.move(closed=closed, rows=note)
+            self._checkpoint.move_soon(closed=closed, rows=note)
 
     def sum_up(self) -> None:
         """Say in the summary what is left, and what became of the rest."""

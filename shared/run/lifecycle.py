@@ -223,7 +223,8 @@ class _Held:
     def _write_days(self, runs: Runs) -> None:
         now = self._clock.now()
         self.job.write_days(runs)
-        if self._last_run is None or self._last_run.date() < now.date():
+        # Once a day. A first run has nothing that is old; whoever lost its checkpoint is served by the next day's.
+        if self._last_run is not None and self._last_run.date() < now.date():
             runs.drop_old(now)
 
     def _step(self, step: Callable[[], None]) -> bool:

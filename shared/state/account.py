@@ -200,24 +200,20 @@ class Storage:
                 self._tables.create_table_if_not_exists(table)
                 client.upsert_entity(row, mode=UpdateMode.REPLACE)
 
-    def row(self, table: str, partition: str, key: str) -> dict[str, Any] | None:
-        """One row; None where there is none."""
-        with storage_errors(f"read table {table}"):
-            try:
-                found = self._tables.get_table_client(table).get_entity(partition, key)
-            except ResourceNotFoundError:
-                return None
-            return _plain(found)
-
-    def rows(self, table: str, partition: str) -> list[dict[str, Any]]:
-        """Every row of one partition, in row key order."""
+    def rows(
+        self, table: str, partition: str, *, first: str = "", last: str = ""
+    ) -> list[dict[str, Any]]:
+        """The rows of one partition, in row key order: all, or those from one row key to another, both included."""
+        query = "PartitionKey eq @partition" + (
+            " and RowKey ge @first and RowKey le @last" if last else ""
+        )
         with storage_errors(f"read table {table}"):
             client = self._tables.get_table_client(table)
             try:
                 return [
                     _plain(row)
                     for row in client.query_entities(
-                        "PartitionKey eq @partition", parameters={"partition": partition}
+                        query, parameters={"partition": partition, "first": first, "last": last}
                     )
                 ]
             except ResourceNotFoundError:

@@ -61,7 +61,6 @@ class FeedLedger:
         self._days: dict[date, Day] = {}
         self._stored: dict[date, Segments] = {}
         self._buffer: list[tuple[date, Line]] = []
-        self._wrote = False
         self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._stop = threading.Event()
@@ -172,7 +171,6 @@ class FeedLedger:
     def _append(self, day: date, lines: list[Line]) -> None:
         data = encode(lines)
         ledger = self.day(day)
-        self._wrote = True
         segment, offset = self._store.append(day, data)
         with self._lock:
             for line in lines:
@@ -233,30 +231,23 @@ class FeedLedger:
     def settled_days(self, closed: dict[date, int]) -> dict[date, int]:
         """The days of which every content is terminal, with the size at which that holds.
 
-        Lines that others appended meanwhile are read first, so that a size never covers a line that was not seen.
+        A size covers no line that was not seen: where another worker appended meanwhile it is less than the day's, so
+        that the day is read again.
+
+        Args:
+            closed: what an earlier run found so.
         """
-        if not self._wrote and all(
-            closed.get(day) == segments.total for day, segments in self._stored.items()
-        ):
-            # As it was found: nothing was pending, and nothing came.
-            return {day: closed[day] for day in self._stored}
-        self._stored = self._store.stored()
-        found = {}
+        found = {
+            day: segments.total
+            for day, segments in self._stored.items()
+            if day not in self._days and closed.get(day) == segments.total
+        }
         with self._lock:
-            for day, segments in self._stored.items():
-                ledger = self._days.get(day)
-                if ledger is None:
-                    if closed.get(day) == segments.total:
-                        found[day] = segments.total
-                    continue
-                self._read(ledger, segments)
-                read_all = all(
-                    ledger.read_to.get(segment, 0) == size
-                    for segment, size in segments.sizes.items()
-                )
-                if ledger.settled and read_all:
-                    found[day] = segments.total
-        return found
+            return found | {
+                day: sum(ledger.read_to.values())
+                for day, ledger in self._days.items()
+                if ledger.settled and ledger.read_to
+            }
 
     def drop_old(
         self,
@@ -278,8 +269,9 @@ class FeedLedger:
         today = min(today, self._wall().date())
         old = {day for day in closed if today - day > keep}
         for day in old - wanted() if old else old:
-            self._store.delete(day, self._stored.get(day, Segments()))
-            self._days.pop(day, None)
+            loaded = self._days.pop(day, None)
+            segments = self._stored.get(day, Segments()).sizes | (loaded.read_to if loaded else {})
+            self._store.delete(day, Segments(segments))
 
     def counts(self) -> dict[date, Counts]:
         """Completeness of each loaded day, recomputed from its entries."""

@@ -18,7 +18,7 @@ from shared.state.feed_ledger import KEEP
 from shared.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from shared.state.ledger import Counts
 
@@ -122,7 +122,7 @@ class Runs:
             listed: whether a day was listed to its end.
             more: columns that only some kind of feed has.
         """
-        known = self.known_days(day for day in days if now.date() - day > KEEP)
+        known = self.known_days([day for day in days if now.date() - day > KEEP])
         for day, counts in days.items():
             row = {
                 "PartitionKey": self._partition,
@@ -142,12 +142,14 @@ class Runs:
             }
             self._storage.upsert(DAYS_TABLE, _merged(row, known.get(day)))
 
-    def known_days(self, days: Iterable[date]) -> dict[date, dict[str, Any]]:
+    def known_days(self, days: Collection[date]) -> dict[date, dict[str, Any]]:
         """The stored rows of these days."""
-        rows = {
-            day: self._storage.row(DAYS_TABLE, self._partition, day.isoformat()) for day in days
-        }
-        return {day: row for day, row in rows.items() if row is not None}
+        if not days:
+            return {}
+        first, last = min(days).isoformat(), max(days).isoformat()
+        rows = self._storage.rows(DAYS_TABLE, self._partition, first=first, last=last)
+        stored = {row["RowKey"]: row for row in rows}
+        return {day: stored[str(day)] for day in days if str(day) in stored}
 
     def drop_old(self, now: datetime) -> None:
         """Remove runs older than 90 days and days older than 13 months."""
