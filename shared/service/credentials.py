@@ -39,6 +39,9 @@ LONGEST_WAIT = 5.0
 LONGEST_ANSWER = 30.0
 """Seconds for an answer of the token endpoint, the retries of the library included; it is noticed one read too late."""
 
+SPARE = 300.0
+"""Seconds before a token's end from which on the library is asked for each request: it renews it then."""
+
 
 class TokenSource(Protocol):
     """Where bearer tokens come from."""
@@ -82,6 +85,7 @@ class AzureTokenSource:
         self._clock = clock
         self._quiet_until = 0.0
         self._credential: TokenCredential | None = None
+        self._kept, self._kept_until = "", 0.0
         self._lock = threading.Lock()
 
     def token(self) -> str:
@@ -89,6 +93,9 @@ class AzureTokenSource:
         from azure.core.exceptions import AzureError
 
         with self._lock:
+            # Asking the library costs as much as a request.
+            if self._clock() < self._kept_until:
+                return self._kept
             if (left := self._quiet_until - self._clock()) > 0:
                 raise self._throttled(left)
             if self._credential is None:
@@ -96,7 +103,7 @@ class AzureTokenSource:
             credential = self._credential
         Deadline(LONGEST_ANSWER).hold()
         try:
-            return credential.get_token(self._scope).token
+            found = credential.get_token(self._scope)
         except (AzureError, ValueError, TypeError, KeyError, AttributeError, _AskedToWait) as error:
             # What is not JSON makes the library stumble instead of complain.
             if wait := next((e for e in chain(error) if isinstance(e, _AskedToWait)), None):
@@ -104,6 +111,12 @@ class AzureTokenSource:
                     self._quiet_until = self._clock() + wait.seconds
                 raise self._throttled(wait.seconds) from error
             raise translate(error, self._name) from error
+        with self._lock:
+            # Not if it was refused meanwhile, and forgotten.
+            if credential is self._credential:
+                until = self._clock() + found.expires_on - time.time() - SPARE
+                self._kept, self._kept_until = found.token, until
+        return found.token
 
     def _throttled(self, seconds: float) -> CollectorError:
         return policy.error(
@@ -117,6 +130,7 @@ class AzureTokenSource:
         """Forget the credential and with it the token it cached."""
         with self._lock:
             self._credential = None
+            self._kept, self._kept_until = "", 0.0
 
 
 def translate(error: Exception, name: str) -> CollectorError:

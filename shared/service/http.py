@@ -40,6 +40,11 @@ _DIGITS = re.compile(r"[0-9]{1,15}")
 
 CHUNK = 1 << 16
 GZIP_WINDOW = 31
+_HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip",
+    "User-Agent": requests.utils.default_user_agent(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +146,17 @@ class HttpClient:
             answer.close()
 
     def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+        request = requests.PreparedRequest()
         try:
-            return self._session().request(
-                method,
-                url,
-                headers={**headers, "Accept-Encoding": "gzip"},
+            request.prepare(method, url, headers={**_HEADERS, **headers})
+            # The adapter alone: a session would look at the environment for each request, keep cookies and read a netrc
+            # file, whose entry would replace the Authorization header.
+            return self._adapter().send(
+                request,
                 stream=True,
-                allow_redirects=False,
                 timeout=(self._limits.connect, self._limits.read),
+                verify=self._verify,
+                proxies=self._proxies,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise policy.error(
@@ -200,19 +208,11 @@ class HttpClient:
             detail=f"sent only {size} bytes of a body in {seconds:.0f} s",
         )
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            for scheme in ("https://", "http://"):
-                session.mount(scheme, TimedAdapter())
-            # Environment CA bundles would override ours and a netrc entry would replace the Authorization header;
-            # the proxies are the one thing of the environment that is wanted.
-            session.trust_env = False
-            session.verify = self._verify
-            session.proxies = dict(self._proxies)
-            self._local.session = session
-        return session
+    def _adapter(self) -> TimedAdapter:
+        adapter: TimedAdapter | None = getattr(self._local, "adapter", None)
+        if adapter is None:
+            adapter = self._local.adapter = TimedAdapter()
+        return adapter
 
 
 def _announced(answer: requests.Response) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from shared.errors import AuthError, CollectorError, NoToken, Throttled
-from shared.service.credentials import AzureTokenSource, translate
+from shared.service.credentials import SPARE, AzureTokenSource, translate
 
 SECRET = "Q8~canary"
 QUOTED = f"client_secret={SECRET}&grant_type=client_credentials Trace ID: 17"
@@ -62,7 +64,8 @@ def test_without_a_code_it_is_a_passing_failure(cause: Exception) -> None:
 class Numbered:
     """A credential that numbers its tokens, and refuses where it is told to."""
 
-    made = 0
+    made = asked = 0
+    lifetime = 0.0
 
     def __init__(self, refusal: Exception | None = None) -> None:
         Numbered.made += 1
@@ -70,9 +73,10 @@ class Numbered:
         self.refusal = refusal
 
     def get_token(self, *scopes: str, **_: object) -> AccessToken:
+        Numbered.asked += 1
         if self.refusal is not None:
             raise self.refusal
-        return AccessToken(f"{scopes[0]}#{self.number}", 0)
+        return AccessToken(f"{scopes[0]}#{self.number}", int(time.time() + self.lifetime))
 
 
 def test_a_credential_is_kept_until_its_token_is_refused() -> None:
@@ -82,6 +86,54 @@ def test_a_credential_is_kept_until_its_token_is_refused() -> None:
     assert source.token() == first
     source.invalidate()
     assert source.token() != first
+
+
+def test_the_library_is_asked_again_when_a_token_nears_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Numbered, "lifetime", 3600.0)
+    now = [0.0]
+    source = AzureTokenSource(Numbered, "scope", "contoso", clock=lambda: now[0])
+    asked = Numbered.asked
+
+    for now[0] in (0.0, 1.0, 3600 - SPARE - 2):
+        source.token()
+    assert Numbered.asked == asked + 1
+
+    for now[0] in (3600 - SPARE + 2, 3600 - SPARE + 3):
+        source.token()
+    # What it answered just now ends an hour after that.
+    assert Numbered.asked == asked + 2
+
+    source.invalidate()
+    source.token()
+    assert Numbered.asked == asked + 3
+
+
+def test_a_token_that_ends_soon_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Numbered, "lifetime", SPARE - 1)
+    source = AzureTokenSource(Numbered, "scope", "contoso")
+    asked = Numbered.asked
+
+    source.token()
+    source.token()
+
+    assert Numbered.asked == asked + 2
+
+
+def test_a_token_that_is_refused_while_it_is_fetched_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Numbered, "lifetime", 3600.0)
+
+    class Slow(Numbered):
+        def get_token(self, *scopes: str, **more: object) -> AccessToken:
+            source.invalidate()
+            return super().get_token(*scopes, **more)
+
+    source = AzureTokenSource(Slow, "scope", "contoso")
+
+    assert source.token() != source.token()
 
 
 def test_a_refusal_reaches_the_caller_translated() -> None:
