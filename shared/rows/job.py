@@ -98,6 +98,8 @@ class RowJob:
         self._reading.read_live(start, end)
         self._reading.read_again(end)
         self._reading.read_backfill(end)
+        # What follows may go on for minutes. Where reading broke off, the run's end writes what was reached.
+        self._checkpoint.write()
         if self._follower is not None:
             self._follower.fetch_due()
 

@@ -130,6 +130,7 @@ class Reading:
             self._gaps.record(live.gap, FORGOTTEN)
         if (live.mark, live.backfill) != (known.watermark, self.backfill):
             self._move(note, live.backfill, watermark=live.mark)
+            self._checkpoint.write()
         return live.start
 
     def read_live(self, start: datetime, end: datetime) -> None:
@@ -286,13 +287,13 @@ class Reading:
         return tuple(Window(start, end) for start, end in self.note.backfill if start < end)
 
     def _move(self, note: RowsNote, backfill: Ranges, **changes: datetime) -> None:
-        """Write the checkpoint."""
+        """Move the checkpoint. Where a write is missing, what was read is read once more and found known."""
         note = msgspec.structs.replace(
             note,
             backfill=tuple((each.start, each.end) for each in backfill),
             again=self.again(),
         )
-        self._checkpoint.move(rows=note, **changes)
+        self._checkpoint.move_soon(rows=note, **changes)
 
     def again(self) -> tuple[datetime, ...]:
         """The hours to read again before their turn."""

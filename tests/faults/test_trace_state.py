@@ -15,6 +15,7 @@ from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.account import DAYS_TABLE
 from shared.state.append_blobs import DigestStore
+from shared.state.checkpoint import CheckpointStore
 from shared.state.digests import LISTED
 from shared.times import hour_of
 from tests.campaign import free_lease, kill
@@ -43,6 +44,27 @@ def test_killed_after_the_acknowledgement_repeats_one_page_at_most(mail: Mail) -
 
     rig.assert_trace_complete()
     assert rig.trace_repeats() <= PAGE
+
+
+def test_windows_of_which_no_checkpoint_was_written_before_a_death_are_read_again_and_not_repeated(
+    mail: Mail,
+) -> None:
+    rig = mail()
+    rig.trace_until_caught_up()
+    store = CheckpointStore(rig.storage.state, rig.checkpoint_name(SOURCE))
+    before = store.load()
+    for _ in range(3):
+        rig.pass_time(minutes=60)
+        rig.tenant.trace.offer(count=5, received=rig.ago(minutes=1), within=timedelta(minutes=1))
+    rig.pass_time(minutes=50)
+    assert rig.trace(settings=MANY).delivered == 15
+    assert store.load().watermark != before.watermark
+    store.save(before, lease=None)
+
+    rig.trace_until_caught_up()
+
+    rig.assert_trace_complete()
+    assert rig.trace_repeats() == 0
 
 
 @pytest.mark.timeout(300)
