@@ -34,7 +34,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.network import Network, chain, reason_of
+from shared.network import Network, azure_transport, chain, reason_of
 from shared.policy import Action
 
 if TYPE_CHECKING:
@@ -140,8 +140,15 @@ class Storage:
         """Connect by a connection string (Azurite, or an account whose shared keys are on)."""
         options = {**transport_options(), **options}
         return cls(
-            functools.partial(BlobServiceClient.from_connection_string, text, **options),
-            TableServiceClient.from_connection_string(text, **options),
+            functools.partial(
+                BlobServiceClient.from_connection_string,
+                text,
+                transport=azure_transport(options),
+                **options,
+            ),
+            TableServiceClient.from_connection_string(
+                text, transport=azure_transport(options), **options
+            ),
         )
 
     @classmethod
@@ -151,8 +158,19 @@ class Storage:
         """Connect by the function app's identity."""
         options = {**transport_options(), **options}
         return cls(
-            functools.partial(BlobServiceClient, blob_endpoint, credential=credential, **options),
-            TableServiceClient(table_endpoint, credential=credential, **options),
+            functools.partial(
+                BlobServiceClient,
+                blob_endpoint,
+                credential=credential,
+                transport=azure_transport(options),
+                **options,
+            ),
+            TableServiceClient(
+                table_endpoint,
+                credential=credential,
+                transport=azure_transport(options),
+                **options,
+            ),
         )
 
     @property
