@@ -14,7 +14,7 @@ from local.eventhubs.namespace import KEY, KEY_NAME, Namespace, Options, Stats
 from local.eventhubs.websocket import Entrance, WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from local.eventhubs.message import StoredEvent
 
@@ -140,15 +140,16 @@ class EventHubs:
         )
 
     async def _stop(self) -> None:
+        # What was accepted just now still has to join the server, and cannot once that is closed.
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         self._server.close()
-        # Of one that was accepted just now nobody knows yet but the loop.
-        known: Mapping[int, asyncio.Transport] = getattr(self._loop, "_transports", {})
         # Transports close their sockets in later turns of the loop; over TLS it takes a few, and one that had been
         # accepted may still turn up in them: each is a task of the loop until then.
         for turn in range(1000):
             self._drop_connections()
-            for transport in tuple(known.values()):
-                transport.abort()
             await asyncio.sleep(0 if turn < 10 else 0.001)
             if turn > 10 and len(asyncio.all_tasks()) == 1:
                 break
