@@ -14,7 +14,7 @@ from local.eventhubs.namespace import KEY, KEY_NAME, Namespace, Options, Stats
 from local.eventhubs.websocket import Entrance, WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from local.eventhubs.message import StoredEvent
 
