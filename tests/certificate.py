@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +28,7 @@ class Made:
 
 def certificate(*, password: str = "", days: float = 365) -> Made:
     """Make a self-signed certificate that ends in so many days."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = _key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "collector")])
     expires = (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
     made = (
@@ -59,3 +60,8 @@ def certificate(*, password: str = "", days: float = 365) -> Made:
         password=password,
         expires=expires,
     )
+
+
+@functools.cache
+def _key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)

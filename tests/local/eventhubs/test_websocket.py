@@ -272,7 +272,9 @@ def _masked(opcode: int, payload: bytes, *, final: bool = True, mask: bytes = b"
         head = struct.pack(">BBH", first, 0xFE, size)
     else:
         head = struct.pack(">BBQ", first, 0xFF, size)
-    return head + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+    pattern = (mask * (size // 4 + 1))[:size]
+    masked = int.from_bytes(payload) ^ int.from_bytes(pattern)
+    return head + mask + masked.to_bytes(size)
 
 
 def test_a_websocket_is_opened_with_the_key_answered(server: EventHubs) -> None:
