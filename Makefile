@@ -35,11 +35,11 @@ replay: env  ## Deliver dead letters after a fix: make replay ARGS="--settings F
 cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3000000"
 	@$(PY) scripts/cost.py $(ARGS)
 
-# Beside the linters the tests are read once by one process, and not compiled by each of the five that then run them.
+# Beside the linters the tests are read once by one process, and not compiled by each of the six that then run them.
 test: node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 	@$(AGAIN) --no-print-directory lint & lint=$$!; trap 'kill $$lint 2>/dev/null' INT TERM; \
 	$(if $(ARGS),,$(PY) -m pytest -q --collect-only >.cache/collected.log 2>&1;) \
-	$(PY) -m pytest -q -n 5 --dist worksteal $(ARGS); tests=$$?; \
+	$(PY) -m pytest -q -n 6 --dist worksteal $(ARGS); tests=$$?; \
 	wait $$lint || { echo 'Lint failed, see above.' >&2; exit 1; }; exit $$tests
 
 # Where tests stand that need neither Azurite nor a server of the rig; those beside them that do are marked.
@@ -64,7 +64,7 @@ pythons:  ## Run the tests that need no sockets on Python 3.11 and 3.12, where t
 	done
 
 coverage: node iac  ## Say which branches of shared/ the tests take: make coverage ARGS="-k replay"
-	@$(PY) -m pytest -q -n 5 --dist worksteal --cov=shared --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
+	@$(PY) -m pytest -q -n 6 --dist worksteal --cov=shared --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
 
 soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)
