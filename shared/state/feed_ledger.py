@@ -262,16 +262,21 @@ class FeedLedger:
 
         Args:
             today: by the service's clock.
-            closed: days of which everything is terminal.
+            closed: days of which everything is terminal, and the sizes at which that holds.
             wanted: days that are kept all the same; asked for only where there is something to remove.
         """
         keep = max(KEEP, self._retention + SPARE)
         today = min(today, self._wall().date())
         old = {day for day in closed if today - day > keep}
-        for day in old - wanted() if old else old:
-            loaded = self._days.pop(day, None)
-            segments = self._stored.get(day, Segments()).sizes | (loaded.read_to if loaded else {})
-            self._store.delete(day, Segments(segments))
+        if not old:
+            return
+        # Another worker may have written of a day since; then it is a later run's to say whether it is settled.
+        stored = self._store.stored()
+        for day in old - wanted():
+            segments = stored.get(day, Segments())
+            if segments.total == closed[day]:
+                self._store.delete(day, segments)
+                self._days.pop(day, None)
 
     def counts(self) -> dict[date, Counts]:
         """Completeness of each loaded day, recomputed from its entries."""

@@ -112,6 +112,25 @@ def test_an_old_day_is_kept_for_as_long_as_somebody_wants_it(store: LedgerStore)
     assert DAY not in store.stored()
 
 
+def test_a_day_of_which_another_worker_wrote_meanwhile_is_not_dropped(store: LedgerStore) -> None:
+    here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=30)
+    ledger = FeedLedger(store, wall=lambda: here)
+    ledger.open({})
+    ledger.write([(DAY, Line(id="a", state=State.DELIVERED.value))])
+    other = FeedLedger(store)
+    other.open({})
+    other.write([(DAY, Line(id="b", state=State.LISTED.value, created=f"{DAY}T00:00:00Z"))])
+    other.close()
+
+    ledger.drop_old(here.date(), ledger.settled_days({}))
+    ledger.close()
+
+    following = FeedLedger(store)
+    following.open({})
+    assert [entry.id for _, entry in following.pending()] == ["b"]
+    following.close()
+
+
 def test_where_nothing_came_no_line_of_another_worker_is_called_settled(store: LedgerStore) -> None:
     first = FeedLedger(store)
     first.open({})
