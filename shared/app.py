@@ -129,10 +129,15 @@ class App:
 
     def _replay_one(self, connection: Connection, source: str) -> list[ReplaySummary]:
         feed, collected = self._feed(connection, source), source in connection.sources
-        if not collected and not count_letters(self.storage.dead_letters, feed.state_key):
-            return []
-        parts, replay = self._parts(connection, source), self._sources[source].replay
-        done = replay(self._apis, connection, feed, parts, self._tuning)
+        letters = self.storage.dead_letters
+        try:
+            if not collected and not count_letters(letters, feed.state_key):
+                return []
+            parts, replay = self._parts(connection, source), self._sources[source].replay
+            done = replay(self._apis, connection, feed, parts, self._tuning)
+        except CollectorError as error:
+            # What is wrong with one feed is no reason to leave the letters of the others.
+            done = [ReplaySummary(connection=feed.connection, source=source, error=str(error))]
         return [replace(each, collected=collected) for each in done]
 
     def _strays(self, named: set[str]) -> Iterator[ReplaySummary]:

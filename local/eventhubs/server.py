@@ -146,10 +146,14 @@ class EventHubs:
         for _ in range(3):
             await asyncio.sleep(0)
         self._server.close()
+        # One whose handshake is not done is known to the loop alone.
+        known: Mapping[int, asyncio.Transport] = getattr(self._loop, "_transports", {})
         # Transports close their sockets in later turns of the loop; over TLS it takes a few, and one that had been
         # accepted may still turn up in them: each is a task of the loop until then.
         for turn in range(1000):
             self._drop_connections()
+            for transport in tuple(known.values()):
+                transport.abort()
             await asyncio.sleep(0 if turn < 10 else 0.001)
             if turn > 10 and len(asyncio.all_tasks()) == 1:
                 break

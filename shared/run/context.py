@@ -219,7 +219,7 @@ class Job(Protocol):
         ...
 
     def close_checkpoint(self) -> None:
-        """Write what makes the next run cheap."""
+        """Note what makes the next run cheap; the run writes it."""
         ...
 
     def sum_up(self) -> None:

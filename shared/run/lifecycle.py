@@ -216,15 +216,19 @@ class _Held:
             stored = stored and self._step(self._checkpoint.write)
             job.sum_up()
             stored = stored and self._step(lambda: self._write_days(runs))
-            stored = stored and self._step(job.drop_old)
+            # What the stored checkpoint does not say was done is done again, and needs what would be removed.
+            if stored and self._checkpoint.stored:
+                self._step(job.drop_old)
         summary.requests, summary.throttled = job.asker.requests, job.asker.throttled
         return job.problems
 
     def _write_days(self, runs: Runs) -> None:
-        now = self._clock.now()
+        now, last_run = self._clock.now(), self._last_run
         self.job.write_days(runs)
-        # Once a day. A first run has nothing that is old; whoever lost its checkpoint is served by the next day's.
-        if self._last_run is not None and self._last_run.date() < now.date():
+        if last_run is None and self._checkpoint.value.updated is not None:
+            # A first run has nothing that is old. Where it lost its checkpoint, the next day's run sees to it.
+            return
+        if last_run is None or last_run.date() < now.date():
             runs.drop_old(now)
 
     def _step(self, step: Callable[[], None]) -> bool:

@@ -1,15 +1,17 @@
 """Tokens for the Microsoft 365 APIs: from a connection to a bearer token, with errors a person can act on.
 
-The credential libraries cache and renew tokens themselves; ``invalidate`` is for the one case that they cannot see, a
-token that the API refuses although it has not expired.
+The credential libraries renew tokens, and say from when on; until then one is kept here, since asking them costs as
+much as a request. ``invalidate`` is for the one case that they cannot see, a token that the API refuses although it has
+not expired.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import requests
 from requests.structures import CaseInsensitiveDict
@@ -24,7 +26,7 @@ from shared.times import utc_now
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from azure.core.credentials import TokenCredential
+    from azure.core.credentials import AccessTokenInfo, TokenCredential
     from azure.core.pipeline import PipelineResponse
     from azure.core.pipeline.transport import RequestsTransport
 
@@ -93,7 +95,6 @@ class AzureTokenSource:
         from azure.core.exceptions import AzureError
 
         with self._lock:
-            # Asking the library costs as much as a request.
             if self._clock() < self._kept_until:
                 return self._kept
             if (left := self._quiet_until - self._clock()) > 0:
@@ -103,7 +104,7 @@ class AzureTokenSource:
             credential = self._credential
         Deadline(LONGEST_ANSWER).hold()
         try:
-            found = credential.get_token(self._scope)
+            found = _ask(credential, self._scope)
         except (AzureError, ValueError, TypeError, KeyError, AttributeError, _AskedToWait) as error:
             # What is not JSON makes the library stumble instead of complain.
             if wait := next((e for e in chain(error) if isinstance(e, _AskedToWait)), None):
@@ -114,8 +115,9 @@ class AzureTokenSource:
         with self._lock:
             # Not if it was refused meanwhile, and forgotten.
             if credential is self._credential:
-                until = self._clock() + found.expires_on - time.time() - SPARE
-                self._kept, self._kept_until = found.token, until
+                # Of one that lives for hours the library tries to get a new one long before its end.
+                renewed = min(found.expires_on - SPARE, found.refresh_on or math.inf)
+                self._kept, self._kept_until = found.token, self._clock() + renewed - time.time()
         return found.token
 
     def _throttled(self, seconds: float) -> CollectorError:
@@ -131,6 +133,16 @@ class AzureTokenSource:
         with self._lock:
             self._credential = None
             self._kept, self._kept_until = "", 0.0
+
+
+def _ask(credential: TokenCredential, scope: str) -> AccessTokenInfo:
+    """A token; of most credentials with the time from which on they would renew it."""
+    from azure.core.credentials import AccessTokenInfo
+
+    if (ask := getattr(credential, "get_token_info", None)) is not None:
+        return cast("AccessTokenInfo", ask(scope))
+    token, expires_on = credential.get_token(scope)
+    return AccessTokenInfo(token, expires_on)
 
 
 def translate(error: Exception, name: str) -> CollectorError:

@@ -104,7 +104,7 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class TimedAdapter(HTTPAdapter):
-    """Sends the requests of a session over such connections, through a proxy too (not one of SOCKS)."""
+    """Sends requests over such connections, through a proxy too (not one of SOCKS)."""
 
     _POOLS = {"http": _PlainPool, "https": _SecurePool}
 

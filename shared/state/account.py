@@ -242,7 +242,7 @@ class Storage:
     ) -> None:
         """Delete up to a hundred rows of a partition whose row key lies beyond a bound."""
         query, bound = ("RowKey gt @bound", after) if after else ("RowKey lt @bound", before)
-        # A table is made by its first row, so on a first run it may not be there yet.
+        # A table is made by its first row, so it may not be there yet.
         with (
             storage_errors(f"clean table {table}"),
             contextlib.suppress(ResourceNotFoundError),

@@ -239,6 +239,11 @@ class HeldCheckpoint:
         self._written_at = time.monotonic()
         self.value = self.found = Checkpoint()
 
+    @property
+    def stored(self) -> bool:
+        """Whether it is stored as it stands."""
+        return not self._changed
+
     def load(self) -> None:
         """Read the checkpoint.
 

@@ -268,11 +268,11 @@ class FeedLedger:
         keep = max(KEEP, self._retention + SPARE)
         today = min(today, self._wall().date())
         old = {day for day in closed if today - day > keep}
-        if not old:
+        if not old or not (old := old - wanted()):
             return
         # Another worker may have written of a day since; then it is a later run's to say whether it is settled.
         stored = self._store.stored()
-        for day in old - wanted():
+        for day in old:
             segments = stored.get(day, Segments())
             if segments.total == closed[day]:
                 self._store.delete(day, segments)

@@ -22,7 +22,7 @@ from shared.errors import Permanent
 from shared.publish.raw import Raw
 from shared.records import Records, read_records
 from shared.sources.registry import load
-from shared.state.dead_letters import DeadLetters
+from shared.state.dead_letters import DeadLetters, count_letters
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, HUB, Rig, record
 from tests.proxy import APPEND, Proxy
@@ -458,6 +458,29 @@ def test_what_a_replay_has_to_say_is_said_before_anything_later_can_fail(
     assert f"default/{EXCHANGE}: 0 of 1 dead letters delivered" in said.out
     assert f"  1 kept: {TOO_LARGE}" in said.out
     assert "storage account does not answer" in said.err
+
+
+def test_a_feed_that_cannot_be_replayed_is_no_reason_to_leave_the_letters_of_another(
+    rig: Rig, broken_split: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead_letter(rig, 1)
+    broken_split.undo()
+    app = rig.app(M365_SOURCES=EXCHANGE)
+
+    def fail_once(container: object, prefix: str = "") -> Counter[str]:
+        if prefix.endswith("Audit.AzureActiveDirectory"):
+            raise policy.error("storage-unreachable")
+        return count_letters(container, prefix)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("shared.app.count_letters", fail_once)
+
+    # In the same account lie letters of other tenants, too.
+    done = {each.source: each for each in app.replay() if each.connection == "default"}
+
+    app.close()
+    failed = done["Audit.AzureActiveDirectory"]
+    assert ("storage account does not answer" in failed.error, failed.collected) == (True, False)
+    assert (done[EXCHANGE].delivered, done[EXCHANGE].error) == (1, "")
 
 
 def test_the_command_replays_what_its_settings_name_and_says_what_stays(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 
 import pytest
 
 from local.tenant import Fault
+from shared.rows.schedule import Reading
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.account import DAYS_TABLE
 from shared.state.append_blobs import DigestStore
 from shared.state.checkpoint import CheckpointStore
 from shared.state.digests import LISTED
+from shared.state.lease import Lease
 from shared.times import hour_of
 from tests.campaign import free_lease, kill
 from tests.harness import FAST, Nursery
@@ -233,3 +235,29 @@ def test_digests_are_removed_after_nine_days_and_their_days_keep_their_counts(ma
     day = rig.days()[old.date().isoformat()]
     assert (day["listed"], day["delivered"], day["complete"]) == (7, 7, True)
     rig.assert_trace_complete()
+
+
+def test_digests_that_the_stored_checkpoint_still_needs_are_kept(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail()
+    rig.tenant.trace.offer(count=7, received=rig.ago(days=20), within=timedelta(hours=1))
+    far_back = {"M365_MESSAGE_TRACE_BACKFILL_DAYS": "30"}
+    lost: list[bool] = []
+    read = Reading.read_backfill
+
+    def lose_the_lease(reading: Reading, end: datetime) -> None:
+        read(reading, end)
+        lost.append(True)
+
+    with monkeypatch.context() as another:
+        another.setattr("shared.state.checkpoint.WRITE_EVERY", 600.0)
+        another.setattr(Reading, "read_backfill", lose_the_lease)
+        another.setattr(Lease, "lost", property(lambda _: bool(lost)))
+        assert rig.trace(settings=far_back).error_code == "lease-lost"
+    assert len(rig.arrived()) == 7
+
+    rig.trace_until_caught_up(settings=far_back)
+
+    rig.assert_trace_complete()
+    assert rig.trace_repeats() == 0

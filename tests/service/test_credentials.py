@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from azure.core.credentials import AccessToken
+from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from shared.errors import AuthError, CollectorError, NoToken, Throttled
@@ -108,6 +108,26 @@ def test_the_library_is_asked_again_when_a_token_nears_its_end(
     source.invalidate()
     source.token()
     assert Numbered.asked == asked + 3
+
+
+def test_of_a_token_that_lives_for_hours_the_library_is_asked_when_it_would_renew_it() -> None:
+    class Long(Numbered):
+        def get_token_info(self, *scopes: str, **_: object) -> AccessTokenInfo:
+            Numbered.asked += 1
+            now = int(time.time())
+            return AccessTokenInfo(scopes[0], now + 86_400, refresh_on=now + 43_200)
+
+    now = [0.0]
+    source = AzureTokenSource(Long, "scope", "contoso", clock=lambda: now[0])
+    asked = Numbered.asked
+
+    for now[0] in (0.0, 43_190.0):
+        source.token()
+    assert Numbered.asked == asked + 1
+
+    now[0] = 43_210.0
+    source.token()
+    assert Numbered.asked == asked + 2
 
 
 def test_a_token_that_ends_soon_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,17 @@ import contextlib
 import gc
 import socket
 import threading
+import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from local.eventhubs import EventHubs
 from local.eventhubs.server import ADDRESS
 from tests.waits import LONG
+
+if TYPE_CHECKING:
+    from local.certs import Certs
 
 
 class Knocking(threading.Thread):
@@ -41,4 +46,17 @@ def test_a_server_that_stops_while_clients_connect_leaves_no_connection_open() -
             each.over.set()
             each.join()
     # Whatever was left says so when it is collected, which fails the test.
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_server_that_stops_cuts_a_client_that_has_not_shaken_hands(certs: Certs) -> None:
+    files = (str(certs.cert_file), str(certs.key_file))
+    with EventHubs({"hub": 1}, tls=files) as hubs:
+        client = socket.create_connection((ADDRESS, hubs.port), timeout=LONG)
+        # Another one has come after it, so it was accepted.
+        socket.create_connection((ADDRESS, hubs.port), timeout=LONG).close()
+        time.sleep(0.1)
+    with client, contextlib.suppress(ConnectionResetError):
+        assert client.recv(1) == b""
     gc.collect()
