@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from local.azurite import Azurite
 from local.tenant import Fault
+from shared.contents.job import ContentJob
 from tests.campaign import contents_at_hub, free_lease
 from tests.harness import FAST, Rig
 from tests.proxy import APPEND, BUDGET_WRITE, CHECKPOINT_WRITE, Proxy
@@ -304,3 +306,26 @@ def test_storage_that_loses_every_tenth_answer_loses_nothing_else(
     assert (last.status, last.pending) == ("succeeded", 0)
     rig.assert_complete()
     assert_counts(rig, 40, 80)
+
+
+def test_a_defect_ends_the_run_it_meets_by_name_and_the_next_one_completes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.offer_many(3)
+    said_by_a_record = uuid.uuid4().hex
+
+    def stumble(job: ContentJob) -> None:
+        raise KeyError(said_by_a_record)
+
+    with monkeypatch.context() as defect:
+        defect.setattr(ContentJob, "collect", stumble)
+        failed = rig.run()
+
+    assert (failed.status, failed.error_code, failed.delivered) == ("failed", "internal", 0)
+    assert "KeyError" in failed.error
+    assert "failed unexpectedly" in caplog.text
+    assert said_by_a_record not in caplog.text + failed.error
+    (row,) = rig.run_rows()
+    assert (row["status"], row["error_code"]) == ("failed", "internal")
+    assert rig.run().status == "succeeded"
+    rig.assert_complete()
