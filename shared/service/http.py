@@ -149,8 +149,8 @@ class HttpClient:
         request = requests.PreparedRequest()
         try:
             request.prepare(method, url, headers={**_HEADERS, **headers})
-            # The adapter alone: a session would look at the environment for each request, keep cookies and read a netrc
-            # file, whose entry would replace the Authorization header.
+            # The adapter alone: a session would merge its settings for each request and keep cookies, and, unless told
+            # otherwise, take authorities from the environment and the Authorization header from a netrc file.
             return self._adapter().send(
                 request,
                 stream=True,
