@@ -98,9 +98,11 @@ class EventHubBatch:
         """Add events of a parcel; returns how many fit."""
         from azure.eventhub import EventData
 
-        for at, properties in enumerate(parcel.properties(start, stop), start):
+        columns = {**parcel.columns, "event_id": parcel.ids}
+        for at in range(start, stop):
             data = EventData(parcel.bodies[at])
-            data.properties = properties  # type: ignore[assignment]
+            own = {name: values[at] for name, values in columns.items()}
+            data.properties = {**parcel.shared, **own}  # type: ignore[dict-item]
             data.content_type = "application/json"
             try:
                 self.sdk.add(data)

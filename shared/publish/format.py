@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from shared.records import Records
 
@@ -61,7 +61,7 @@ class Parcel:
         records: the bytes that each body was made from; in the raw format the same objects.
         ids: stable event ids; each travels as the property ``event_id``.
         shared: properties of all events.
-        columns: further properties that differ from event to event.
+        columns: further properties, which differ from event to event.
         first: number of the stretch's first record in its content.
         count: records of the stretch; more than there are bodies where some were left out.
         last: whether no record of the content comes after it.
@@ -83,12 +83,6 @@ class Parcel:
     def event(self, at: int) -> Event:
         """One of its events by itself."""
         return Event(record=self.records[at], body=self.bodies[at], id=self.ids[at])
-
-    def properties(self, start: int, stop: int) -> Iterator[dict[str, str]]:
-        """Every property that its events travel with, one event after the other, from ``start`` to before ``stop``."""
-        shared, columns = self.shared, {**self.columns, "event_id": self.ids}
-        for at in range(start, stop):
-            yield {**shared, **{name: values[at] for name, values in columns.items()}}
 
 
 class Format(Protocol):

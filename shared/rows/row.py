@@ -36,17 +36,14 @@ class Row:
         received: UTC, cut to the millisecond, and always inside what was asked for: the nearest end where it is not,
             the first instant where the row has no time.
         digest: 16 bytes, the key of the row: another listing of the same row has the same.
+        lasting: what of its key stays the same when the row changes.
     """
 
     raw: bytes
     id: str
     received: datetime
     digest: bytes
-
-    @property
-    def lasting(self) -> tuple[str, ...]:
-        """What of its key stays the same when the row changes."""
-        return (self.id,)
+    lasting: tuple[str, ...]
 
 
 def digest_of_bytes(raw: bytes) -> bytes:

@@ -216,8 +216,8 @@ class ManagementApi:
     def _refusal(self, answer: Response) -> CollectorError:
         """What an answer means that is not a success."""
         body = answer.body
-        plain = answer.status != 429 and not policy.is_known(error_code(body), Area.API)
-        if plain and b"Tenant" in body and b"does not exist" in body:
+        off = answer.status != 429 and b"Tenant" in body and b"does not exist" in body
+        if off and not policy.is_known(error_code(body), Area.API):
             # Said in plain words, with no code that is known.
             return error_named("auditing-off", answer, at=self._host)
         return error_for(answer, self._clock.now, area=Area.API, at=self._host)

@@ -52,10 +52,12 @@ class Pile:
     def take(self, parcel: Parcel, start: int, stop: int) -> int:
         """Add what fits."""
         size = sum(len(body) for body, _ in self.events)
-        for at, properties in enumerate(parcel.properties(start, stop), start):
+        for at in range(start, stop):
             size += len(parcel.bodies[at])
             if size > MOST_BYTES:
                 return at - start
+            own = {name: values[at] for name, values in parcel.columns.items()}
+            properties = {**parcel.shared, **own, "event_id": parcel.ids[at]}
             self.events.append((parcel.bodies[at], properties))
         return stop - start
 

@@ -64,7 +64,7 @@ class Doors:
             self.budget.take()
             self.requests += 1
             yield [
-                Row(raw=raw, id="door", received=at, digest=digest_of_bytes(raw))
+                Row(raw=raw, id="door", received=at, digest=digest_of_bytes(raw), lasting=("door",))
                 for at, raw in found[start : start + 2]
             ]
 

@@ -48,10 +48,10 @@ def rows() -> Records:
 
 def everything(parcel: Parcel) -> list[tuple[bytes, bytes, dict[str, str]]]:
     """Record, body and properties of each event."""
-    properties = parcel.properties(0, len(parcel))
+    columns = {**parcel.columns, "event_id": parcel.ids}
     return [
-        (record, bytes(body), each)
-        for record, body, each in zip(parcel.records, parcel.bodies, properties, strict=True)
+        (record, bytes(body), {**parcel.shared, **{name: of[at] for name, of in columns.items()}})
+        for at, (record, body) in enumerate(zip(parcel.records, parcel.bodies, strict=True))
     ]
 
 

@@ -14,7 +14,7 @@ from shared import policy
 from shared.errors import CollectorError
 from shared.publish.raw import Raw
 from tests.adding.drawer import Drawer, Hand, Pile
-from tests.publish.formats import FormatSuite
+from tests.publish.formats import FormatSuite, everything
 from tests.publish.sinks import SinkSuite
 
 if TYPE_CHECKING:
@@ -84,10 +84,7 @@ class TestAllInTheBody(FormatSuite):
     @pytest.fixture
     def format(self) -> Format:
         def change(parcel: Parcel) -> Parcel:
-            said = parcel.properties(0, len(parcel))
-            bodies = [
-                repr(each).encode() + body for body, each in zip(parcel.bodies, said, strict=True)
-            ]
+            bodies = [repr(said).encode() + body for _, body, said in everything(parcel)]
             return replace(parcel, bodies=bodies, shared={}, columns={})
 
         return Changed(change)

@@ -70,7 +70,7 @@ class Doors:
         found.sort(reverse=True)
         for start in range(0, len(found), 2):
             yield [
-                Row(raw=raw, id=str(json.loads(raw)["door"]), received=at, digest=key(raw))
+                Row(raw=raw, id=door(raw), received=at, digest=key(raw), lasting=(door(raw),))
                 for at, raw in found[start : start + 2]
             ]
 
@@ -79,6 +79,10 @@ class Doors:
         raw = json.dumps({"door": door, "at": at.isoformat()}).encode()
         self.rows.append((at, raw))
         return raw
+
+
+def door(raw: bytes) -> str:
+    return str(json.loads(raw)["door"])
 
 
 def key(raw: bytes) -> bytes:

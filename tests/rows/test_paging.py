@@ -73,7 +73,14 @@ class Service:
 
 def read(raw: bytes, asked: Asked) -> tuple[Row, datetime | None]:
     at, moment = asked.place(datetime.fromisoformat(raw.decode()))
-    return Row(raw=raw, id=raw.decode(), received=at, digest=digest_of_bytes(raw)), moment
+    row = Row(
+        raw=raw,
+        id=raw.decode(),
+        received=at,
+        digest=digest_of_bytes(raw),
+        lasting=(raw.decode(),),
+    )
+    return row, moment
 
 
 def time_of(row: Row) -> datetime:

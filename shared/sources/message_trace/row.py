@@ -8,10 +8,11 @@ report" of the Reporting Web Service.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.rows.row import Asked, Row, digest_of_bytes
+from shared.rows.row import DIGEST_BYTES, Asked, Row, digest_of_bytes
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,7 +27,7 @@ class TraceRow(Row):
     """One row of the trace.
 
     Its ``id`` is the service's id of the message, or ``malformed:<digest>`` where the row is no object or has none. Its
-    digest is that of ``digest_of``, or of its bytes where it is malformed.
+    digest is that of ``digest_of``, or of its bytes where it is malformed. What changes of it is its status.
 
     Attributes:
         recipient: as on the wire, "" where it is missing.
@@ -36,18 +37,13 @@ class TraceRow(Row):
     recipient: str
     status: str
 
-    @property
-    def lasting(self) -> tuple[str, ...]:
-        """The status is what changes."""
-        return (self.id, self.recipient)
-
 
 def digest_of(row_id: str, recipient: str | None, status: str | None) -> bytes:
     """The key of a row: blake2b-128 of (id, recipient, status); letter case does not matter, null is not empty."""
     to = "\x00" if recipient is None else recipient
     state = "\x00" if status is None else status
     text = f"{row_id}\x1f{to}\x1f{state}".lower().encode("utf-8", "surrogatepass")
-    return digest_of_bytes(text)
+    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
 
 
 def row_of(
@@ -83,6 +79,7 @@ def row_of(
         status=state or "",
         received=at,
         digest=digest,
+        lasting=(name, to or ""),
     )
     return row, moment
 
