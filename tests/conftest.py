@@ -7,6 +7,7 @@ not pass because a part of it was missing.
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 # A busy machine makes no test fail.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what runs in the background, and every program that is started from there would inherit it: a
+    # test that ends one with Ctrl-C would wait in vain.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SERVERS = frozenset({"azurite", "certs", "cloud", "gateway", "serve"})
 """Fixtures that start a server, or are there for one."""
