@@ -10,6 +10,7 @@ sent, and the content is never complete.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -92,7 +93,6 @@ class Outbox(Generic[K]):
 
     Args:
         on_settled: called once for each delivery that is complete.
-        clock: monotonic seconds.
 
     Attributes:
         lock: of everything in it; notified whenever something comes in or is done.
@@ -101,11 +101,8 @@ class Outbox(Generic[K]):
         waiting_since: when the last acknowledgement came, or the first event that waits for one; None while none does.
     """
 
-    def __init__(
-        self, on_settled: Callable[[Delivery[K]], None], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, on_settled: Callable[[Delivery[K]], None]) -> None:
         self._on_settled = on_settled
-        self._clock = clock
         self._queue: deque[Piece[K]] = deque()
         self._unfinished: dict[K, Delivery[K]] = {}
         self.lock = threading.Condition()
@@ -139,7 +136,7 @@ class Outbox(Generic[K]):
                 delivery.outstanding += number
                 self.outstanding += number
                 if self.waiting_since is None:
-                    self.waiting_since = self._clock()
+                    self.waiting_since = time.monotonic()
                 self.lock.notify_all()
             return delivery if self._complete(delivery) else None
 
@@ -163,7 +160,7 @@ class Outbox(Generic[K]):
     def credit(self, load: Load[K]) -> list[Delivery[K]]:
         """Events are acknowledged; returns the deliveries that are complete with them, to be reported."""
         with self.lock:
-            self.waiting_since = self._clock()
+            self.waiting_since = time.monotonic()
             settled = []
             for piece in load:
                 delivery = piece.delivery

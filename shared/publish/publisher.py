@@ -48,7 +48,6 @@ class Publisher(Generic[K]):
             (dead-lettered), and raises otherwise.
         on_failed: told the error for which the publisher gave up.
         sending: what it may use.
-        clock: monotonic seconds.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class Publisher(Generic[K]):
         on_oversize: Callable[[Delivery[K], Event], None],
         on_failed: Callable[[CollectorError], None] = lambda _: None,
         sending: Sending | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         sending, self._sink = sending or Sending(), sink
         self._on_oversize = on_oversize
@@ -69,8 +67,7 @@ class Publisher(Generic[K]):
         self._patience = sending.patience
         self._max_abandoned = sending.max_abandoned
         self._senders = sending.senders
-        self._clock = clock
-        self._outbox = Outbox(on_settled, clock)
+        self._outbox = Outbox(on_settled)
         self._lock = self._outbox.lock
         self._last_error: CollectorError | None = None
         self._closing = False
@@ -108,12 +105,12 @@ class Publisher(Generic[K]):
             SinkError: events are left unacknowledged; their contents did not settle.
             Throttled: the same, because the hub was busy all the time.
         """
-        deadline = self._clock() + timeout
+        deadline = time.monotonic() + timeout
         with self._lock:
             self._closing = True
             self._lock.notify_all()
             # What is acknowledged must also have been reported: the caller writes it down next.
-            while self._clock() < deadline and (
+            while time.monotonic() < deadline and (
                 self._outbox.unreported or (self._outbox.outstanding and self.error is None)
             ):
                 self._lock.wait(0.05)
@@ -140,7 +137,6 @@ class Publisher(Generic[K]):
                 self._slots,
                 self._outbox,
                 self._patience,
-                self._clock,
                 ended=self._ended,
                 on_late=self._abandon,
                 on_silent=self._give_up,
@@ -185,7 +181,7 @@ class Publisher(Generic[K]):
 
     def _send_one(self, slot: Slot[K]) -> None:
         """Fill a batch and send it."""
-        slot.busy_since = self._clock()
+        slot.busy_since = time.monotonic()
         try:
             if slot.sender is None:
                 slot.sender = self._sink.borrow()
@@ -221,7 +217,7 @@ class Publisher(Generic[K]):
         with self._lock:
             if self._stopped or self.error is not None:
                 return False
-            slot.busy_since = self._clock()
+            slot.busy_since = time.monotonic()
             return True
 
     def _dead_letter(self, slot: Slot[K]) -> None:
@@ -291,10 +287,10 @@ class Publisher(Generic[K]):
             threading.Thread(target=sender.close, name="closer", daemon=True).start()
 
     def _pause(self, seconds: float) -> None:
-        deadline = self._clock() + seconds
+        deadline = time.monotonic() + seconds
         with self._lock:
             while not self._stopped and self.error is None:
-                left = deadline - self._clock()
+                left = deadline - time.monotonic()
                 if left <= 0:
                     return
                 self._lock.wait(left)

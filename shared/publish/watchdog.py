@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic
 
@@ -37,7 +38,6 @@ class Watchdog(Generic[K]):
         slots: of the publisher; guarded by the outbox's lock.
         outbox: since when events wait.
         patience: how long a call may take, and the hub be silent.
-        clock: monotonic seconds.
         ended: whether there is nothing left to watch.
         on_late: given a slot whose call takes too long.
         on_silent: called where nothing was acknowledged for too long.
@@ -48,7 +48,6 @@ class Watchdog(Generic[K]):
         slots: list[Slot[K]],
         outbox: Outbox[K],
         patience: Patience,
-        clock: Callable[[], float],
         *,
         ended: Callable[[], bool],
         on_late: Callable[[Slot[K]], None],
@@ -57,7 +56,6 @@ class Watchdog(Generic[K]):
         self._slots = slots
         self._outbox = outbox
         self._patience = patience
-        self._clock = clock
         self._ended = ended
         self._on_late = on_late
         self._on_silent = on_silent
@@ -74,7 +72,7 @@ class Watchdog(Generic[K]):
                 outbox.lock.wait(interval)
                 if self._ended():
                     return
-                now = self._clock()
+                now = time.monotonic()
                 late = [slot for slot in self._slots if self._is_late(slot, now)]
                 since = outbox.waiting_since
                 silent = since is not None and now - since > patience.no_acknowledgement

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,7 +41,6 @@ class RowJob:
         policy: how.
         used: the share of the tenant's request budget that is taken, by anybody.
         follower: what follows on rows, where the source has that.
-        wall: this machine's own clock, UTC.
     """
 
     def __init__(
@@ -52,12 +51,10 @@ class RowJob:
         *,
         used: Callable[[], float],
         follower: Follower | None = None,
-        wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._run = run
         self._policy = policy
         self._follower = follower
-        self._wall = wall
         self._clock = run.parts.clock
         self._summary = run.summary
         self._checkpoint = run.checkpoint
@@ -197,7 +194,7 @@ class RowJob:
     def drop_old(self) -> None:
         """Remove digests that are too old to be asked for, by the service's clock and by this machine's."""
         self._ledger.drop_old(self._clock.now().date(), dict(self._checkpoint.value.closed))
-        today = min(self._clock.now(), self._wall()).date()
+        today = min(self._clock.now(), utc_now()).date()
         again = {hour.date() for hour in self._note.again}
         sizes = sizes_by_day(self._digests)
         old = [

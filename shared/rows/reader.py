@@ -80,7 +80,6 @@ class RowReader:
         digests: what is known of each row.
         follower: told the rows of each page before they are written down as delivered.
         on_progress: called after each page.
-        crowded: pages after which a window is given up for a narrower one.
 
     Attributes:
         listed: rows that were new in this run.
@@ -98,7 +97,6 @@ class RowReader:
         digests: Digests,
         follower: Follower | None = None,
         on_progress: Callable[[], None] = lambda: None,
-        crowded: int = CROWDED,
     ) -> None:
         self._api = api
         self._digests = digests
@@ -107,7 +105,6 @@ class RowReader:
         self._format, self._about = run.parts.format, run.feed.about()
         self._follower = follower
         self._on_progress = on_progress
-        self._crowded = crowded
         self._page: Page | None = None
         self.publisher: Publisher[Page] = run.publisher(self._settled, self._oversize, run.stop.set)
         self.listed = self.delivered = self.bytes = self.dead = self.gone = 0
@@ -138,7 +135,7 @@ class RowReader:
                 self._settle()
                 self._take_up(rows)
                 self._digests.trim()
-            if pages > self._crowded and window.end - window.start > NARROWEST:
+            if pages > CROWDED and window.end - window.start > NARROWEST:
                 whole = False
                 break
         with self._must_work():

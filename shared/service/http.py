@@ -81,7 +81,6 @@ class HttpClient:
         endpoint: the base URL; its origin is the only one that is ever asked.
         verify: True, or the path of a file of certificate authorities.
         limits: time limits.
-        clock: monotonic seconds.
     """
 
     def __init__(
@@ -90,12 +89,10 @@ class HttpClient:
         *,
         verify: bool | str = True,
         limits: Limits | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.origin = origin(endpoint)
         self._verify = verify
         self._limits = limits or Limits()
-        self._clock = clock
         self._proxies = proxies_for(endpoint)
         self._local = threading.local()
 
@@ -122,7 +119,7 @@ class HttpClient:
             Transient: no answer, or not a whole one, in time.
         """
         refuse_foreign(url, self.origin)
-        deadline = Deadline(self._limits.total, self._clock)
+        deadline = Deadline(self._limits.total)
         deadline.hold()
         answer = self._send(method, url, headers)
         try:
@@ -178,19 +175,19 @@ class HttpClient:
         chunks: list[bytes] = []
         size = 0
         # The wait for the headers is not the body's, whose rate is judged from here.
-        begun = self._clock()
+        begun = time.monotonic()
         try:
             # read1 hands over what has come; read would wait for a full chunk however slowly it drips.
             while chunk := answer.raw.read1(CHUNK, decode_content=False):
                 on_chunk()
                 chunks.append(chunk)
                 size += len(chunk)
-                elapsed = self._clock() - begun
+                elapsed = time.monotonic() - begun
                 if deadline.passed or (elapsed > limits.grace and size < limits.min_rate * elapsed):
                     raise self._too_slow(size, elapsed)
         except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
             if deadline.passed:
-                raise self._too_slow(size, self._clock() - begun) from error
+                raise self._too_slow(size, time.monotonic() - begun) from error
             raise policy.error(
                 "cut-short",
                 at=self.origin[1],

@@ -11,14 +11,11 @@ import http.client
 import io
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _thread = threading.local()
 
@@ -28,13 +25,11 @@ class Deadline:
 
     Args:
         seconds: from now on.
-        clock: monotonic seconds.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._clock = clock
-        self._end = clock() + seconds
+        self._end = time.monotonic() + seconds
 
     def hold(self) -> None:
         """Let it end every answer that this thread reads from now on, until another one does."""
@@ -42,12 +37,12 @@ class Deadline:
 
     def restart(self) -> None:
         """Count from now again."""
-        self._end = self._clock() + self._seconds
+        self._end = time.monotonic() + self._seconds
 
     @property
     def passed(self) -> bool:
         """Whether the time is over."""
-        return self._clock() > self._end
+        return time.monotonic() > self._end
 
 
 class _Timed(io.RawIOBase):

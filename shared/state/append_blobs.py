@@ -54,19 +54,15 @@ class AppendStore(Generic[K]):
     Args:
         container: the state container.
         prefix: of the names; a time and the number of a segment follow.
-        max_appends: appends after which a group goes on in a new segment.
     """
 
     suffix = ""
     size = 1
     """Of one line in bytes, where all are equally long."""
 
-    def __init__(
-        self, container: ContainerClient, prefix: str, *, max_appends: int = MAX_APPENDS
-    ) -> None:
+    def __init__(self, container: ContainerClient, prefix: str) -> None:
         self._container = container
         self._prefix = prefix
-        self._max_appends = max_appends
         self._current: dict[K, int] = {}
         self._segment = re.compile(rf"[0-9]+{re.escape(self.suffix)}")
 
@@ -134,7 +130,7 @@ class AppendStore(Generic[K]):
                     raise in_the_way(error) from error
                 self._current[key] = number + 1
                 continue
-            if int(answer.get("blob_committed_block_count") or 0) >= self._max_appends:
+            if int(answer.get("blob_committed_block_count") or 0) >= MAX_APPENDS:
                 self._current[key] = number + 1
             return segment, int(answer["blob_append_offset"])
         raise policy.error(

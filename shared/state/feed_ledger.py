@@ -28,6 +28,8 @@ KEEP = timedelta(days=9)
 RETENTION = timedelta(days=7)
 SPARE = timedelta(days=2)
 LAST_DAY = timedelta(days=1)
+PAUSE = 1.0
+"""Seconds before the last lines are written again."""
 
 
 class FeedLedger:
@@ -207,7 +209,7 @@ class FeedLedger:
                 logger.exception("the ledger could not be written", exc_info=textless(error))
                 self._on_error(policy.error("internal", detail=type(error).__name__))
 
-    def close(self, *, patience: float = 30.0, pause: float = 1.0) -> None:
+    def close(self, *, patience: float = 30.0) -> None:
         """Stop the writing thread and append what is left, trying again for as long as patience lasts.
 
         Raises:
@@ -222,9 +224,9 @@ class FeedLedger:
             try:
                 self.flush()
             except CollectorError:
-                if time.monotonic() + pause >= deadline:
+                if time.monotonic() + PAUSE >= deadline:
                     raise
-                time.sleep(pause)
+                time.sleep(PAUSE)
             else:
                 return
 

@@ -19,12 +19,14 @@ from shared.errors import CollectorError
 from shared.state.account import Conflict, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from azure.storage.blob import ContainerClient
 
 logger = logging.getLogger("m365.lease")
+
+MAX_FAILURES = 2
+"""Failed renewals in a row after which the lease counts as lost."""
 
 
 class Lease:
@@ -35,8 +37,6 @@ class Lease:
         name: the blob to lease; it must exist.
         seconds: how long a lease lasts without renewal (Azure allows 15 to 60).
         renew_every: seconds between renewals.
-        max_failures: failed renewals in a row after which the lease counts as lost.
-        clock: monotonic seconds.
     """
 
     def __init__(
@@ -46,15 +46,11 @@ class Lease:
         *,
         seconds: int = 30,
         renew_every: float = 10.0,
-        max_failures: int = 2,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = BlobLeaseClient(container.get_blob_client(name))
         self._name = name
         self._seconds = seconds
         self._renew_every = renew_every
-        self._max_failures = max_failures
-        self._clock = clock
         self._ends = float("inf")
         self._stop = threading.Event()
         self._lost = threading.Event()
@@ -68,13 +64,13 @@ class Lease:
     @property
     def lost(self) -> bool:
         """Whether it was not renewed in time; no new work may be taken."""
-        if self._clock() >= self._ends:
+        if time.monotonic() >= self._ends:
             self._lost.set()
         return self._lost.is_set()
 
     def acquire(self) -> bool:
         """Take the lease; False where somebody else holds it."""
-        asked = self._clock()
+        asked = time.monotonic()
         try:
             with storage_errors(f"lease {self._name}"):
                 self._client.acquire(lease_duration=self._seconds)
@@ -88,19 +84,19 @@ class Lease:
     def _keep(self) -> None:
         failures = 0
         while not self._stop.wait(self._renew_every):
-            asked = self._clock()
+            asked = time.monotonic()
             try:
                 with storage_errors(f"renew lease of {self._name}"):
                     # The next renewal is the second try; retries inside this one would outlast the lease.
                     self._client.renew(retry_total=0, read_timeout=max(1.0, self._renew_every))
             except Conflict:
-                failures = self._max_failures
+                failures = MAX_FAILURES
             except CollectorError:
                 failures += 1
             else:
                 failures = 0
                 self._ends = asked + self._seconds
-            if failures >= self._max_failures:
+            if failures >= MAX_FAILURES:
                 logger.warning("lease of %s is lost: no new work is taken", self._name)
                 self._lost.set()
                 return

@@ -35,6 +35,7 @@ TRACE_APP = "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
 """Microsoft's own app behind the trace, of which a tenant needs a service principal."""
 
 PAGE_ROWS = 5000
+"""As many as Graph gives."""
 MAX_DETAIL_PAGES = 20
 NEXT = "@odata.nextLink"
 # Without it Graph gives every status that came after the first version of the API as one and the same.
@@ -49,20 +50,16 @@ class GraphTrace:
         root: Graph's root, such as ``https://graph.microsoft.com``.
         asker: asks that root, and nobody else.
         offered: whether this cloud has it at all; where not, nothing is ever asked.
-        page_rows: rows a page, 5,000 at most.
     """
 
     max_width = timedelta(days=10)
     # The service forgets by its own clock, while a run is at work.
     horizon = timedelta(days=90) - timedelta(hours=1)
 
-    def __init__(
-        self, *, root: str, asker: Asker, offered: bool = True, page_rows: int = PAGE_ROWS
-    ) -> None:
+    def __init__(self, *, root: str, asker: Asker, offered: bool = True) -> None:
         self.asker = asker
         self._traces = f"{root}/v1.0/admin/exchange/tracing/messageTraces"
         self._offered = offered
-        self._page_rows = page_rows
 
     def pages(self, window: Window) -> Iterator[list[TraceRow]]:
         """List a window; see ``RowApi``."""
@@ -101,7 +98,7 @@ class GraphTrace:
 
     def _first(self, start: datetime, end: datetime) -> str:
         asked = f"receivedDateTime ge {iso(start)} and receivedDateTime le {iso(end)}"
-        return f"{self._traces}?$filter={quote(asked, safe=':')}&$top={self._page_rows}"
+        return f"{self._traces}?$filter={quote(asked, safe=':')}&$top={PAGE_ROWS}"
 
     def _page(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of paging.Ask
         return self._ask(url, _why_not_begun if first else lambda _: PAGE_REFUSED)
