@@ -204,34 +204,17 @@ def _number(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def inputs_of(text: str) -> dict[str, float]:
-    """Read back the inputs of a table."""
-    return {
-        name: float(value) for name, value in re.findall(r"^\| `(\w+)` \| (\S+) \|", text, re.M)
-    }
-
-
-def block(text: str) -> str:
-    """What is between the two marks of a Markdown file.
+def with_block(text: str, table: str) -> str:
+    """Put a table between the two marks of a Markdown file.
 
     Raises:
         ValueError: the file has no such marks.
     """
-    return _parts(text)[1].strip("\n")
-
-
-def with_block(text: str, table: str) -> str:
-    """Put a table between the marks."""
-    before, _, after = _parts(text)
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
-def _parts(text: str) -> tuple[str, str, str]:
     before, begin, rest = text.partition(BEGIN)
-    inside, end, after = rest.partition(END)
+    _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"no lines {BEGIN} and {END}")
-    return before, inside, after
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
 def _setting(text: str) -> tuple[str, float]:

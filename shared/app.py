@@ -240,11 +240,6 @@ class App:
         with self._lock:
             return self._paces.setdefault(hub, Pace())
 
-    @property
-    def hanging_sends(self) -> int:
-        """Sends of this process that were abandoned and have not come to an end."""
-        return self._abandoned.hanging
-
     def close(self) -> None:
         """Close what is kept between runs."""
         for sink in self._sinks.values():

@@ -77,12 +77,6 @@ class Pace:
             self._rate = max(self._min_rate, min(current, measured or current) / 2)
             self._grown = now
 
-    @property
-    def rate(self) -> float | None:
-        """Bytes a second, None while unlimited."""
-        with self._lock:
-            return self._rate
-
     def _forget(self, now: float) -> None:
         while self._acknowledged and self._acknowledged[0][0] < now - SPAN:
             self._acknowledged.popleft()

@@ -14,6 +14,7 @@ import pytest
 from local.eventhubs import SERVER_BUSY, EventHubs, Fault
 from shared.app import App
 from shared.publish.event_hubs import EventHubSink
+from shared.publish.pace import Abandoned
 from shared.sources.registry import load
 from shared.state.ledger import State
 from tests.harness import FAST, HUB, Rig, record
@@ -397,13 +398,17 @@ def in_background(work: Callable[[], RunSummary]) -> Callable[[], RunSummary]:
     return wait
 
 
-def test_a_send_that_hangs_in_the_sdk_ends_once_its_connection_is_cut(rig: Rig) -> None:
+def test_a_send_that_hangs_in_the_sdk_ends_once_its_connection_is_cut(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandoned = Abandoned()
+    monkeypatch.setattr("shared.app.Abandoned", lambda: abandoned)
     rig.offer_many(4)
     rig.hubs.faults.add(Fault(action="release"))
 
     with collector(rig, senders=1, watchdog=1.5) as app:
         summary = run_in_time(rig, app)
-        wait_for(lambda: not app.hanging_sends)
+        wait_for(lambda: not abandoned.hanging)
 
-        assert (summary.status, app.hanging_sends) == ("succeeded", 0)
+        assert (summary.status, abandoned.hanging) == ("succeeded", 0)
     rig.assert_complete()
