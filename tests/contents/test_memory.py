@@ -34,7 +34,7 @@ def test_bodies_that_fit_are_let_in_together(stop: Stop) -> None:
     for _ in range(4):
         gate.reservation().announce(25, compressed=False)
 
-    assert gate._used == 100
+    assert gate.peak == 100
 
 
 def test_a_body_that_does_not_fit_waits_for_room(stop: Stop) -> None:
@@ -54,7 +54,7 @@ def test_a_body_that_does_not_fit_waits_for_room(stop: Stop) -> None:
     first.release()
     assert entered.wait(LONG)
     thread.join(LONG)
-    assert gate._used == 60
+    assert gate.peak == 60
 
 
 def test_a_body_larger_than_the_gate_is_let_in_alone(stop: Stop) -> None:
@@ -74,6 +74,7 @@ def test_a_body_larger_than_the_gate_is_let_in_alone(stop: Stop) -> None:
     large.release()
     assert entered.wait(LONG)
     thread.join(LONG)
+    assert gate.peak == 5000
 
 
 def test_a_compressed_body_is_reserved_inflated_and_one_of_unknown_length_by_a_guess(
@@ -95,7 +96,7 @@ def test_what_a_body_really_takes_replaces_the_estimate(stop: Stop) -> None:
     one.actual(100)
     other.announce(900, compressed=False)
 
-    assert gate._used == 1000
+    assert gate.peak == 1000
 
 
 def test_announcing_again_gives_back_what_was_held(stop: Stop) -> None:
@@ -109,7 +110,7 @@ def test_announcing_again_gives_back_what_was_held(stop: Stop) -> None:
     reservation.release()
     gate.reservation().announce(100, compressed=False)
 
-    assert gate._used == 100
+    assert gate.peak == 100
 
 
 def test_waiting_ends_when_the_run_does(stop: Stop) -> None:
@@ -155,3 +156,4 @@ def test_many_threads_never_hold_more_than_the_limit_and_never_lock_each_other_o
     assert sorted(done) == list(range(8))
     assert held["most"] <= 1000
     assert held["alone"] == 0
+    assert gate.peak == 4000
