@@ -304,7 +304,7 @@ def use(app: App | None) -> None:
         _of_process = app
 
 
-class RunFailed(CollectorError):
+class RunFailed(Exception):
     """At least one feed of a source failed; its own log line says why."""
 
 
@@ -319,7 +319,6 @@ def run_source(source: str) -> list[RunSummary]:
     failed = [each for each in summaries if each.status == "failed"]
     if failed:
         raise RunFailed(
-            "; ".join(f"{each.connection}/{each.source}: {each.error}" for each in failed),
-            code=failed[0].error_code,
+            "; ".join(f"{each.connection}/{each.source}: {each.error}" for each in failed)
         )
     return summaries

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shared import policy
-from shared.errors import CollectorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from shared.errors import CollectorError
 
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = " \t\r\n"
 
 
-class ErrorBody(CollectorError):
+class ErrorBody(Exception):
     """A body that is an error object where records were expected; the caller decides what that means."""
 
     def __init__(self) -> None:

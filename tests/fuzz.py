@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.tenant import Content, Fault
 from shared.errors import CollectorError
-from shared.records import event_id, split
+from shared.records import ErrorBody, event_id, split
 from shared.service.http import Limits
 from shared.state.ledger import Entry, State
 from tests.harness import EXCHANGE, FAST, Event, Rig, record
@@ -287,7 +287,7 @@ def _events(content_id: str, body: bytes) -> set[Event] | None:
     """The events that a body makes; None where it makes none at all."""
     try:
         records = split(body)
-    except CollectorError:
+    except (CollectorError, ErrorBody):
         return None
     return {
         (content_id, event_id(raw), hashlib.blake2b(raw, digest_size=16).hexdigest())

@@ -16,7 +16,7 @@ import msgspec
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.records import array_in, fields
+from shared.records import ErrorBody, array_in, fields
 from shared.rows.paging import REFUSED, Page, list_window, paused
 from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_code, error_for, error_named, error_text
@@ -150,7 +150,7 @@ def _read_page(answer: Response) -> Page:
     try:
         rows, found = array_in(answer.body, "value")
         link = msgspec.json.decode(found[NEXT]) if NEXT in found else None
-    except (CollectorError, KeyError, msgspec.MsgspecError) as error:
+    except (CollectorError, ErrorBody, KeyError, msgspec.MsgspecError) as error:
         detail = type(error).__name__
         raise policy.error("not-a-list", detail=detail, status=answer.status) from error
     if link is not None and not isinstance(link, str):

@@ -16,7 +16,7 @@ import msgspec
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.records import BOM, array_in, members, split
+from shared.records import BOM, ErrorBody, array_in, members, split
 from shared.rows.paging import Page
 from shared.times import parse_wire
 
@@ -48,7 +48,7 @@ def read_page(body: bytes, url: str) -> Page:
             rows, link, told = _read_atom(body)
         else:
             rows, link, told = _read_json(body)
-    except (CollectorError, KeyError, ValueError, expat.ExpatError, UnicodeDecodeError) as error:
+    except (CollectorError, ErrorBody, KeyError, ValueError, expat.ExpatError) as error:
         raise policy.error("not-a-list", detail=type(error).__name__) from error
     if link is not None:
         return Page(rows=rows, link=urljoin(url, link))
