@@ -1,7 +1,7 @@
 """How a local run came out, feed by feed, and whether that is all it should be.
 
-What was listed, delivered and lost is read anew from the ledger in storage, as anybody who looks after the app can do;
-what should be there comes from the simulated tenant's books, and what is there from the hub itself. Nothing here is
+What was listed, delivered and lost is read anew from the ledger in storage, as anybody who looks after the app can do.
+What should be there comes from the simulated tenant's books, and what is there from the hub itself. Nothing here is
 counted up on the way.
 """
 

@@ -1,7 +1,7 @@
 """`make run`: collect everything there is, watch it arrive, prove that it did.
 
-With a simulated tenant, rounds of the timer functions are run until everything that the tenant offers has its end;
-where only time is missing (a content that appears late, a retry that is not due), the tenant's clock is moved instead
+With a simulated tenant, rounds of the timer functions are run until everything that the tenant offers has its end.
+Where only time is missing (a content that appears late, a retry that is not due), the tenant's clock is moved instead
 of waiting. Then the hub is read back and compared with the tenant's books. With a real tenant, rounds are run until
 every feed has caught up. Whatever is left after that is shown as what it is: nothing is retried into looking better.
 """

@@ -1,8 +1,8 @@
 """A fuzz of what the service answers: true answers are mangled on their way to a real run.
 
 Each round offers contents, lets several runs meet mangled answers, then lets the service tell the truth again. Whatever
-it said before, a run never fails inside, never hangs and loses nothing: every content that the tenant has is delivered,
-or its bytes, as they came, are a dead letter; and what is called delivered is at the hub.
+it said before, a run never fails inside, never hangs and loses nothing. Every content that the tenant has is delivered,
+or its bytes, as they came, are a dead letter. What is called delivered is at the hub.
 """
 
 from __future__ import annotations

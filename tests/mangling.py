@@ -1,9 +1,9 @@
 """Spoil a true answer on purpose: its bytes, its JSON, its headers, its status; the same for a seed.
 
-An answer is changed by structure first (a value of a wrong type, a key twice, an entry gone, deep nesting, a huge
-number, half a surrogate pair), then perhaps by bytes (cut, spliced, not UTF-8, a byte order mark) and in what stands
-around it. What none of this makes is a lie that nobody could tell from the truth about the time it is: such a ``Date``
-is a test of its own.
+An answer is changed by structure first: a value of a wrong type, a key twice, an entry gone, deep nesting, a huge
+number, half a surrogate pair. Then it is perhaps changed by bytes (cut, spliced, not UTF-8, a byte order mark), and in
+what stands around it. What none of this makes is a lie that nobody could tell from the truth about the time it is: such
+a ``Date`` is a test of its own.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A tenant runs as a process of its own, ``python -m local.bench.tenants ORDER.jso
 ordered. Its contents lie at equal distances on a grid of whole milliseconds, and ids follow from the time, so that the
 tenant and the ledger's prefill agree, and any two stretches of one grid about what they share.
 
-The clocks start at six in the evening (UTC), so that figures do not depend on when the benchmark is run: three quarters
+The clocks start at six in the evening (UTC), so that figures do not depend on when the benchmark is run. Three quarters
 of the day are in its ledger, and no range that an idle run lists crosses a midnight.
 """
 

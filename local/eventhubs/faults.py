@@ -54,11 +54,11 @@ _RANGES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
 class Fault:
     """One rule.
 
-    On `publish`: `reject`, `release` and `modify` answer with that outcome; `detach`, `end` and
-    `close` end the link, session or connection with an error; `drop` cuts the connection before
-    anything is stored, `drop_mid` after the first frame of a message of several (smaller messages,
-    under 64 KiB, never match), `ack_lost` after storing; `delay` stores and answers late; `no_ack`
-    stores and never answers; `hold` stores and answers when the stand-in is told to release it.
+    On `publish`: `reject`, `release` and `modify` answer with that outcome. `detach`, `end` and
+    `close` end the link, session or connection with an error. `drop` cuts the connection before
+    anything is stored, `ack_lost` after storing, `drop_mid` after the first frame of a message of
+    several, which none under 64 KiB is. `delay` stores and answers late, `no_ack` never, `hold`
+    when the stand-in is told to release it.
     On `attach`: `refuse`; `no_credit` (the link opens, but a message sent over it ends it); `delay`.
     On `put_token`: `status` answers with that HTTP status code.
     """

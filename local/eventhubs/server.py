@@ -33,11 +33,13 @@ class EventHubs:
     Without TLS the SDK reaches it by `connection_string(hub)`. With TLS it needs, besides a
     connection string or a fully qualified `namespace` and a credential,
     `custom_endpoint_address=endpoint`, a `transport_type` and `connection_verify` with the
-    certificate's authority. Both transports are taken on the one port. What SDK 5.15.1 makes of
-    these arguments: without a `transport_type`, an endpoint alone is reached over WebSockets, and
-    together with `http_proxy` on port 443 whatever its own; an endpoint must not end in a slash,
-    for a path is appended to it; `http_proxy` is obeyed over WebSockets only, less than NO_PROXY,
-    and HTTPS_PROXY stands in for it; `connection_verify` replaces the public authorities.
+    certificate's authority. Both transports are taken on the one port.
+
+    What SDK 5.15.1 makes of these arguments: without a `transport_type`, an endpoint alone is
+    reached over WebSockets, and together with `http_proxy` on port 443 whatever its own. An
+    endpoint must not end in a slash, for a path is appended to it. `http_proxy` is obeyed over
+    WebSockets only, less than NO_PROXY, and HTTPS_PROXY stands in for it. `connection_verify`
+    replaces the public authorities.
 
     `hubs` are names, each with its number of partitions. `port` 0 takes a free one, known once it
     was entered. `tls` is a certificate and a key file in PEM form. `faults` may change any time.

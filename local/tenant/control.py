@@ -1,15 +1,15 @@
-"""The control port of a tenant that runs as a process: its books and its knobs over plain HTTP.
+"""The control port of a tenant that runs as a process: its books and its knobs over plain HTTP, on loopback only.
 
-``GET /books`` (summary), ``GET /events`` (expected events, JSON lines, ``?source=``),
-``GET /requests`` (JSON lines), ``POST /faults`` (a list of faults, or ``{"profile": name}``, added;
-``{"clear": true}`` takes all away first), ``POST /advance`` (``{"seconds": n}``),
-``POST /subscriptions`` (``{"source", "status"}``, as an administrator). Loopback only.
+Its books: ``GET /books`` (summary), ``GET /events`` (expected events, JSON lines, ``?source=``),
+``GET /requests`` (JSON lines). Its knobs: ``POST /advance`` (``{"seconds": n}``),
+``POST /subscriptions`` (``{"source", "status"}``, as an administrator), ``POST /faults`` (a list of
+faults, or ``{"profile": name}``, added; ``{"clear": true}`` takes all away first).
 
-Of the message trace: ``GET /trace`` (summary), ``GET /trace/rows`` (JSON lines of id, recipient,
-status, digest of the body; ``?kind=`` one of ``trace.books.KINDS``, ``&start=``, ``&end=``, ``&since=``),
-``POST /trace/offer`` (what ``MessageTrace.offer`` takes, times as ISO 8601, ``within`` in seconds),
-``POST /trace/change`` (``{"id", "recipient", "status", "at"}`` of placed rows),
-``POST /trace/provision`` (``{"after_s"}``).
+The books of the message trace: ``GET /trace`` (summary), ``GET /trace/rows`` (JSON lines of id,
+recipient, status, digest of the body; ``?kind=`` one of ``trace.books.KINDS``, ``&start=``,
+``&end=``, ``&since=``). Its knobs: ``POST /trace/offer`` (what ``MessageTrace.offer`` takes, times
+as ISO 8601, ``within`` in seconds), ``POST /trace/change`` (``{"id", "recipient", "status", "at"}``
+of placed rows), ``POST /trace/provision`` (``{"after_s"}``).
 """
 
 from __future__ import annotations
