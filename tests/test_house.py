@@ -143,6 +143,17 @@ def test_what_runs_it_locally_is_smaller_than_what_it_runs() -> None:
     assert sum(len(path.read_text().splitlines()) for path in files("local")) < 10_500
 
 
+def test_every_decision_has_a_status_a_date_and_one_screen() -> None:
+    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert len(pages) >= 7
+    for number, page in enumerate(pages, start=1):
+        text = page.read_text()
+        assert page.name.startswith(f"{number:04d}-"), page.name
+        assert text.startswith(f"# {number}. "), page.name
+        assert re.search(r"^Status: \w+, 20\d\d-\d\d-\d\d$", text, re.M), page.name
+        assert len(text.splitlines()) <= 50, page.name
+
+
 def test_what_the_guide_names_is_there() -> None:
     for named in re.findall(
         r"`((?:shared|tests|functions|local|scripts|docs|infra)/[\w./-]*)`", GUIDE
