@@ -144,7 +144,7 @@ def read_records(path: Path) -> tuple[bytes, ...]:
             except ValueError as error:
                 raise ValueError(f"{where}: not JSON ({error})") from error
             if not isinstance(found, dict):
-                raise ValueError(f"{where}: not a JSON object")  # noqa: TRY004 - the file is wrong, not a type
+                raise ValueError(f"{where}: not a JSON object")
             records.append(raw)
     if not records:
         raise ValueError(f"{path}: holds no record; expected one JSON object a line")

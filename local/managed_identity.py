@@ -34,7 +34,7 @@ class ManagedIdentity(ThreadedServer):
 class _Handler(PlainHandler):
     server: ManagedIdentity
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
         ours, secret = self.server.client_id, self.server.environment["IDENTITY_HEADER"]
         if self.headers.get("X-IDENTITY-HEADER") != secret or query.get("client_id") != [ours]:

@@ -111,8 +111,8 @@ class Worker:
 
 
 class _Typed(SimpleNamespace):
-    def WhichOneof(self, _: str) -> str | None:  # noqa: N802 - the name that protobuf gives it
-        """Which of the alternatives is set: the field that was given first."""
+    def WhichOneof(self, _: str) -> str | None:
+        """Which of the alternatives is set, by the name that protobuf gives it: the field that was given first."""
         return next(iter(self.__dict__), None)
 
 

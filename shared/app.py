@@ -69,7 +69,7 @@ class App:
         *,
         tuning: Tuning | None = None,
         sink: Sink | None = None,
-        format: Format = DEFAULT,  # noqa: A002 - what it is called everywhere
+        format: Format = DEFAULT,
         on_progress: Callable[[RunSummary], None] = lambda _: None,
         sources: Mapping[str, Source] = BY_NAME,
     ) -> None:

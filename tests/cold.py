@@ -42,7 +42,8 @@ def uses() -> list[Callable[[bytes], object]]:
     return [
         *(each.decode for each in found if isinstance(each, msgspec.json.Decoder)),
         lambda data: checkpoint.decode(data, "checkpoint"),
-        lambda data: budget._decode(data),  # noqa: SLF001 - nothing else decodes what others wrote
+        # Nothing else decodes what others wrote.
+        lambda data: budget._decode(data),
         lambda data: fields(data, ("schema", "id")),
     ]
 

@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError as problem:
             self._answer(400, {"error": str(problem)})
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+    def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet: standard error belongs to the program."""
 
     def _arm(self, faults: list[Fault]) -> dict[str, Any]:

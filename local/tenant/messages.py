@@ -40,7 +40,7 @@ _ROUTES = (
 )
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """A request broke a rule of an API: the error's code or name, what it is about, the status."""
 
     def __init__(self, code: str, *about: str, status: int | None = None) -> None:

@@ -34,7 +34,7 @@ _HANDSHAKE_S = 10.0
 class PlainHandler(http.server.BaseHTTPRequestHandler):
     """Answers plain HTTP, and keeps quiet: standard output is for the caller."""
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         """Nothing on standard error."""
 
     def body(self) -> bytes:

@@ -63,16 +63,16 @@ class Reservation:
         """
         self.release()
         size = (length or UNKNOWN) * (INFLATION if compressed else 1)
-        self._gate._acquire(size)  # noqa: SLF001 - one mechanism in two classes
+        self._gate._acquire(size)
         self._held = size
 
     def actual(self, size: int) -> None:
         """Correct the estimate once the body is there."""
-        self._gate._add(size - self._held)  # noqa: SLF001
+        self._gate._add(size - self._held)
         self._held = size
 
     def release(self) -> None:
         """Give everything back."""
         if self._held:
-            self._gate._add(-self._held)  # noqa: SLF001
+            self._gate._add(-self._held)
             self._held = 0

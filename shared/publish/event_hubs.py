@@ -126,7 +126,8 @@ class EventHubSender:
         """An empty batch, as large as the link allows."""
         try:
             return EventHubBatch(self._client.create_batch(partition_key=self._key))
-        except Exception as error:  # noqa: BLE001 - the SDK lets plain exceptions of its transport through
+        except Exception as error:
+            # The SDK lets plain exceptions of its transport through.
             raise sink_error(error, self._hub) from error
 
     def send(self, batch: Batch) -> None:
@@ -135,7 +136,8 @@ class EventHubSender:
         try:
             # Without the timeout a lost acknowledgement would hang the call for good.
             self._client.send_batch(batch.sdk, timeout=self._timeout)
-        except Exception as error:  # noqa: BLE001 - the SDK lets plain exceptions of its transport through
+        except Exception as error:
+            # The SDK lets plain exceptions of its transport through.
             raise sink_error(error, self._hub) from error
 
     def cut(self) -> None:
@@ -144,9 +146,9 @@ class EventHubSender:
         The SDK offers no public way to that socket. Where a release moves it, the call hangs on and is counted.
         """
         with contextlib.suppress(Exception):
-            for producer in list(self._client._producers.values()):  # noqa: SLF001
-                handler: Any = producer._handler if producer else None  # noqa: SLF001
-                handler._connection._transport.sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
+            for producer in list(self._client._producers.values()):
+                handler: Any = producer._handler if producer else None
+                handler._connection._transport.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the client."""

@@ -159,7 +159,8 @@ class Publisher(Generic[K]):
                     self._failed(slot, error)
                 if slot.abandoned:
                     return
-        except Exception as error:  # noqa: BLE001 - a dead sender must end the run, not hang it
+        except Exception as error:
+            # A dead sender must end the run, not hang it.
             self._fail(policy.error("internal", area=policy.Area.HUB, detail=type(error).__name__))
             logger.exception("a sending thread failed", exc_info=textless(error))
             # Nobody knows what state its connection is in.

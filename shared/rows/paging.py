@@ -85,7 +85,7 @@ def list_window(
             return
 
 
-class _BrokenChain(Exception):  # noqa: N818 - never leaves this module
+class _BrokenChain(Exception):
     """The chain of pages cannot be followed to its end."""
 
 

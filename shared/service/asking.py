@@ -53,7 +53,7 @@ class Retries:
     throttle_backoff: float = 30.0
 
 
-class TokenInDoubt(Exception):  # noqa: N818 - no failure yet
+class TokenInDoubt(Exception):
     """An answer that may be about the token alone: a new one is tried.
 
     Attributes:

@@ -162,7 +162,7 @@ def translate(error: Exception, name: str) -> CollectorError:
     return policy.error(code, at=at, detail=detail)
 
 
-class _AskedToWait(Exception):  # noqa: N818 - no failure of ours
+class _AskedToWait(Exception):
     """The token endpoint named a time that is longer than a run should wait."""
 
     def __init__(self, seconds: float) -> None:

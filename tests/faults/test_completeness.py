@@ -47,7 +47,7 @@ def test_a_run_row_is_open_while_the_run_lasts_and_closed_at_its_end(rig: Rig) -
     rig.offer_many(2)
     states: list[str] = []
     app = rig.app()
-    app._on_progress = lambda summary: states.extend(row["status"] for row in rig.run_rows())  # noqa: SLF001
+    app._on_progress = lambda summary: states.extend(row["status"] for row in rig.run_rows())
 
     rig.run(app=app)
     app.close()

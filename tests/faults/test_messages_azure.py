@@ -169,7 +169,7 @@ def _refusing_account(status: int, code: str) -> Iterator[str]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_GET = do_PUT = do_POST = do_HEAD = do_PATCH = answer  # noqa: N815
+        do_GET = do_PUT = do_POST = do_HEAD = do_PATCH = answer
 
         def log_message(self, *_: object) -> None:
             pass

@@ -252,7 +252,7 @@ def test_an_entry_that_could_not_be_understood_is_fetched_after_a_fix_and_then_d
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = rig.offer(hours_ago=30, hidden_after_listings=1)
-    right = shared.sources.management_api._object  # noqa: SLF001 - the defect has to sit somewhere
+    right = shared.sources.management_api._object
 
     def wrong(raw: bytes) -> dict[str, Any]:
         return {} if content.content_id.encode() in raw else right(raw)

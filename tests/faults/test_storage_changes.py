@@ -50,7 +50,7 @@ def test_containers_that_are_deleted_while_the_process_lives_are_made_again_at_o
     rig.offer(records=[huge, record()])
     rig.run(app=app)
     for name in (STATE_CONTAINER, DEAD_LETTER_CONTAINER):
-        rig.storage._blobs.delete_container(name)  # noqa: SLF001
+        rig.storage._blobs.delete_container(name)
     rig.offer(records=[huge, record()], hours_ago=0.5)
 
     summary = rig.run(app=app)
@@ -68,7 +68,7 @@ def test_a_table_that_is_deleted_while_the_process_lives_is_made_again_at_once(
     rig, app = own_rig, own_rig.app()
     rig.offer_many(2)
     rig.run(app=app)
-    rig.storage._tables.delete_table(table)  # noqa: SLF001
+    rig.storage._tables.delete_table(table)
     rig.offer_many(2, hours_ago=0.5)
 
     summary = rig.run(app=app)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
-SECRET = "secret~of~the~proxy~tests"  # noqa: S105 - of a simulated tenant
+SECRET = "secret~of~the~proxy~tests"
 
 # Where connections are refused or broken on purpose, the Event Hubs SDK leaves sockets open.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
@@ -472,7 +472,7 @@ class _IdentityEndpoint(BaseHTTPRequestHandler):
         pass
 
 
-class _identity_endpoint:  # noqa: N801 - reads as the function that it is
+class _identity_endpoint:
     """The endpoint that App Service gives an app with a managed identity."""
 
     def __enter__(self) -> str:

@@ -57,7 +57,7 @@ class Service:
         self.asked.append((first, last))
         return json.dumps([first.isoformat(), last.isoformat(), 0])
 
-    def ask(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of Ask
+    def ask(self, url: str, first: bool) -> Page:
         if not first and next(self._breaks, False):
             raise Transient("bad token", code=PAGE_REFUSED, status=400)
         start, end, skip = json.loads(url)

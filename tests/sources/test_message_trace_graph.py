@@ -651,7 +651,7 @@ def test_details_whose_pages_go_round_in_circles_end(api: GraphTrace, service: S
     assert caught.value.code == "page-loop"
 
 
-def _nothing(_length: int, _compressed: bool) -> None:  # noqa: FBT001 - the shape of reserve
+def _nothing(_length: int, _compressed: bool) -> None:
     pass
 
 

@@ -100,7 +100,7 @@ class GraphTrace:
         asked = f"receivedDateTime ge {iso(start)} and receivedDateTime le {iso(end)}"
         return f"{self._traces}?$filter={quote(asked, safe=':')}&$top={PAGE_ROWS}"
 
-    def _page(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of paging.Ask
+    def _page(self, url: str, first: bool) -> Page:
         return self._ask(url, _why_not_begun if first else lambda _: PAGE_REFUSED)
 
     def _ask(

@@ -68,7 +68,7 @@ class ReportingTrace:
         asked = f"StartDate eq datetime'{iso(start)}' and EndDate eq datetime'{iso(end)}'"
         return f"{self._report}?$filter={quote(asked, safe=':' + chr(39))}"
 
-    def _page(self, url: str, first: bool) -> Page:  # noqa: FBT001 - the shape of paging.Ask
+    def _page(self, url: str, first: bool) -> Page:
         def read(answer: Response) -> Page:
             if answer.status == 200:
                 return read_page(answer.body, url)

@@ -102,7 +102,7 @@ def _read_atom(body: bytes) -> tuple[list[bytes], str | None, bool]:
     parser.CharacterDataHandler = atom.text
     # Entities, which can make a small document large or read files, need one.
     parser.StartDoctypeDeclHandler = atom.doctype
-    parser.Parse(body, True)  # noqa: FBT003 - positional only
+    parser.Parse(body, True)
     return [msgspec.json.encode(row) for row in atom.rows], atom.link, False
 
 
