@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from local.__main__ import main
 from local.tenant import Fault
 from shared.contents.replay import NOT_SPLIT, TOO_LARGE
 from shared.errors import Permanent
+from shared.service.http import Limits
 from shared.sources.message_trace import details as trace_details
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
@@ -21,7 +23,7 @@ from tests.campaign import free_lease, kill
 from tests.harness import FAST
 from tests.proxy import Proxy
 from tests.tracing import MANY, TraceRig
-from tests.waits import wait_for
+from tests.waits import LONG, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from local.azurite import Azurite
     from shared.records import Records
     from shared.run.replays import ReplaySummary
+    from tests.runclock import RunClock
 
 Mail = Callable[..., TraceRig]
 DETAILS = f"{SOURCE}.Details"
@@ -89,13 +92,20 @@ def test_details_take_a_quarter_of_the_budget_and_the_rest_of_them_waits_for_the
     assert rig.tenant.trace.books.max_requests_in_5_minutes <= 20
 
 
-def test_details_that_never_answer_hold_up_no_row_and_come_once_they_can(mail: Mail) -> None:
+def test_details_that_never_answer_hold_up_no_row_and_come_once_they_can(
+    mail: Mail, run_clock: RunClock
+) -> None:
     rig = mail()
     (late,) = rig.tenant.trace.offer(received=rig.ago(days=3))
     (row,) = rig.tenant.trace.offer(received=rig.ago(minutes=20))
     rig.tenant.faults.add(Fault(on="details", action="hang", delay_s=60, times=-1))
 
-    summary = rig.trace(settings=WANTED, run_seconds=8)
+    limits = Limits(connect=20, read=3, total=20)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(rig.trace, settings=WANTED, limits=limits)
+        wait_for(lambda: rig.tenant.books.requests("details"))
+        run_clock.pass_deadline()
+        summary = run.result(LONG)
 
     assert rig.statuses(row.trace_id)
     assert rig.statuses(late.trace_id)
