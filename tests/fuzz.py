@@ -27,6 +27,7 @@ from shared.service.http import Limits
 from shared.state.ledger import Entry, State
 from tests.harness import EXCHANGE, FAST, Event, Rig, record
 from tests.mangling import mangle
+from tests.waits import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,18 +45,20 @@ SHARES = {"subscriptions": 0.15, "list": 0.4, "content": 0.5}
 ROUNDS_PER_RIG = 40
 """After which the rig is a new one, so that what has piled up does not slow it down."""
 
-LONGEST_RUN = 300.0
 TUNING = replace(
     FAST,
     # What failed is due again at once, so that a round needs no time to pass.
     retry_base=timedelta(milliseconds=1),
     run_seconds=20,
+    close_seconds=30,
     tries=2,
     backoff=0.001,
     throttle_backoff=0.01,
     flush_every=0.02,
     limits=Limits(connect=20, read=2, total=4, min_rate=100, grace=2),
 )
+LONGEST_RUN = TUNING.run_seconds + 2 * TUNING.close_seconds + LONG
+"""Seconds: at its end a run waits for acknowledgements, and then for storage; and a machine may be busy."""
 
 
 @dataclass
