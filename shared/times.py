@@ -13,10 +13,16 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+HOUR = timedelta(hours=1)
 MAX_STEP = timedelta(minutes=5)
 MAX_OFFSET = timedelta(days=366)
+
+
+def utc(value: datetime) -> datetime:
+    """A stored time; one without a zone is UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def utc_now() -> datetime:
@@ -38,6 +44,7 @@ class ServiceClock:
         self._now = now
         self._offset = timedelta()
         self._step: timedelta | None = None
+        self._told = False
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
@@ -50,6 +57,18 @@ class ServiceClock:
         """Whether the last answer told another time, which the next one has to confirm."""
         with self._lock:
             return self._step is not None
+
+    @property
+    def offset(self) -> float:
+        """Seconds by which the service's clock is ahead of ours."""
+        with self._lock:
+            return self._offset.total_seconds()
+
+    def recall(self, offset: float) -> None:
+        """Go by a difference that an earlier process saw, until the service tells its time."""
+        with self._lock:
+            if not self._told:
+                self._offset = timedelta(seconds=offset)
 
     def observe(self, date_header: str | None) -> None:
         """Learn from a ``Date`` header; whole seconds, so differences below two seconds are ignored."""
@@ -70,6 +89,7 @@ class ServiceClock:
                 self._step = offset
                 return
             self._step = None
+            self._told = True
             self._offset = offset if abs(offset) >= timedelta(seconds=2) else timedelta()
 
 
@@ -139,3 +159,22 @@ def end_of(day: date) -> datetime:
 def hour_of(moment: datetime) -> datetime:
     """The UTC hour that a moment lies in."""
     return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def whole_hours(window: Window) -> Iterator[datetime]:
+    """The UTC hours that lie in a range from their beginning to their end."""
+    hour = hour_of(window.start)
+    if hour < window.start:
+        hour += HOUR
+    while hour + HOUR <= window.end:
+        yield hour
+        hour += HOUR
+
+
+def by_day(window: Window) -> Iterator[tuple[date, Window]]:
+    """Cut a range at midnights (UTC)."""
+    start = window.start
+    while start < window.end:
+        end = min(end_of(start.date()), window.end)
+        yield start.date(), Window(start, end)
+        start = end

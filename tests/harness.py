@@ -33,6 +33,7 @@ from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
 from shared.state.checkpoint import decode as decode_checkpoint
 from shared.state.ledger import Day, Entry, State
+from shared.times import parse_wire
 from tests.waits import LONG
 
 if TYPE_CHECKING:
@@ -129,12 +130,17 @@ class Rig:
         ]
 
     def has_collected(self, source: str = EXCHANGE, *, hours_ago: float = 3.0) -> None:
-        """Leave the state of a run some hours ago that found nothing: the next one lists hours instead of a week."""
+        """Leave the state of a run some hours ago that found nothing: the next one lists hours instead of a week.
+
+        It is said to have begun a month ago.
+        """
         then = self.tenant.now() - timedelta(hours=hours_ago)
         self.tenant.subscriptions.set(source, "enabled")
         store = CheckpointStore(self.storage.state, self.checkpoint_name(source))
         note = SubscriptionNote(enabled=then)
-        store.save(Checkpoint(watermark=then, subscription=note, hub=HUB), lease=None)
+        begun = then - timedelta(days=30)
+        known = Checkpoint(watermark=then, subscription=note, beginning=begun, hub=HUB)
+        store.save(known, lease=None)
 
     # -- the collector
 
@@ -297,6 +303,18 @@ class Rig:
     def day_rows(self, source: str = EXCHANGE) -> list[dict[str, Any]]:
         """The rows of the table of days."""
         return self.storage.rows(DAYS_TABLE, f"{self.tenant.spec.tenant_id}_{source}")
+
+    def states(self, source: str = EXCHANGE) -> dict[date, str]:
+        """What the table calls each day."""
+        return {date.fromisoformat(row["RowKey"]): row["state"] for row in self.day_rows(source)}
+
+    def reasons(self, day: date, source: str = EXCHANGE) -> list[tuple[str, datetime, datetime]]:
+        """Why a day is flawed, and for which part of it."""
+        (row,) = (each for each in self.day_rows(source) if each["RowKey"] == day.isoformat())
+        return [
+            (each["kind"], parse_wire(each["start"]), parse_wire(each["end"]))
+            for each in json.loads(row["reasons"])
+        ]
 
     def dead_letters(self, source: str = EXCHANGE) -> dict[str, bytes]:
         """Every dead letter of a feed: name to bytes."""

@@ -18,11 +18,10 @@ from local.bench.child import BARE, COLLECTOR, PLAIN, Task
 from local.bench.rig import BenchError, BenchRig, fetch_all, measured, token
 from local.bench.state import TIMER, fill_digests, fill_ledger, forget, put_checkpoint
 from local.bench.tenants import LARGE, MAIL, MEASURED, SHARES, SMALL, WARM, WHOLE_DAY, Steady
-from shared.rows.windows import whole_hours
 from shared.sources.message_trace.policy import OVERLAP, REREAD
 from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.checkpoint import RowsNote, SubscriptionNote
-from shared.times import Window
+from shared.times import Window, whole_hours
 
 if TYPE_CHECKING:
     from local.bench.loops import Reading

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from shared.days.states import Rules
 from shared.times import whole_second
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class ContentPolicy:
         last_call: the least for which a last look before the horizon is worth a request, and how much later than
             expected the next run may be.
         max_width: the widest window that may be asked for.
+        last_look: before an hour leaves the horizon, the time in which a look counts as its last; what is listed for
+            the first time after it may be missed.
 
     Raises:
         ValueError: a slice is empty, or wider than a window may be.
@@ -40,11 +43,18 @@ class ContentPolicy:
     cycle: timedelta
     last_call: timedelta
     max_width: timedelta
+    last_look: timedelta = timedelta(hours=24)
 
     def __post_init__(self) -> None:
         """Refuse a slice that cannot be asked for."""
         if not timedelta(0) < self.slice <= self.max_width:
             raise ValueError(f"slice width {self.slice} is not between 0 and {self.max_width}")
+
+    @property
+    def days(self) -> Rules:
+        """When its hours leave, and when a look at one is late enough."""
+        leaves = self.horizon - self.margin
+        return Rules(leaves=leaves, late_enough=leaves - self.last_look)
 
     def oldest(self, now: datetime) -> datetime:
         """The oldest start of a window that the service accepts for certain."""

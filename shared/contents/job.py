@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from shared.contents.content import Content, ContentApi, ContentPolicy
 from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline, Work
+from shared.days.days import facts_of
 from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
 from shared.state.gaps import Gaps
-from shared.times import end_of, ended_days, iso, parse_wire
+from shared.times import iso, parse_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from shared.run.context import Counted, RunContext
     from shared.state.ledger import Entry
-    from shared.state.run_tables import Runs
 
 
 class ContentJob:
@@ -74,6 +74,7 @@ class ContentJob:
             flush_every=tuning.flush_every,
         )
         self._dead_letters = DeadLetters(parts.storage.dead_letters, feed.state_key)
+        self._days = run.days(policy.days)
         self._gaps = Gaps(self._ledger, parts.clock, run.summary)
         self._listing = Listing(
             run,
@@ -81,14 +82,15 @@ class ContentJob:
             policy=policy,
             ledger=self._ledger,
             gaps=self._gaps,
-            dead_letters=self._dead_letters,
+            days=self._days,
             on_new=self._take_up,
             on_pending=self._submit_if_due,
         )
 
     def load(self) -> None:
-        """Read the ledger."""
+        """Read the ledger, and what is known of the days."""
         self._ledger.open(self._checkpoint.value.closed)
+        self._days.load(self._checkpoint.value, self._clock.now(), self._ledger.sizes())
 
     # -- collecting
 
@@ -175,18 +177,17 @@ class ContentJob:
         self._ledger.close(patience=min(30.0, self._tuning.close_seconds))
 
     def close_checkpoint(self) -> None:
-        """Note the days that need not be read again."""
+        """Note the days that need not be read again, and what was looked at."""
         closed = self._ledger.settled_days(self._checkpoint.value.closed)
         if closed != self._checkpoint.value.closed:
             self._checkpoint.move_soon(closed=closed)
+        self._days.keep(self._checkpoint, self._clock.now())
 
     def sum_up(self) -> None:
         """Say in the summary what is left, and what became of the rest."""
         summary, now = self._summary, self._clock.now()
         pending = self._ledger.pending()
-        counts = self._ledger.counts()
         summary.pending = len(pending)
-        summary.days = {day.isoformat(): each for day, each in sorted(counts.items())}
         oldest = min((entry.created for _, entry in pending), default="")
         summary.lag_seconds = _age(oldest, now)
         if self._checkpoint.value.watermark is not None:
@@ -206,23 +207,19 @@ class ContentJob:
         # After what ended the run, which may have been the cause.
         self.problems += self._listing.problems
 
-    def write_days(self, runs: Runs) -> None:
-        """Write the rows of the days that are loaded, and of those that ended."""
-        now, watermark = self._clock.now(), self._checkpoint.value.watermark
-        for day in ended_days(self._checkpoint.found.watermark, watermark, self._policy.horizon):
-            # It may be complete now, although nothing of it was listed again.
+    def write_days(self, problem: CollectorError | None) -> None:
+        """Bring the rows of the days up to date."""
+        for day in self._days.owed(self._ledger.sizes()):
             self._ledger.day(day)
-        runs.write_days(
-            self._ledger.counts(),
-            now,
-            lambda day: watermark is not None and end_of(day) <= watermark,
-        )
+        found = {day: facts_of(each) for day, each in self._ledger.loaded().items()}
+        self._days.write(found, self._clock.now(), problem)
 
     def drop_old(self) -> None:
-        """Remove days of the ledger that nothing can ask for any more."""
+        """Remove days of the ledger that nothing can ask for any more, and whose rows say all of them."""
+        closed = self._checkpoint.value.closed
         self._ledger.drop_old(
             self._clock.now().date(),
-            dict(self._checkpoint.value.closed),
+            {day: size for day, size in closed.items() if self._days.confirmed(day, size)},
             # A replay has to find what is known of them.
             lambda: {letter.day for letter in self._dead_letters.all()},
         )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.contents.content import Content, ContentApi, ContentPolicy
+    from shared.days.days import Days
     from shared.run.context import RunContext
     from shared.state.feed_ledger import FeedLedger
     from shared.state.gaps import Gaps
@@ -46,7 +47,7 @@ class Listing:
         policy: what the source decides of it.
         ledger: what is known.
         gaps: records what was never listed.
-        dead_letters: keep entries that cannot be understood.
+        days: told what was looked at.
         on_new: given the contents of a page that are new, once they are written down.
         on_pending: given a content that is listed again and still pending, and what is known of it.
 
@@ -64,7 +65,7 @@ class Listing:
         policy: ContentPolicy,
         ledger: FeedLedger,
         gaps: Gaps,
-        dead_letters: DeadLetters,
+        days: Days,
         on_new: Callable[[list[Content]], None],
         on_pending: Callable[[Content, Entry], None],
     ) -> None:
@@ -74,10 +75,11 @@ class Listing:
         self._stop = run.stop
         self._api = api
         self._policy = policy
-        self._days = f"{policy.horizon / timedelta(days=1):g}"
+        self._horizon = f"{policy.horizon / timedelta(days=1):g}"
         self._ledger = ledger
         self._gaps = gaps
-        self._dead_letters = dead_letters
+        self._days = days
+        self._dead_letters = DeadLetters(run.parts.storage.dead_letters, run.feed.state_key)
         self._on_new = on_new
         self._on_pending = on_pending
         self.dead = 0
@@ -104,7 +106,7 @@ class Listing:
             tail=known.tail,
         )
         if todo.gap is not None:
-            self._gaps.record(todo.gap, f"not listed for more than {self._days} days")
+            self._gaps.record(todo.gap, f"not listed for more than {self._horizon} days")
         for window in todo.recent:
             if self._unlisted >= MAX_UNLISTED and window not in todo.recent[-2:]:
                 # Enough failed to call it an outage; the newest (the last may be a second wide) are worth a try.
@@ -139,8 +141,11 @@ class Listing:
     def _list_window(self, window: Window) -> None:
         """List a window to its end; again from its start where the service lost the thread."""
         for attempt in range(RELISTS):
+            began = self._clock.now()
             try:
-                self._list_pages(window)
+                if not self._list_pages(window) and self._ledger.knows_any(window):
+                    # A service that shows nothing where something was is asked once more.
+                    self._list_pages(window)
             except Permanent as error:
                 action = policy.rule_of(error).action
                 if action is Action.LIST_AGAIN and attempt < RELISTS - 1:
@@ -153,6 +158,8 @@ class Listing:
                     return
                 window = shorter
             else:
+                self._days.begin(began)
+                self._days.look(window, began)
                 return
 
     def _clamp(self, window: Window) -> Window | None:
@@ -164,11 +171,13 @@ class Listing:
             start = max(window.start, never_listed)
             if start < min(oldest, window.end):
                 gap = Window(start, min(oldest, window.end))
-                self._gaps.record(gap, f"left the {self._days}-day horizon unlisted")
+                self._gaps.record(gap, f"left the {self._horizon}-day horizon unlisted")
         start, end = max(window.start, oldest), min(window.end, now)
         return Window(start, end) if start < end else None
 
-    def _list_pages(self, window: Window) -> None:
+    def _list_pages(self, window: Window) -> int:
+        """List a window; returns how many contents it showed, all of which are written down."""
+        found = 0
         for page in self._api.pages(window):
             self._stop.raise_if_set()
             try:
@@ -178,6 +187,8 @@ class Listing:
                 self._stop.set(error)
                 raise
             self._on_new(fresh)
+            found += len(page)
+        return found
 
     def _write_down_new(self, page: list[Content]) -> list[Content]:
         """Write ``listed`` for what the ledger does not know, or knows otherwise; return what is new."""

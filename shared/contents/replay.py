@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING
 
+from shared.days.days import facts_of
 from shared.errors import CollectorError, Permanent
 from shared.publish.publisher import Publisher
 from shared.records import ErrorBody, Records, read_records
@@ -26,14 +27,13 @@ from shared.state.checkpoint import CheckpointStore
 from shared.state.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters, Letter
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import Entry, Line, State
-from shared.state.run_tables import Runs
 from shared.stop import Stop
-from shared.times import end_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from shared.contents.content import ContentApi
+    from shared.days.days import Days
     from shared.publish.format import About, Event
     from shared.publish.outbox import Delivery
 
@@ -78,8 +78,8 @@ def replay_feed(
     api: ContentApi | None,
     tuning: Tuning | None = None,
     *,
+    days: Days,
     about: About | None = None,
-    listed: Callable[[date], bool] | None = None,
 ) -> ReplaySummary:
     """Deliver the dead letters of a feed. Never raises for what can go wrong on the way: the summary says it.
 
@@ -88,10 +88,10 @@ def replay_feed(
         parts: what a run is made of.
         api: understands listing entries; it is not asked for anything. None where contents are not listed.
         tuning: what it may use; a replay has no deadline.
+        days: of the feed.
         about: what every event has in common; what the feed says where None.
-        listed: whether all of a day's contents are known; by the feed's watermark where None.
     """
-    replay = _Replay(feed, parts, api, tuning or Tuning(), about or feed.about(), listed)
+    replay = _Replay(feed, parts, api, tuning or Tuning(), about or feed.about(), days)
     summary = replay.summary
     try:
         replay.run()
@@ -119,11 +119,11 @@ class _Replay:
         api: ContentApi | None,
         tuning: Tuning,
         about: About,
-        listed: Callable[[date], bool] | None,
+        days: Days,
     ) -> None:
         self._feed = feed
         self._about = about
-        self._listed = listed
+        self._days = days
         self._parts = parts
         self._api = api
         self._tuning = tuning
@@ -161,11 +161,9 @@ class _Replay:
             self._ledger.close(patience=self._tuning.close_seconds)
             self._remove()
             self.summary.kept = dict(self._kept)
-        Runs(self._parts.storage, self._feed.tenant_id, self._feed.source).write_days(
-            self._ledger.counts(),
-            self._clock.now(),
-            self._listed or _before(checkpoint.watermark),
-        )
+        found_days = {day: facts_of(each) for day, each in self._ledger.loaded().items()}
+        self._days.load(checkpoint, self._clock.now(), found_days)
+        self._days.write(found_days, self._clock.now(), others=False)
 
     # -- what there is to deliver
 
@@ -327,11 +325,6 @@ class _Replay:
                     continue
                 self._letters.remove(letter)
                 self.summary.delivered += 1
-
-
-def _before(watermark: datetime | None) -> Callable[[date], bool]:
-    """Whether a day lies before the watermark."""
-    return lambda day: watermark is not None and end_of(day) <= watermark
 
 
 def _groups(letters: list[Letter]) -> Iterator[list[Letter]]:

@@ -6,6 +6,7 @@ promises no order, so a content can appear inside a range that was listed long a
 - Every instant between the horizon and now is covered by the ranges listed since the watermark, without a hole.
 - What lay beyond the horizon before it was ever listed comes back as a gap, never silently.
 - Every instant is listed again once per cycle of slices, and once more shortly before it leaves the horizon.
+- Every hour is listed as a whole then, in one window.
 
 Slices and last calls grow with the time between two runs. So this holds for any schedule, from minutes to the widest
 window less a last call: 22 h where that is 23 h.
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.times import Window, whole_second
+from shared.times import Window, hour_of, whole_second
 
 if TYPE_CHECKING:
     from shared.contents.content import ContentPolicy
@@ -47,12 +48,15 @@ class Plan:
 
 
 def split(start: datetime, end: datetime, width: timedelta) -> tuple[Window, ...]:
-    """Cut a range into adjoining windows of at most ``width``."""
+    """Cut a range into adjoining windows of at most ``width``, at whole hours where that is so wide.
+
+    An hour counts as looked at where one window has all of it.
+    """
     if width <= timedelta(0):
         raise ValueError(f"window width {width} is not positive")
     windows = []
     while start < end:
-        stop = min(start + width, end)
+        stop = min(_whole(start, start + width), end)
         windows.append(Window(start, stop))
         start = stop
     return tuple(windows)
@@ -87,7 +91,7 @@ def plan(
     gap = None
     if watermark is not None and watermark < oldest:
         gap = Window(watermark, oldest)
-    start = oldest if watermark is None else max(watermark - policy.overlap, oldest)
+    start = oldest if watermark is None else max(hour_of(watermark - policy.overlap), oldest)
     recent = split(start, end, policy.slice)
     since = timedelta() if watermark is None else end - watermark
     last_call, reached = _last_call(policy, tail, oldest, start, since)
@@ -101,6 +105,12 @@ def plan(
         tail=reached,
         cursor=following,
     )
+
+
+def _whole(start: datetime, end: datetime) -> datetime:
+    """The last whole hour up to ``end``, where that is behind ``start``."""
+    hour = hour_of(end)
+    return hour if hour > start else end
 
 
 def _last_call(
@@ -121,7 +131,8 @@ def _last_call(
     stop = min(oldest + ahead, recent_start)
     if reached + policy.last_call > stop:
         return None, reached
-    return Window(reached, stop), stop
+    # From a whole hour on, since one of which the last call had a part counts as looked at with all of it.
+    return Window(max(oldest, hour_of(reached)), stop), stop
 
 
 def _next_slice(
@@ -136,5 +147,5 @@ def _next_slice(
         return None, oldest
     start = oldest if cursor is None or not oldest <= cursor < recent_start else cursor
     width = min(max(policy.slice, since * (policy.horizon / policy.cycle)), policy.max_width)
-    stop = min(start + width, recent_start)
+    stop = min(_whole(start, start + width), recent_start)
     return Window(start, stop), stop if stop < recent_start else oldest

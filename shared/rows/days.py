@@ -6,18 +6,25 @@ are read again, and the row keeps what it knew when the digests are removed.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.days.days import facts_of
+from shared.days.states import DEAD_LETTERED, LOST, Facts, Flaw, merged
+from shared.days.table import Found
 from shared.state.digests import Digests, HourCounts
 from shared.state.ledger import Counts
+from shared.times import HOUR, beginning_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Mapping
+    from datetime import date
 
-    from shared.state.run_tables import Runs
+    from shared.state.ledger import Day
+
+HOURS = "hours"
+"""Column of a day's row."""
 
 _Hours = dict[int, tuple[int, int, int, int, int]]
 """Hour of the day to bytes of its digests, rows listed, delivered, gone and dead."""
@@ -33,52 +40,19 @@ def sizes_by_day(digests: Digests) -> dict[date, int]:
     return sizes
 
 
-def write_row_days(
-    runs: Runs,
-    digests: Digests,
-    days: Iterable[date],
-    *,
-    now: datetime,
-    gap_seconds: Callable[[date], int],
-    listed: Callable[[date], bool],
-) -> dict[date, Counts]:
-    """Count days and write their rows.
+def hours_of(day: date, known: str, digests: Digests) -> dict[int, HourCounts]:
+    """The hours of a day: as they stand in its row where nothing has changed since, else counted anew.
 
     Args:
-        runs: the tables.
+        day: which.
+        known: the column ``HOURS`` of its row.
         digests: what became of each row.
-        days: which.
-        now: the service's time.
-        gap_seconds: how much of a day is on record as never read.
-        listed: whether a day was read to its end.
-
-    Returns:
-        What was counted.
     """
-    wanted = sorted(set(days))
-    known = runs.known_days(wanted)
-    counts: dict[date, Counts] = {}
-    columns: dict[date, dict[str, str]] = {}
-    for day in wanted:
-        row = known.get(day, {})
-        hours = _count(digests, day, row)
-        total = Counts()
-        for each in hours.values():
-            total.add(each.counts())
-        total.gap_seconds = max(gap_seconds(day), int(row.get("gap_seconds", 0)))
-        counts[day] = total
-        columns[day] = {"hours": _encode(hours)}
-    runs.write_days(counts, now, listed, columns)
-    return counts
-
-
-def _count(digests: Digests, day: date, row: dict[str, Any]) -> dict[int, HourCounts]:
-    """The hours of a day: as they stand in the row where nothing has changed since, else counted anew."""
-    found = _decode(row.get("hours", ""))
+    found = _decode(known)
     fresh = digests.counts()
-    midnight = datetime.combine(day, time(), UTC)
+    midnight = beginning_of(day)
     for number in range(24):
-        hour = midnight + timedelta(hours=number)
+        hour = midnight + number * HOUR
         segments = digests.stored.get(hour)
         if segments is None:
             # Never written, or removed; then the row alone knows.
@@ -91,7 +65,34 @@ def _count(digests: Digests, day: date, row: dict[str, Any]) -> dict[int, HourCo
     return found
 
 
-def _encode(hours: dict[int, HourCounts]) -> str:
+def found_in(day: date, hours: Mapping[int, HourCounts], gaps: Day, size: int) -> Found:
+    """What became of the rows of a day.
+
+    Args:
+        day: which.
+        hours: what was counted of each.
+        gaps: its ledger, which holds the ranges that were never read.
+        size: bytes of what is stored of it.
+    """
+    known = facts_of(gaps)
+    counts, flaws = Counts(gap_seconds=known.counts.gap_seconds), [*known.facts.flaws]
+    for number, each in sorted(hours.items()):
+        counts.add(each.counts())
+        hour = beginning_of(day) + number * HOUR
+        flaws += [
+            Flaw(hour, hour + HOUR, kind, count)
+            for kind, count in ((LOST, each.gone), (DEAD_LETTERED, each.dead))
+            if count
+        ]
+    return Found(
+        counts=counts,
+        facts=Facts(pending=counts.pending, flaws=merged(flaws)),
+        size=size,
+        more={HOURS: _encode(hours)},
+    )
+
+
+def _encode(hours: Mapping[int, HourCounts]) -> str:
     value: _Hours = {
         number: (each.size, each.listed, each.delivered, each.gone, each.dead)
         for number, each in sorted(hours.items())

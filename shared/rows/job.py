@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from collections import Counter
+from datetime import date
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.rows.days import sizes_by_day, write_row_days
+from shared.rows.days import HOURS, found_in, hours_of, sizes_by_day
 from shared.rows.reader import RowReader
 from shared.rows.schedule import Reading
-from shared.rows.windows import HOUR, overlaps
+from shared.rows.windows import overlaps
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.digests import Digests
 from shared.state.feed_ledger import KEEP, FeedLedger
 from shared.state.gaps import Gaps
-from shared.times import Window, beginning_of, end_of, ended_days, iso, utc_now, whole_second
+from shared.times import HOUR, beginning_of, end_of, iso, utc_now, whole_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from shared.days.table import Found
     from shared.errors import CollectorError
     from shared.rows.source import Follower, RowApi, RowPolicy
     from shared.run.context import RunContext
     from shared.state.checkpoint import RowsNote
-    from shared.state.run_tables import Runs
 
 MAX_DROPPED_DAYS = 10
-MOST_ENDED = timedelta(days=7)
-"""How far back days are written although nothing of them was read; the windows of an outage name the others."""
-INSTANT = timedelta(microseconds=1)
 
 
 class RowJob:
@@ -60,9 +58,11 @@ class RowJob:
         self._checkpoint = run.checkpoint
         self.asker = api.asker
         self.problems: list[CollectorError] = []
+        self._began = self._clock.now()
         key, state = run.feed.state_key, run.parts.storage.state
         self._digests = Digests(DigestStore(state, f"digests/{key}"))
         self._ledger = FeedLedger(LedgerStore(state, f"ledger/{key}"))
+        self._days = run.days(policy.days(api.horizon))
         self._reader = RowReader(
             run,
             api=api,
@@ -77,19 +77,22 @@ class RowJob:
             reader=self._reader,
             digests=self._digests,
             gaps=Gaps(self._ledger, self._clock, run.summary),
+            days=self._days,
             used=used,
         )
 
     def load(self) -> None:
-        """Learn which digests and gap records there are."""
+        """Learn which digests and gap records there are, and what is known of the days."""
         self._digests.open()
         self._ledger.open(self._checkpoint.value.closed)
+        self._days.load(self._checkpoint.value, self._clock.now(), self._sizes())
         if self._follower is not None:
             self._follower.load(self._note.follower_closed)
 
     def collect(self) -> None:
         """What is new, then what may have changed, then what was missed, and only then what follows on rows."""
         self._reading.learn_the_time()
+        self._began = self._clock.now()
         end = whole_second(self._clock.now() - self._policy.delay)
         start = self._reading.plan(end)
         self._reading.read_live(start, end)
@@ -136,6 +139,11 @@ class RowJob:
             note = msgspec.structs.replace(note, follower_closed=known)
         if (closed, note) != (self._checkpoint.value.closed, self._note):
             self._checkpoint.move_soon(closed=closed, rows=note)
+        for window in self._reading.windows:
+            self._days.look(window, self._began)
+        if self._checkpoint.value.watermark is not None and note.since is not None:
+            self._days.begin(note.since)
+        self._days.keep(self._checkpoint, self._clock.now())
 
     def sum_up(self) -> None:
         """Say in the summary what is left, and what became of the rest."""
@@ -158,51 +166,39 @@ class RowJob:
         if self._follower is not None:
             self.problems += self._follower.problems
 
-    def write_days(self, runs: Runs) -> None:
-        """Write the rows of the days that were read, have grown, or ended."""
-        known, sizes = self._checkpoint.value, sizes_by_day(self._digests)
-        days = {day for day, size in sizes.items() if self._note.counted.get(day) != size}
-        days.update(ended_days(self._checkpoint.found.watermark, known.watermark, MOST_ENDED))
-        days.update(day for day, each in self._ledger.counts().items() if each.gap_seconds)
-        for each in self._reading.windows:
-            days.update(_days(each))
-        counts = write_row_days(
-            runs,
-            self._digests,
-            days,
-            now=self._clock.now(),
-            gap_seconds=lambda day: self._ledger.day(day).gap_seconds,
-            listed=self._listed,
-        )
-        self._summary.days = {day.isoformat(): each for day, each in sorted(counts.items())}
-        if sizes != self._note.counted:
-            self._checkpoint.move(rows=msgspec.structs.replace(self._note, counted=sizes))
+    def write_days(self, problem: CollectorError | None) -> None:
+        """Bring the rows of the days up to date."""
+        days = {*self._days.owed(self._sizes()), *self._ledger.loaded()}
+        found = {day: self._found(day) for day in days}
+        self._days.write(found, self._clock.now(), problem)
         if self._follower is not None:
-            self._follower.write_days()
+            self._follower.write_days(problem)
 
-    def _listed(self, day: date) -> bool:
-        """Whether a day was read to its end, and from its beginning."""
-        known, start, end = self._checkpoint.value, beginning_of(day), end_of(day)
-        since, watermark = known.rows.since, known.watermark
-        return (
-            watermark is not None
-            and end <= watermark
-            and (since is None or since <= start)
-            and not overlaps(self._reading.backfill, start, end)
-        )
+    def _found(self, day: date) -> Found:
+        """What became of the rows of a day."""
+        hours = hours_of(day, self._days.column(day, HOURS), self._digests)
+        return found_in(day, hours, self._ledger.day(day), self._sizes().get(day, 0))
+
+    def _sizes(self) -> dict[date, int]:
+        """Bytes of what is stored of each day."""
+        sizes = Counter(sizes_by_day(self._digests))
+        sizes.update(self._ledger.sizes())
+        return dict(sizes)
 
     def drop_old(self) -> None:
-        """Remove digests that are too old to be asked for, by the service's clock and by this machine's."""
-        self._ledger.drop_old(self._clock.now().date(), dict(self._checkpoint.value.closed))
-        today = min(self._clock.now(), utc_now()).date()
+        """Remove what is too old to be asked for, by both clocks, and of which the rows of days say everything."""
+        sizes, now = self._sizes(), self._clock.now()
+        confirmed = {day for day, size in sizes.items() if self._days.confirmed(day, size)}
+        closed = self._checkpoint.value.closed
+        self._ledger.drop_old(now.date(), {day: closed[day] for day in confirmed & set(closed)})
+        today = min(now, utc_now()).date()
         again = {hour.date() for hour in self._note.again}
-        sizes = sizes_by_day(self._digests)
         old = [
             day
-            for day, size in sorted(sizes.items())
+            for day in sorted(sizes_by_day(self._digests))
             if today - day > KEEP
             and day not in again
-            and self._note.counted.get(day) == size
+            and day in confirmed
             and not overlaps(self._reading.backfill, beginning_of(day) - HOUR, end_of(day) + HOUR)
         ]
         for day in old[:MAX_DROPPED_DAYS]:
@@ -210,10 +206,3 @@ class RowJob:
                 self._digests.delete(hour)
         if self._follower is not None:
             self._follower.drop_old(dict(self._note.follower_closed))
-
-
-def _days(window: Window) -> Iterator[date]:
-    day, last = window.start.date(), (window.end - INSTANT).date()
-    while day <= last:
-        yield day
-        day += timedelta(days=1)

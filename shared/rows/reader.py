@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError
 from shared.records import Records
-from shared.rows.windows import NARROWEST, whole_hours
+from shared.rows.windows import NARROWEST
 from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests
 from shared.stop import RunStopped
-from shared.times import Window, hour_of
+from shared.times import Window, hour_of, whole_hours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -18,7 +18,6 @@ import msgspec
 from shared.errors import CollectorError, Permanent
 from shared.rows.attempts import HASTE, Attempts, Outcome
 from shared.rows.windows import (
-    HOUR,
     NARROWEST,
     Ranges,
     add,
@@ -28,13 +27,13 @@ from shared.rows.windows import (
     plan,
     remove,
     together,
-    whole_hours,
 )
-from shared.times import Window, hour_of, whole_second
+from shared.times import HOUR, Window, hour_of, whole_hours, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shared.days.days import Days
     from shared.rows.reader import RowReader, Unseen
     from shared.rows.source import RowApi, RowPolicy
     from shared.run.context import RunContext
@@ -46,6 +45,9 @@ YIELD_ABOVE = 0.6
 """Share of the request budget above which only what is new is read."""
 
 MAX_AGAIN = 200
+LAST_READING = timedelta(days=7)
+"""How far back an hour gets its last reading where it had none that was late enough."""
+
 FORGOTTEN = "left the service's memory unread"
 FOREVER = timedelta(days=36500)
 
@@ -60,6 +62,7 @@ class Reading:
         reader: reads a window.
         digests: what became of each row.
         gaps: records what was never read.
+        days: know which hours still need their last reading.
         used: the share of the tenant's request budget that is taken, by anybody.
 
     Attributes:
@@ -75,6 +78,7 @@ class Reading:
         reader: RowReader,
         digests: Digests,
         gaps: Gaps,
+        days: Days,
         used: Callable[[], float],
     ) -> None:
         self._api = api
@@ -82,6 +86,7 @@ class Reading:
         self._reader = reader
         self._digests = digests
         self._gaps = gaps
+        self._days = days
         self._used = used
         self._checkpoint = run.checkpoint
         self._clock = run.parts.clock
@@ -171,6 +176,12 @@ class Reading:
         random.shuffle(hours)
         for hour in hours:
             if not self._read_hours(Window(hour, hour + HOUR)) or hour in self._unread_hours:
+                return
+        # An outage, or the turn that came a little early, left them short of their last reading.
+        unsure = self._days.unsure(self._clock.now(), LAST_READING)
+        left = [each for each in unsure if each not in again and not covers(self.backfill, each)]
+        for window in together(left, self._attempts.width(self.note.width)):
+            if not self._read_hours(window):
                 return
 
     def _read_in_turn(self, end: datetime, again: tuple[datetime, ...]) -> None:

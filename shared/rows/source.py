@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from shared.days.states import Rules
+from shared.times import HOUR
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date, timedelta
@@ -38,6 +41,10 @@ class RowPolicy:
     cycle: timedelta
     first_width: timedelta
     target_rows: int
+
+    def days(self, horizon: timedelta) -> Rules:
+        """When its hours leave a horizon, and when a reading of one is late enough: so late after its end."""
+        return Rules(leaves=horizon, late_enough=HOUR + self.reread)
 
 
 class RowApi(Protocol):
@@ -113,8 +120,8 @@ class Follower(Protocol):
         """The days of which everything is settled, with their sizes; ``known`` are those of the last run."""
         ...
 
-    def write_days(self) -> None:
-        """Write the rows of its days."""
+    def write_days(self, problem: CollectorError | None) -> None:
+        """Bring the rows of its days up to date; see ``Job``."""
         ...
 
     def drop_old(self, closed: dict[date, int]) -> None:

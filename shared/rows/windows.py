@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from shared.times import Window, hour_of, whole_second
+from shared.times import HOUR, Window, whole_hours, whole_second
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from shared.rows.source import RowPolicy
 
-HOUR = timedelta(hours=1)
 NARROWEST = timedelta(seconds=1)
 TARGET_PAGES = 2
 """That a window should have, beside ``RowPolicy.target_rows``: a service may have smaller pages than were asked for."""
@@ -160,16 +159,6 @@ def next_width(
         wanted = min(wanted, read / load)
     seconds = min(max(math.floor(wanted.total_seconds()), 1), int(most.total_seconds()))
     return timedelta(seconds=seconds)
-
-
-def whole_hours(window: Window) -> Iterator[datetime]:
-    """The UTC hours that lie in a window from their beginning to their end."""
-    hour = hour_of(window.start)
-    if hour < window.start:
-        hour += HOUR
-    while hour + HOUR <= window.end:
-        yield hour
-        hour += HOUR
 
 
 def due_hours(

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from shared.days.days import Days
+from shared.days.looks import LookStore
+from shared.days.table import DayTable
 from shared.publish.format import RECORD, About, Event, Format
 from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace, Patience, Sending
@@ -16,11 +19,12 @@ from shared.state.account import SILENCE, Storage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shared.days.states import Rules
     from shared.errors import CollectorError
     from shared.publish.outbox import Delivery
     from shared.publish.sink import Sink
     from shared.state.checkpoint import HeldCheckpoint
-    from shared.state.run_tables import Runs, RunSummary
+    from shared.state.run_tables import RunSummary
     from shared.stop import Stop
     from shared.times import ServiceClock
 
@@ -155,6 +159,10 @@ class RunContext:
     checkpoint: HeldCheckpoint
     stop: Stop
 
+    def days(self, rules: Rules) -> Days:
+        """The days of the feed, by the rules of its source."""
+        return days_of(self.feed, self.parts.storage, rules)
+
     def publisher(
         self,
         on_settled: Callable[[Delivery[K]], None],
@@ -169,6 +177,20 @@ class RunContext:
             on_failed=on_failed,
             sending=self.parts.sending(self.tuning),
         )
+
+
+def days_of(feed: Feed, storage: Storage, rules: Rules, *, looked_at: bool = True) -> Days:
+    """The days of a feed.
+
+    Args:
+        feed: whose.
+        storage: the state account.
+        rules: of its source.
+        looked_at: whether it is listed by the hour.
+    """
+    table = DayTable(storage, feed.tenant_id, feed.source, feed.connection)
+    store = LookStore(storage.state, f"looks/{feed.state_key}.json") if looked_at else None
+    return Days(table, store, rules)
 
 
 class Counted(Protocol):
@@ -226,8 +248,12 @@ class Job(Protocol):
         """Complete the summary."""
         ...
 
-    def write_days(self, runs: Runs) -> None:
-        """Write the rows of the days that this run touched."""
+    def write_days(self, problem: CollectorError | None) -> None:
+        """Bring the rows of the days up to date, whether or not anything could be listed.
+
+        Args:
+            problem: what ended the run, or kept it from its work.
+        """
         ...
 
     def drop_old(self) -> None:

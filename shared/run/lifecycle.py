@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("m365.collector")
 
 SILENT_WORKER = timedelta(hours=1)
+MUCH = 60.0
+"""Seconds that the service's clock may be off by more, or less, than is noted."""
 
 
 def run_feed(feed: Feed, parts: Parts, tuning: Tuning | None = None) -> RunSummary:
@@ -185,6 +187,7 @@ class _Held:
         self._summary = summary
         self._clock = parts.clock
         self._checkpoint = checkpoint
+        self._stop = stop
         self._loaded = False
         self._last_run: datetime | None = None
         self.job: Job = parts.job(
@@ -201,6 +204,7 @@ class _Held:
     def load(self) -> None:
         """Read the checkpoint and what the job needs."""
         self._checkpoint.load()
+        self._clock.recall(self._checkpoint.value.offset)
         self.job.load()
         self._loaded = True
         self._last_run = self._checkpoint.value.updated
@@ -212,7 +216,7 @@ class _Held:
         stored = self._step(job.write_down)
         if self._loaded:
             # Where storage does not answer, each further step would wait in vain; the next run makes up for them.
-            stored = stored and self._step(job.close_checkpoint)
+            stored = stored and self._step(self._close_checkpoint)
             stored = stored and self._step(self._checkpoint.write)
             job.sum_up()
             stored = stored and self._step(lambda: self._write_days(runs))
@@ -222,9 +226,18 @@ class _Held:
         summary.requests, summary.throttled = job.asker.requests, job.asker.throttled
         return job.problems
 
+    def _close_checkpoint(self) -> None:
+        self.job.close_checkpoint()
+        if abs(self._clock.offset - self._checkpoint.value.offset) > MUCH:
+            self._checkpoint.move_soon(offset=round(self._clock.offset))
+
     def _write_days(self, runs: Runs) -> None:
+        if self._checkpoint.lost:
+            # Whoever has the feed now knows more of its days.
+            return
         now, last_run = self._clock.now(), self._last_run
-        self.job.write_days(runs)
+        wrong = [each for each in self.job.problems if not _goes_on(each)]
+        self.job.write_days(self._stop.error or next(iter(wrong or self.job.problems), None))
         if last_run is None and self._checkpoint.value.updated is not None:
             # A first run has nothing that is old. Where it lost its checkpoint, the next day's run sees to it.
             return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shared.contents.job import ContentJob
 from shared.contents.replay import replay_feed
-from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning, days_of
 from shared.service.budget import Allowance
 from shared.sources.audit_subscription import SubscriptionKeeper
 from shared.sources.clients import Apis, Factory
@@ -80,4 +80,5 @@ def replay_audit(
 ) -> list[ReplaySummary]:
     """Deliver the dead letters of an audit feed."""
     api = apis.client(management, connection).build(Stop(float("inf")))
-    return [replay_feed(feed, parts, AuditContents(api, feed.source), tuning)]
+    days = days_of(feed, parts.storage, AUDIT_POLICY.days)
+    return [replay_feed(feed, parts, AuditContents(api, feed.source), tuning, days=days)]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared import policy
+from shared.state.gaps import SUBSCRIPTION_OFF
 from shared.times import ServiceClock, Window, whole_second
 
 if TYPE_CHECKING:
@@ -122,4 +123,4 @@ class SubscriptionKeeper:
 def _record_gap(gaps: Gaps, since: datetime, now: datetime) -> None:
     start = max(since, now - LONGEST_GAP)
     if start < now:
-        gaps.record(Window(start, now), "the subscription was off")
+        gaps.record(Window(start, now), "the subscription was off", SUBSCRIPTION_OFF)

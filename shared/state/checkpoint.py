@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared import policy
 from shared.state.account import Conflict, read_blob, write_blob
+from shared.times import utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from shared.state.lease import Lease
 
-SCHEMA = 1
+SCHEMA = 2
+"""2 has looks, a beginning and states of days, which a version that knows none of them would not keep true."""
 WRITE_EVERY = 2.0
 """Seconds between two writes of what may wait."""
 
@@ -39,11 +41,13 @@ class SubscriptionNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=
         attempt: when a start was last asked for (Microsoft allows one in 15 minutes).
         disabled: from when on it was off, as far as that is not on record to the end of a day: while an administrator
             keeps it off, it moves along with midnight. Set before a start, so that a lost answer hides no gap.
+        why: it was off; see ``shared.state.gaps``.
     """
 
     enabled: datetime | None = None
     attempt: datetime | None = None
     disabled: datetime | None = None
+    why: str = "subscription-off"
 
 
 class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
@@ -56,7 +60,6 @@ class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
         backfill_width: the same in the backfill.
         again: hours to read again before their turn: rows of theirs were written down and not delivered, or they could
             not be read.
-        counted: days to the bytes of their digests when their row was written.
         follower_closed: what ``Checkpoint.closed`` is, of the ledger of what follows on rows.
     """
 
@@ -65,8 +68,11 @@ class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     width: int = 3600
     backfill_width: int = 3600
     again: tuple[datetime, ...] = ()
-    counted: dict[date, int] = msgspec.field(default_factory=dict)
     follower_closed: dict[date, int] = msgspec.field(default_factory=dict, name="details_closed")
+
+
+Look = tuple[datetime, datetime, datetime]
+"""A range that was listed whole, from its start to its end, and when."""
 
 
 class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
@@ -80,6 +86,10 @@ class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
             that has grown since is read again, so a wrong value here can only cost time.
         subscription: what was last known of the subscription.
         rows: what only a feed of rows needs; stored under the name of the first that there was.
+        beginning: when the feed was first seen to be listed.
+        looks: those that are not in their blob yet.
+        days_closed: every day before it has the row that it keeps, as far as looks go.
+        offset: seconds by which the service's clock was ahead of ours when it last told its time.
         hub: where the events of the last run went.
         run: the run that wrote this.
         updated: when.
@@ -93,6 +103,10 @@ class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     closed: dict[date, int] = msgspec.field(default_factory=dict)
     subscription: SubscriptionNote = SubscriptionNote()
     rows: RowsNote = msgspec.field(default=RowsNote(), name="trace")
+    beginning: datetime | None = None
+    looks: tuple[Look, ...] = ()
+    days_closed: date | None = None
+    offset: float = 0.0
     hub: str = ""
     run: str = ""
     updated: datetime | None = None
@@ -130,26 +144,25 @@ def decode(data: bytes, name: str) -> Checkpoint:
         cursor=_utc(found.cursor),
         tail=_utc(found.tail),
         updated=_utc(found.updated),
+        beginning=_utc(found.beginning),
+        looks=tuple((utc(start), utc(end), utc(at)) for start, end, at in found.looks),
         subscription=SubscriptionNote(
             enabled=_utc(found.subscription.enabled),
             attempt=_utc(found.subscription.attempt),
             disabled=_utc(found.subscription.disabled),
+            why=found.subscription.why,
         ),
         rows=msgspec.structs.replace(
             found.rows,
             since=_utc(found.rows.since),
-            backfill=tuple((_zoned(start), _zoned(end)) for start, end in found.rows.backfill),
-            again=tuple(map(_zoned, found.rows.again)),
+            backfill=tuple((utc(start), utc(end)) for start, end in found.rows.backfill),
+            again=tuple(map(utc, found.rows.again)),
         ),
     )
 
 
 def _utc(value: datetime | None) -> datetime | None:
-    return None if value is None else _zoned(value)
-
-
-def _zoned(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    return None if value is None else utc(value)
 
 
 def _encode(checkpoint: Checkpoint) -> bytes:
@@ -203,7 +216,16 @@ class CheckpointStore:
             self._etag = stored.etag
 
 
-Change = datetime | SubscriptionNote | RowsNote | dict[date, int]
+Change = (
+    datetime
+    | date
+    | float
+    | SubscriptionNote
+    | RowsNote
+    | dict[date, int]
+    | tuple[Look, ...]
+    | None
+)
 
 
 class HeldCheckpoint:
@@ -238,6 +260,11 @@ class HeldCheckpoint:
         self._changed = False
         self._written_at = time.monotonic()
         self.value = self.found = Checkpoint()
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is another worker's now."""
+        return self._lease.lost
 
     @property
     def stored(self) -> bool:
@@ -286,6 +313,11 @@ class HeldCheckpoint:
 
     def _change(self, changes: dict[str, Change]) -> None:
         self.value = msgspec.structs.replace(
-            self.value, **changes, run=self._run, hub=self._hub, updated=self._now()
+            self.value,
+            **changes,
+            schema=SCHEMA,
+            run=self._run,
+            hub=self._hub,
+            updated=self._now(),
         )
         self._changed = True

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 from shared import policy
 from shared.errors import CollectorError, textless
 from shared.state.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
-from shared.state.ledger import Counts, Day, Entry, Line, encode
-from shared.times import utc_now
+from shared.state.ledger import Day, Entry, Line, encode
+from shared.times import by_day, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from shared.times import Window
 
 logger = logging.getLogger("m365.ledger")
 
@@ -132,6 +134,12 @@ class FeedLedger:
                 return ledger.day, ledger.entries[content_id]
         return None
 
+    def knows_any(self, window: Window) -> bool:
+        """Whether a content is known that was created in a range."""
+        with self._lock:
+            days = [day for day, _ in by_day(window) if day in self._stored or day in self._days]
+            return any(e.created_in(window) for day in days for e in self.day(day).entries.values())
+
     def expires_at(self, entry: Entry) -> datetime:
         """Until when a content can be fetched."""
         return entry.expires_at(self._retention)
@@ -162,11 +170,11 @@ class FeedLedger:
         Raises:
             CollectorError: they are not known to be stored. Writing them again is safe.
         """
-        by_day: dict[date, list[Line]] = {}
+        grouped: dict[date, list[Line]] = {}
         for day, line in lines:
-            by_day.setdefault(day, []).append(line)
+            grouped.setdefault(day, []).append(line)
         with self._writing:
-            for day, group in sorted(by_day.items()):
+            for day, group in sorted(grouped.items()):
                 for part in _parts(group):
                     self._append(day, part)
 
@@ -280,10 +288,19 @@ class FeedLedger:
                 self._store.delete(day, segments)
                 self._days.pop(day, None)
 
-    def counts(self) -> dict[date, Counts]:
-        """Completeness of each loaded day, recomputed from its entries."""
+    def loaded(self) -> dict[date, Day]:
+        """The days that were read."""
         with self._lock:
-            return {day: ledger.counts() for day, ledger in self._days.items()}
+            return dict(self._days)
+
+    def sizes(self) -> dict[date, int]:
+        """Bytes of every stored day, as far as this run knows of them."""
+        stored = {day: segments.total for day, segments in self._stored.items()}
+        return stored | {
+            day: sum(ledger.read_to.values())
+            for day, ledger in self.loaded().items()
+            if ledger.read_to
+        }
 
 
 def _parts(lines: list[Line]) -> Iterable[list[Line]]:

@@ -7,11 +7,12 @@ harmless. None reaches into the future.
 from __future__ import annotations
 
 import logging
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
-from shared.state.ledger import GAP, Line
-from shared.times import ServiceClock, Window, iso, whole_second
+from shared.state.ledger import GAP as GAP_LINE
+from shared.state.ledger import Line
+from shared.times import ServiceClock, Window, by_day, iso, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
     from shared.state.run_tables import RunSummary
 
 logger = logging.getLogger("m365.gaps")
+
+GAP, SUBSCRIPTION_OFF, AUDITING_OFF = "gap", "subscription-off", "auditing-off"
+"""Why a range is on record."""
+
+_OFF_BEFORE = "the subscription was off"
+"""What an older version wrote; whatever else it wrote was a gap."""
+
+
+def kind_of(record: Line) -> str:
+    """Why a range is on record."""
+    if record.reason in (SUBSCRIPTION_OFF, AUDITING_OFF):
+        return record.reason
+    return SUBSCRIPTION_OFF if record.reason == _OFF_BEFORE else GAP
 
 
 class Gaps:
@@ -36,14 +50,20 @@ class Gaps:
         self._clock = clock
         self._summary = summary
 
-    def record(self, gap: Window, reason: str) -> None:
-        """Write a range down that was never listed, up to now."""
+    def record(self, gap: Window, text: str, kind: str = GAP) -> None:
+        """Write a range down that was never listed, up to now.
+
+        Args:
+            gap: the range.
+            text: why, for the log.
+            kind: why, in one of the words above.
+        """
         end = min(gap.end, whole_second(self._clock.now()))
         if end <= gap.start:
             return
         pieces = list(by_day(Window(gap.start, end)))
         before = self._covered(pieces)
-        self._ledger.write((day, self._line(piece, reason)) for day, piece in pieces)
+        self._ledger.write((day, self._line(piece, kind)) for day, piece in pieces)
         if not (added := self._covered(pieces) - before):
             return
         self._summary.gap_seconds += added
@@ -53,29 +73,21 @@ class Gaps:
             self._summary.source,
             iso(gap.start),
             iso(end),
-            reason,
+            text,
         )
 
     def _covered(self, pieces: Iterable[tuple[date, Window]]) -> int:
         return sum(self._ledger.day(day).gap_seconds for day, _ in pieces)
 
-    def _line(self, gap: Window, reason: str) -> Line:
+    def _line(self, gap: Window, kind: str) -> Line:
+        # What was merely not listed keeps the id that it always had.
+        name = "gap" if kind == GAP else kind
         return Line(
-            id=f"gap:{iso(gap.start)}",
-            state=GAP,
+            id=f"{name}:{iso(gap.start)}",
+            state=GAP_LINE,
             created=iso(gap.start),
             expires=iso(gap.end),
             run=self._summary.run,
             time=int(self._clock.now().timestamp()),
-            reason=reason,
+            reason=kind,
         )
-
-
-def by_day(window: Window) -> Iterable[tuple[date, Window]]:
-    """Cut a range at midnights (UTC)."""
-    start = window.start
-    while start < window.end:
-        midnight = datetime.combine(start.date() + timedelta(days=1), datetime.min.time(), UTC)
-        end = min(midnight, window.end)
-        yield start.date(), Window(start, end)
-        start = end

@@ -24,6 +24,8 @@ from shared.times import parse_wire
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from shared.times import Window
+
 RETRY_LIMIT = timedelta(hours=6)
 
 
@@ -100,6 +102,13 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     bytes: int = 0
     dead: int = 0
     reason: str = ""
+
+    def created_in(self, window: Window) -> bool:
+        """Whether it was created in a range."""
+        try:
+            return window.start <= parse_wire(self.created) < window.end
+        except ValueError:
+            return False
 
     @property
     def terminal(self) -> bool:

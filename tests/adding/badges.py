@@ -10,7 +10,7 @@ from shared import policy
 from shared.contents.content import Content, ContentPolicy
 from shared.contents.job import ContentJob
 from shared.contents.replay import replay_feed
-from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning, days_of
 from shared.service.budget import Allowance, Budget
 from shared.sources.registry import CONTENTS, Source
 from shared.times import ServiceClock, Window, iso, utc_now
@@ -111,7 +111,8 @@ def source_of(api: Badges) -> Source:
     def replay(
         apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
     ) -> list[ReplaySummary]:
-        return [replay_feed(feed, parts, api, tuning)]
+        days = days_of(feed, parts.storage, BADGE_POLICY.days)
+        return [replay_feed(feed, parts, api, tuning, days=days)]
 
     return Source(
         name="Badges.All",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shared.contents.content import ContentPolicy
 from shared.contents.windows import Plan, plan, split
 from shared.sources.management_api import AUDIT_POLICY
-from shared.times import Window
+from shared.times import Window, hour_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -132,7 +132,7 @@ def test_what_is_listed_gap_and_recent_join_without_a_hole_up_to_now(
         assert (todo.gap.start, todo.gap.end) == (watermark, policy.oldest(now))
         assert todo.recent[0].start == policy.oldest(now)
     else:
-        assert todo.recent[0].start == max(watermark - policy.overlap, policy.oldest(now))
+        assert todo.recent[0].start == max(hour_of(watermark - policy.overlap), policy.oldest(now))
 
 
 @every_policy

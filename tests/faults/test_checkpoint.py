@@ -14,6 +14,7 @@ import pytest
 
 from shared.sources.management_api import AUDIT_POLICY
 from shared.state.account import read_blob
+from shared.state.checkpoint import SCHEMA
 from shared.state.ledger import Line, State, encode
 from tests.harness import EXCHANGE, Rig
 
@@ -67,7 +68,9 @@ def test_a_deleted_checkpoint_costs_a_listing_of_the_horizon_and_repeats_nothing
     assert watermark > known.watermark
 
 
-NEWER = json.dumps({"schema": 2, "watermark": "2030-01-01T00:00:00Z", "new": {"field": 1}}).encode()
+NEWER = json.dumps(
+    {"schema": SCHEMA + 1, "watermark": "2030-01-01T00:00:00Z", "new": {"field": 1}}
+).encode()
 
 
 @pytest.mark.parametrize(

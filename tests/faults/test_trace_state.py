@@ -19,10 +19,10 @@ from shared.state.append_blobs import DigestStore
 from shared.state.checkpoint import CheckpointStore
 from shared.state.digests import LISTED
 from shared.state.lease import Lease
-from shared.times import hour_of
+from shared.times import end_of, hour_of
 from tests.campaign import free_lease, kill
 from tests.harness import FAST, Nursery
-from tests.tracing import HOUR, MANY, TraceRig
+from tests.tracing import DAY, HOUR, MANY, TraceRig
 from tests.waits import wait_for
 
 Mail = Callable[..., TraceRig]
@@ -187,22 +187,34 @@ def test_digests_that_were_torn_repeat_no_more_than_they_cover(mail: Mail) -> No
     assert (counts.listed, counts.delivered) == (15, 15)
 
 
-def test_a_day_adds_up_and_is_complete_once_it_was_read_to_its_end(mail: Mail) -> None:
-    rig = mail(rows=240, days=3.0, changing=0.3)
-    rig.trace_until_caught_up()
-    today = rig.tenant.now().date()
+def test_a_day_adds_up_and_is_final_once_it_was_read_two_days_after_its_end(mail: Mail) -> None:
+    rig = mail(rows=240, days=5.0, changing=0.3)
+    rig.trace_until_caught_up(settings={"M365_MESSAGE_TRACE_BACKFILL_DAYS": "5"})
+    now = rig.tenant.now()
+    today = now.date()
 
     days = rig.days()
 
     for day in days.values():
         assert day["listed"] == day["delivered"] + day["lost"] + day["pending"]
     assert sum(day["listed"] for day in days.values()) == len(rig.arrived())
-    # Just after midnight today has no row yet.
-    assert not days.get(today.isoformat(), {"complete": False})["complete"]
-    assert all(day["complete"] for key, day in days.items() if key < today.isoformat())
-    rig.pass_time(days=1)
+    states = rig.states(SOURCE)
+    assert {states.pop(today), states.pop(today - DAY)} <= {"open", "provisional"}
+    assert {day: state for day, state in states.items() if now - end_of(day) < 2 * DAY} == {
+        today - 2 * DAY: "provisional"
+    }
+    # A first run begins at midnight, so its first day is whole.
+    assert [states[day] for day in sorted(states)[:-1]] == ["final"] * (len(states) - 1)
+
+    rig.pass_time(days=3)
     rig.trace_until_caught_up()
-    assert rig.days()[today.isoformat()]["complete"]
+
+    states = rig.states(SOURCE)
+    assert {states[today - n * DAY] for n in range(3)} == {"final"}
+    assert states[rig.tenant.now().date()] == "open"
+    assert [row["RowKey"] for row in rig.day_rows(SOURCE) if row["complete"]] == [
+        str(day) for day, state in sorted(states.items()) if state == "final"
+    ]
 
 
 def test_a_day_whose_row_was_lost_is_counted_again_from_its_digests(mail: Mail) -> None:
@@ -212,7 +224,6 @@ def test_a_day_whose_row_was_lost_is_counted_again_from_its_digests(mail: Mail) 
     rig.storage.delete_rows(
         DAYS_TABLE, f"{rig.tenant.spec.tenant_id}_{SOURCE}", after="0", before=None
     )
-    rig.change_note(counted={})
 
     rig.trace()
 

@@ -11,9 +11,9 @@ from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transie
 from shared.rows.attempts import HASTE, Attempts, Outcome
 from shared.rows.reader import RowReader, Unseen, WindowRead
 from shared.rows.row import PAGING, WINDOW_TOO_OLD
-from shared.rows.windows import HOUR, NARROWEST
+from shared.rows.windows import NARROWEST
 from shared.stop import RunStopped, Stop
-from shared.times import Window
+from shared.times import HOUR, Window
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECONDS = 7200

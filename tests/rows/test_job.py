@@ -113,7 +113,7 @@ class Follows:
         self.calls.append("closed")
         return {**known, date(2026, 1, 1): 5}
 
-    def write_days(self) -> None:
+    def write_days(self, problem: CollectorError | None) -> None:
         self.calls.append("write_days")
 
     def drop_old(self, closed: dict[date, int]) -> None:

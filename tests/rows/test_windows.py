@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.rows.windows import (
-    HOUR,
     Ranges,
     add,
     covers,
@@ -22,10 +21,9 @@ from shared.rows.windows import (
     plan,
     remove,
     together,
-    whole_hours,
 )
 from shared.sources.message_trace.policy import trace_policy
-from shared.times import Window
+from shared.times import HOUR, Window, whole_hours
 
 if TYPE_CHECKING:
     from shared.rows.source import RowPolicy

@@ -65,7 +65,7 @@ def test_what_cannot_be_read_stops_the_feed_and_says_how_to_mend_it(data: bytes)
 
 
 def test_a_checkpoint_of_a_newer_version_stops_the_feed_even_when_its_fields_have_changed() -> None:
-    with pytest.raises(StateError, match="newer version .*schema 2") as caught:
+    with pytest.raises(StateError, match=rf"newer version .*schema {SCHEMA + 1}") as caught:
         decode(stored(schema=SCHEMA + 1, watermark={"per": "shard"}), NAME)
 
     assert caught.value.code == "checkpoint-newer"
@@ -86,7 +86,6 @@ def test_a_feed_of_rows_is_stored_under_the_names_that_it_always_had(
         backfill=((NOON, NOON),),
         width=600,
         again=(NOON,),
-        counted={day: 3},
         follower_closed={day: 7},
     )
     time = "2026-03-01T12:00:00Z"
@@ -95,7 +94,6 @@ def test_a_feed_of_rows_is_stored_under_the_names_that_it_always_had(
         "backfill": [[time, time]],
         "width": 600,
         "again": [time],
-        "counted": {"2026-03-01": 3},
         "details_closed": {"2026-03-01": 7},
     }
 

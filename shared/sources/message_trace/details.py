@@ -14,24 +14,31 @@ from typing import TYPE_CHECKING, Protocol
 
 from shared.contents.content import Content
 from shared.contents.pipeline import Pipeline, Work
+from shared.days.days import facts_of
+from shared.days.states import Rules
 from shared.errors import CollectorError
 from shared.publish.format import DETAIL
 from shared.rows.source import RowApi
+from shared.run.context import days_of
 from shared.sources.message_trace.row import TraceRow
 from shared.state.append_blobs import LedgerStore
+from shared.state.checkpoint import Checkpoint
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
+from shared.state.gaps import GAP
+from shared.state.ledger import GAP as GAP_LINE
 from shared.state.ledger import Entry, Line, State
-from shared.state.run_tables import Runs
 from shared.stop import RunStopped, Stop
-from shared.times import Window, iso
+from shared.times import Window, by_day, iso, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from shared.days.days import Days
     from shared.rows.row import Row
     from shared.run.context import Feed, RunContext
     from shared.service.budget import Budget
+    from shared.state.account import Storage
 
 logger = logging.getLogger("m365.trace")
 
@@ -39,6 +46,9 @@ LIFE = timedelta(days=7)
 MOST_WAITING = 20_000
 """Details that wait, about what their share of the budget can fetch in seven days; of further rows none are asked for,
 or their ledger would grow without an end and hold up the rows."""
+
+DAYS = Rules(leaves=LIFE, late_enough=timedelta())
+"""A detail is noted on the day on which its row was delivered, so all of a day are known when it is over."""
 
 SUFFIX = ".Details"
 
@@ -106,7 +116,9 @@ class TraceDetails:
             flush_every=run.tuning.flush_every,
             retention=LIFE,
         )
+        self._days = details_days(details_feed(run.feed), run.parts.storage)
         self._waiting = 0
+        self._skipping: tuple[datetime, datetime] | None = None
         self.skipped = 0
         self.problems: list[CollectorError] = []
 
@@ -114,6 +126,7 @@ class TraceDetails:
         """Read the ledger of details, but for days of which everything is settled."""
         self._ledger.open(closed)
         self._waiting = len(self._ledger.pending())
+        self._days.load(Checkpoint(), self._clock.now(), self._ledger.sizes())
 
     def note(self, rows: Sequence[Row]) -> None:
         """Write down whose details are wanted.
@@ -129,6 +142,7 @@ class TraceDetails:
                 continue
             if self._waiting + len(lines) >= MOST_WAITING:
                 self.skipped += 1
+                self._skipping = (self._skipping or (now, now))[0], now
                 continue
             line = Line(
                 id=row.digest.hex(),
@@ -181,11 +195,25 @@ class TraceDetails:
         if self._pipeline is not None:
             self._pipeline.written(ids)
 
+    def _gap(self, piece: Window) -> Line:
+        return Line(
+            id=f"gap:{iso(piece.start)}",
+            state=GAP_LINE,
+            created=iso(piece.start),
+            expires=iso(piece.end),
+            run=self._run.summary.run,
+            time=int(self._clock.now().timestamp()),
+            reason=GAP,
+        )
+
     # -- the end
 
     def close(self) -> None:
-        """Append what is noted."""
-        if self.skipped:
+        """Append what is noted, and for whose details nobody asked."""
+        if self._skipping is not None:
+            first, last = self._skipping
+            gap = Window(whole_second(first), whole_second(last) + timedelta(seconds=1))
+            self._ledger.write((day, self._gap(piece)) for day, piece in by_day(gap))
             logger.warning(
                 "the details of %d rows are not asked for, since %d wait already: name fewer statuses in "
                 "M365_MESSAGE_TRACE_DETAILS",
@@ -198,15 +226,17 @@ class TraceDetails:
         """The days of which everything is settled."""
         return self._ledger.settled_days(known)
 
-    def write_days(self) -> None:
-        """Write the rows of the days of details, which are complete when everything noted is delivered."""
-        feed, now = details_feed(self._run.feed), self._clock.now()
-        runs = Runs(self._run.parts.storage, feed.tenant_id, feed.source)
-        runs.write_days(self._ledger.counts(), now, ended_by(now))
+    def write_days(self, problem: CollectorError | None) -> None:
+        """Bring the rows of the days of details up to date."""
+        for day in self._days.owed(self._ledger.sizes()):
+            self._ledger.day(day)
+        found = {day: facts_of(each) for day, each in self._ledger.loaded().items()}
+        self._days.write(found, self._clock.now(), problem)
 
     def drop_old(self, closed: dict[date, int]) -> None:
-        """Remove days that are settled and old."""
-        self._ledger.drop_old(self._clock.now().date(), closed)
+        """Remove days that are settled and old, and whose rows say all of them."""
+        confirmed = {day: size for day, size in closed.items() if self._days.confirmed(day, size)}
+        self._ledger.drop_old(self._clock.now().date(), confirmed)
 
 
 class _Paid:
@@ -228,9 +258,9 @@ def details_feed(feed: Feed) -> Feed:
     return replace(feed, source=feed.source + SUFFIX)
 
 
-def ended_by(now: datetime) -> Callable[[date], bool]:
-    """Whether a day is over, and so all of its details are known."""
-    return lambda day: day < now.date()
+def details_days(feed: Feed, storage: Storage) -> Days:
+    """The days of a feed of details."""
+    return days_of(feed, storage, DAYS, looked_at=False)
 
 
 def _content(day: date, entry: Entry) -> Content:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shared.contents.replay import replay_feed
 from shared.publish.format import DETAIL
 from shared.rows.replay import keep_rows
-from shared.sources.message_trace.details import details_feed, ended_by
+from shared.sources.message_trace.details import details_days, details_feed
 
 if TYPE_CHECKING:
     from shared.run.context import Feed, Parts, Tuning
@@ -27,12 +27,13 @@ def replay_trace(feed: Feed, parts: Parts, tuning: Tuning) -> list[ReplaySummary
     Returns:
         What became of the rows' dead letters, and of those of details where there are any.
     """
+    of_details = details_feed(feed)
     details = replay_feed(
-        details_feed(feed),
+        of_details,
         parts,
         None,
         tuning,
+        days=details_days(of_details, parts.storage),
         about=feed.about(kind=DETAIL),
-        listed=ended_by(parts.clock.now()),
     )
     return [keep_rows(feed, parts, ROW), *([details] if details.letters or details.error else [])]

@@ -1,0 +1,309 @@
+"""The days of one feed during one run: what was looked at, since when, and what the rows of the days say.
+
+In the order of a run: ``load`` reads what is known; looks are noted once what they found is written down; ``keep`` puts
+them into the checkpoint, and once an hour into their blob; ``write`` brings the rows up to date, whether or not
+anything could be listed. A row that is missing, or that was counted at another size of its day's ledger, is owed:
+``owed`` names it, and nothing of its day may be removed before it is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from shared.days.looks import WRITE_EVERY, Looks
+from shared.days.states import DEAD_LETTERED, LOST, Facts, Flaw, State, merged, state_of
+from shared.days.table import (
+    OF_OLDER_VERSION,
+    Found,
+    columns_of,
+    found_in,
+    with_forgotten,
+)
+from shared.errors import CollectorError
+from shared.state.checkpoint import SCHEMA
+from shared.state.feed_ledger import KEEP
+from shared.state.gaps import kind_of
+from shared.state.ledger import Day, Entry
+from shared.state.ledger import State as ContentState
+from shared.times import Window, beginning_of, end_of, parse_wire, whole_hours, whole_second
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from shared.days.looks import LookStore
+    from shared.days.states import Rules
+    from shared.days.table import DayTable, Row
+    from shared.state.checkpoint import Checkpoint, HeldCheckpoint, Look
+
+logger = logging.getLogger("m365.days")
+
+DAY = timedelta(days=1)
+NEVER = datetime.min.replace(tzinfo=UTC)
+RECALL = timedelta(days=7)
+"""How far back what was listed is taken for looked at once, where an older version listed it or looks were deleted."""
+
+SPARE = timedelta(days=2)
+"""Looks are kept so much longer than an hour can be listed."""
+
+TOGETHER = timedelta(minutes=5)
+"""Looks at adjoining ranges within this are kept as one, of the earlier time."""
+
+
+class Days:
+    """The days of one feed during one run.
+
+    Args:
+        table: its rows.
+        store: its looks; None for a feed that is not listed by the hour, as that of details.
+        rules: of its source.
+    """
+
+    def __init__(self, table: DayTable, store: LookStore | None, rules: Rules) -> None:
+        self._table = table
+        self._store = store
+        self._rules = rules
+        self._rows: dict[date, Row] = {}
+        self._older: dict[date, Row] = {}
+        self._new: list[Look] = []
+        self._closed: date | None = None
+        self._wanted = date.max
+        self._read_from: date | None = None
+        self._upgrade = False
+        self.looks = Looks(made=NEVER)
+
+    # -- what is known
+
+    def load(self, known: Checkpoint, now: datetime, ledger: Iterable[date] = ()) -> None:
+        """Read rows and looks.
+
+        Args:
+            known: the checkpoint.
+            now: the service's time.
+            ledger: the days that are stored.
+        """
+        self._closed = known.days_closed
+        self._upgrade = known.watermark is not None and known.schema < SCHEMA
+        horizon = (now - self._rules.leaves).date()
+        self._wanted = min([max(known.days_closed or horizon, horizon), now.date() - DAY, *ledger])
+        if self._store is not None:
+            self.looks = self._store.load(now)
+        try:
+            self._read_rows(now)
+        except CollectorError as error:
+            # A report that cannot be read is no reason not to collect.
+            logger.warning("the rows of days cannot be read: %s", error)
+        self._recall(known, now)
+
+    def _read_rows(self, now: datetime) -> None:
+        if self._read_from is not None:
+            return
+        if self._upgrade:
+            self._older = self._table.older_version()
+        self._rows = self._table.read(self._wanted, now.date())
+        self._read_from = self._wanted
+        for row in self._rows.values():
+            self.looks.begin(row.beginning)
+
+    def _recall(self, known: Checkpoint, now: datetime) -> None:
+        """Put together what is known of looks and of the beginning."""
+        looks, back = self.looks, min(self._rules.leaves, RECALL)
+        for start, end, at in known.looks:
+            looks.note(Window(start, end), at)
+        self._new = list(known.looks)
+        looks.begin(known.beginning)
+        if known.watermark is None or self._store is None:
+            return
+        if looks.written is None:
+            looks.listed_once(min(known.watermark, now), now - back)
+        if looks.beginning is None:
+            # An older version has collected it, and its first run went back for so long: so long after the first day
+            # that has a row it had begun for certain.
+            first = min(self._older, default=now.date())
+            begun = max(beginning_of(first) + back + DAY, now - back)
+            looks.begin(min(begun, now))
+
+    # -- what a run learns
+
+    def look(self, window: Window, at: datetime) -> None:
+        """Note a look.
+
+        Args:
+            window: a range that was listed to its end; what was found in it is written down.
+            at: when its listing began.
+        """
+        look = (window.start, window.end, whole_second(at))
+        if self._new and self._new[-1][1] == window.start and at - self._new[-1][2] < TOGETHER:
+            # The earlier time holds for both.
+            start, _, earlier = self._new.pop()
+            look = (start, window.end, earlier)
+        self._new.append(look)
+        self.looks.note(Window(look[0], look[1]), look[2])
+
+    def begin(self, at: datetime) -> None:
+        """The feed is seen to be listed; what lies before it in its second is not."""
+        second = whole_second(at)
+        self.looks.begin(second if second == at else second + timedelta(seconds=1))
+
+    def unsure(self, now: datetime, most: timedelta) -> list[datetime]:
+        """The hours, ``most`` back at most, of which no look was late enough although one could be by now."""
+        beginning = self.looks.beginning or now
+        first, last = max(beginning, now - most), now - self._rules.late_enough
+        hours = whole_hours(Window(first, last)) if first < last else ()
+        late_enough = self._rules.late_enough
+        return [hour for hour in hours if (self.looks.at(hour) or NEVER) < hour + late_enough]
+
+    def keep(self, checkpoint: HeldCheckpoint, now: datetime) -> None:
+        """Put looks and beginning where they are found again.
+
+        Raises:
+            CollectorError: they are not known to be stored; days are less certain for it, and nothing is wrong.
+        """
+        if self._store is None:
+            return
+        looks = self.looks
+        if self._new and (looks.written is None or abs(now - looks.written) >= WRITE_EVERY):
+            # What the rows do not say for good yet is asked for again.
+            if self._closed is not None:
+                oldest = now - self._rules.leaves - SPARE
+                looks.forget(min(oldest, beginning_of(self._closed)))
+            self._store.save(looks, now)
+            self._new = []
+        note = {
+            "looks": tuple(self._new),
+            "beginning": looks.beginning,
+            "days_closed": self._closed,
+        }
+        if any(getattr(checkpoint.value, name) != value for name, value in note.items()):
+            checkpoint.move_soon(**note)
+
+    # -- the rows
+
+    def column(self, day: date, name: str) -> str:
+        """What stands in a column of a day's row; "" where there is none."""
+        row = self._rows.get(day)
+        return "" if row is None else str(row.columns.get(name, ""))
+
+    def owed(self, ledger: Mapping[date, int]) -> list[date]:
+        """The days whose ledger, of these sizes in bytes, is not what their row was made of."""
+        return [day for day, size in ledger.items() if not self.confirmed(day, size)]
+
+    def confirmed(self, day: date, size: int) -> bool:
+        """Whether the row of a day says all that its ledger does, at this size."""
+        row = self._rows.get(day)
+        return row is not None and row.size == size
+
+    def write(
+        self,
+        found: Mapping[date, Found],
+        now: datetime,
+        problem: CollectorError | None = None,
+        *,
+        others: bool = True,
+    ) -> None:
+        """Bring the rows up to date.
+
+        Args:
+            found: what is known of the days whose ledgers were read.
+            now: the service's time.
+            problem: what ended the run, or kept it from listing.
+            others: whether those of other days are, too.
+
+        Raises:
+            CollectorError: rows are missing; the next run writes them.
+        """
+        self._read_rows(now)
+        listed, closing = set(self._listed_days(now)) if others else set(), True
+        unfinished = self._unfinished() if others else ()
+        if found and (first := min(found)) < self._wanted:
+            # A gap that was found just now goes further back.
+            self._rows |= self._table.read(first, self._wanted - DAY)
+            self._wanted = first
+        for day in sorted(listed.union(unfinished, found)):
+            fresh = found.get(day)
+            if day not in listed and fresh is not None and fresh.empty:
+                # Of before the beginning, or it lies in the future.
+                continue
+            closed = self._write(day, fresh, now, problem)
+            closing = closing and (closed or day not in listed)
+            if closing and day in listed:
+                self._closed = day + DAY
+        for day, row in self._older.items():
+            if self._rows.get(day, row) is row:
+                self._rows[day] = self._table.write(day, OF_OLDER_VERSION, row, now)
+
+    def _listed_days(self, now: datetime) -> Iterable[date]:
+        """The days whose rows looks may change, from the beginning to today."""
+        first = today = now.date()
+        if self.looks.beginning is not None:
+            horizon = (now - self._rules.leaves).date()
+            first = max(self._closed or horizon, horizon, self.looks.beginning.date())
+        return (first + n * DAY for n in range((today - first).days + 1))
+
+    def _unfinished(self) -> Iterable[date]:
+        return (
+            day
+            for day, row in self._rows.items()
+            if row.known.state in (State.OPEN, State.PROVISIONAL)
+        )
+
+    def _write(
+        self, day: date, fresh: Found | None, now: datetime, problem: CollectorError | None
+    ) -> bool:
+        row = self._rows.get(day)
+        found = fresh or found_in(row)
+        if fresh is not None and now.date() - day > KEEP:
+            found = with_forgotten(fresh, row)
+        verdict = state_of(
+            day,
+            now,
+            rules=self._rules,
+            looks=self.looks if self._store is not None else None,
+            facts=found.facts,
+            known=None if row is None else row.known,
+        )
+        said = problem if problem is not None and now < end_of(day) else None
+        columns = columns_of(
+            verdict,
+            found,
+            beginning=self.looks.beginning,
+            problem=("", "") if said is None else (said.code, str(said)),
+        )
+        self._rows[day] = self._table.write(day, columns, row, now)
+        return verdict.closed
+
+
+def facts_of(day: Day) -> Found:
+    """What the ledger of a day says of its contents."""
+    flaws = [
+        Flaw(parse_wire(gap.created), parse_wire(gap.expires), kind_of(gap))
+        for gap in day.gaps.values()
+    ]
+    pending = 0
+    missing: dict[str, list[datetime]] = {}
+    for entry in day.entries.values():
+        if not entry.terminal:
+            pending += 1
+        elif kind := _missing(entry):
+            missing.setdefault(kind, []).append(_created(entry, day))
+    flaws += [Flaw(min(times), max(times), kind, len(times)) for kind, times in missing.items()]
+    return Found(
+        counts=day.counts(),
+        facts=Facts(pending=pending, flaws=merged(flaws)),
+        size=sum(day.read_to.values()),
+    )
+
+
+def _missing(entry: Entry) -> str:
+    """What kind of flaw a settled content is; "" for none."""
+    if entry.state == ContentState.DELIVERED:
+        return DEAD_LETTERED if entry.dead else ""
+    return DEAD_LETTERED if entry.state == ContentState.DEAD_LETTERED else LOST
+
+
+def _created(entry: Entry, day: Day) -> datetime:
+    try:
+        return parse_wire(entry.created)
+    except ValueError:
+        return beginning_of(day.day)
