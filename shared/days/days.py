@@ -1,9 +1,11 @@
 """The days of one feed during one run: what was looked at, since when, and what the rows of the days say.
 
-In the order of a run: ``load`` reads what is known; looks are noted once what they found is written down; ``keep`` puts
-them into the checkpoint, and once an hour into their blob; ``write`` brings the rows up to date, whether or not
-anything could be listed. A row that is missing, or that was counted at another size of its day's ledger, is owed:
-``owed`` names it, and nothing of its day may be removed before it is written.
+In the order of a run: ``load`` reads what is known. Looks are noted once what they found is written down. ``keep`` puts
+them into the checkpoint, and once an hour into their blob. ``write`` brings the rows up to date, whether or not
+anything could be listed.
+
+A row that is missing, or that was counted at another size of its day's ledger, is owed: ``owed`` names it. Nothing of
+its day may be removed before it is written.
 """
 
 from __future__ import annotations
@@ -214,13 +216,12 @@ class Days:
             CollectorError: rows are missing; the next run writes them.
         """
         self._read_rows(now)
-        listed, closing = set(self._listed_days(now)) if others else set(), True
-        unfinished = self._unfinished() if others else ()
         if found and (first := min(found)) < self._wanted:
             # A gap that was found just now goes further back.
             self._rows |= self._table.read(first, self._wanted - DAY)
             self._wanted = first
-        for day in sorted(listed.union(unfinished, found)):
+        listed, closing = set(self._listed_days(now)) if others else set(), True
+        for day in sorted(listed.union(self._unfinished() if others else (), found)):
             fresh = found.get(day)
             if day not in listed and fresh is not None and fresh.empty:
                 # Of before the beginning, or it lies in the future.

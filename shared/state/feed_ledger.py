@@ -17,7 +17,7 @@ from shared import policy
 from shared.errors import CollectorError, textless
 from shared.state.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
 from shared.state.ledger import Day, Entry, Line, encode
-from shared.times import by_day, utc_now
+from shared.times import by_day, parse_wire, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -138,7 +138,8 @@ class FeedLedger:
         """Whether a content is known that was created in a range."""
         with self._lock:
             days = [day for day, _ in by_day(window) if day in self._stored or day in self._days]
-            return any(e.created_in(window) for day in days for e in self.day(day).entries.values())
+            entries = (each for day in days for each in self.day(day).entries.values())
+            return any(_created_in(each, window) for each in entries)
 
     def expires_at(self, entry: Entry) -> datetime:
         """Until when a content can be fetched."""
@@ -301,6 +302,13 @@ class FeedLedger:
             for day, ledger in self.loaded().items()
             if ledger.read_to
         }
+
+
+def _created_in(entry: Entry, window: Window) -> bool:
+    try:
+        return window.start <= parse_wire(entry.created) < window.end
+    except ValueError:
+        return False
 
 
 def _parts(lines: list[Line]) -> Iterable[list[Line]]:

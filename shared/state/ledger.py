@@ -24,8 +24,6 @@ from shared.times import parse_wire
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.times import Window
-
 RETRY_LIMIT = timedelta(hours=6)
 
 
@@ -102,13 +100,6 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     bytes: int = 0
     dead: int = 0
     reason: str = ""
-
-    def created_in(self, window: Window) -> bool:
-        """Whether it was created in a range."""
-        try:
-            return window.start <= parse_wire(self.created) < window.end
-        except ValueError:
-            return False
 
     @property
     def terminal(self) -> bool:
@@ -257,11 +248,6 @@ class Counts:
     bytes: int = 0
     dead_records: int = 0
     gap_seconds: int = 0
-
-    @property
-    def flawless(self) -> bool:
-        """Whether all that was listed was delivered and no gap is known; not whether the day was listed to its end."""
-        return not (self.pending or self.lost or self.gap_seconds or self.dead_records)
 
     def add(self, other: Counts) -> None:
         """Add another day's counts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from scripts import smoke
 from shared.app import EXPIRY_WARNING
+from shared.days.states import ALERTING
+from shared.days.table import DayTable
 from shared.policy import RULES, TABLE, Action, Area
 from shared.state.run_tables import RunSummary
 
@@ -28,10 +31,12 @@ QUERIES = [
     ),
     pytest.param(smoke.RUNS, id="smoke check"),
 ]
-OF_RUNS = [each for each in QUERIES if "AppTraces" in str(each.values[0])]
+OF_DAYS = [each for each in QUERIES if "day_state" in str(each.values[0])]
+OF_RUNS = [each for each in QUERIES if "AppTraces" in str(each.values[0]) and each not in OF_DAYS]
 
 PREFIX = "feed_run "
-LOGGED = {each.name for each in fields(RunSummary)} - {"days"}
+LOGGED = {each.name for each in fields(RunSummary)}
+REASONS = '[{"kind":"gap","start":"2026-01-01T00:00:00Z","end":"2026-01-01T01:00:00Z","count":1}]'
 STATUSES = {"running", "succeeded", "incomplete", "skipped", "failed"}
 
 
@@ -56,6 +61,37 @@ def test_a_query_knows_the_statuses_that_there_are(query: str) -> None:
     ]
     assert set(compared) <= STATUSES
     assert all(f'"{status}"' in _code() for status in STATUSES)
+
+
+@pytest.mark.parametrize("query", OF_DAYS)
+def test_a_query_reads_the_line_of_a_day_and_fields_that_are_in_it(
+    query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = DayTable(Nowhere(), "t", "Audit.General", "c")  # type: ignore[arg-type]
+    row = {"state": "flawed", "late": False, "reasons": REASONS}
+    with caplog.at_level("INFO", logger="m365.days"):
+        table.write(date(2026, 1, 1), row, None, datetime(2026, 1, 2, tzinfo=UTC))
+    (line,) = caplog.messages
+    assert line.startswith("day_state {")
+    logged = json.loads(line.removeprefix("day_state "))
+
+    assert "where Message startswith 'day_state {'" in query
+    assert "parse_json(substring(Message, 10))" in query
+    assert set(re.findall(r"\bchange\.(\w+)", query)) <= set(logged)
+    assert set(re.findall(r"\breason\.(\w+)", query)) <= set(logged["reasons"][0])
+
+
+class Nowhere:
+    """Takes the place of a storage account."""
+
+    def upsert(self, *_: object) -> None:
+        """Nothing is stored."""
+
+
+def test_the_alert_of_flawed_days_knows_every_kind_that_wakes_somebody() -> None:
+    (alert,) = [each for each in ALERTS if each["name"] == "day-flawed"]
+    (kinds,) = re.findall(r"kind\) in \(([^)]*)\)", " ".join(alert["query"]))
+    assert set(re.findall(r"'([^']*)'", kinds)) == ALERTING
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -143,8 +179,8 @@ def test_an_alert_says_what_to_do_and_gives_its_dimensions(alert: dict[str, Any]
 def test_every_alert_that_is_promised_is_there() -> None:
     assert [each["name"] for each in ALERTS] == [
         "feed-silent",
-        "loss-or-gap",
-        "dead-letters",
+        "day-flawed",
+        "day-open",
         "lag",
         "throttled",
         "hub-refusing",

@@ -332,24 +332,6 @@ def test_lost_is_told_apart_by_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "flawless"),
-    [
-        pytest.param([], True, id="nothing-listed"),
-        pytest.param([_line(State.DELIVERED)], True, id="delivered"),
-        pytest.param([_line(State.LISTED)], False, id="pending"),
-        pytest.param([_line(State.LOST, reason="expired")], False, id="lost"),
-        pytest.param([_line(State.DEAD_LETTERED)], False, id="dead-lettered"),
-        pytest.param([_line(State.DELIVERED, dead=1)], False, id="a-record-dead-lettered"),
-        pytest.param([_gap("2026-03-01T01:00:00Z", "2026-03-01T02:00:00Z")], False, id="gap"),
-    ],
-)
-def test_a_day_is_flawless_only_when_all_that_was_listed_was_delivered_and_no_gap_is_known(
-    found: list[Line], flawless: bool
-) -> None:
-    assert _day(*found).counts().flawless is flawless
-
-
-@pytest.mark.parametrize(
     ("gaps", "seconds"),
     [
         pytest.param([("01:00", "02:00"), ("01:00", "02:00")], 3600, id="twice"),
