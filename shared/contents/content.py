@@ -12,6 +12,8 @@ from shared.times import whole_second
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from shared.errors import CollectorError
+    from shared.state.gaps import Gaps
     from shared.times import Window
 
 
@@ -82,6 +84,22 @@ class Content:
     day: date
     dated: bool = True
     malformed: bytes = b""
+
+
+class Gate(Protocol):
+    """What a source knows of whether its contents are listed at all."""
+
+    def ensure(self, gaps: Gaps) -> CollectorError | None:
+        """Make sure, before anything is listed, that the service lists; returns why listing makes no sense yet.
+
+        Args:
+            gaps: where what was never listed is recorded.
+        """
+        ...
+
+    def refused(self, error: CollectorError, gaps: Gaps) -> None:
+        """The listing broke off with this error."""
+        ...
 
 
 class ContentApi(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.contents.content import Content, ContentApi, ContentPolicy
+from shared.contents.content import Content
 from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline, Work
 from shared.days.days import facts_of
@@ -23,9 +23,9 @@ from shared.state.gaps import Gaps
 from shared.times import iso, parse_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
+    from shared.contents.content import ContentApi, ContentPolicy, Gate
     from shared.run.context import Counted, RunContext
     from shared.state.ledger import Entry
 
@@ -37,8 +37,7 @@ class ContentJob:
         run: the run.
         api: what lists and fetches.
         policy: how it is listed.
-        ready: makes sure, before anything is listed, that the service lists; records what it never listed, and returns
-            why listing makes no sense yet.
+        gate: knows whether it is listed at all.
         asker: counts the requests.
     """
 
@@ -48,7 +47,7 @@ class ContentJob:
         api: ContentApi,
         policy: ContentPolicy,
         *,
-        ready: Callable[[Gaps], CollectorError | None],
+        gate: Gate,
         asker: Counted,
     ) -> None:
         feed, parts, tuning = run.feed, run.parts, run.tuning
@@ -61,7 +60,7 @@ class ContentJob:
         self._checkpoint = run.checkpoint
         self._contents = api
         self._policy = policy
-        self._ready = ready
+        self._gate = gate
         self.asker = asker
         self.problems: list[CollectorError] = []
         self._pipeline: Pipeline | None = None
@@ -97,7 +96,7 @@ class ContentJob:
     def collect(self) -> None:
         """Everything from the first question, whether the service lists at all, to the last window."""
         try:
-            problem = self._ready(self._gaps)
+            problem = self._gate.ensure(self._gaps)
         except (Transient, Throttled, Permanent) as error:
             # Not knowing it is no reason not to fetch and not to list; listing will tell.
             self.problems.append(error)
@@ -115,7 +114,14 @@ class ContentJob:
         if problem is not None:
             self.problems.append(problem)
             return
-        self._listing.list_all()
+        try:
+            self._listing.list_all()
+        except CollectorError as error:
+            self._gate.refused(error, self._gaps)
+            raise
+        finally:
+            for one in self._listing.problems:
+                self._gate.refused(one, self._gaps)
 
     def _written(self, ids: list[str]) -> None:
         if self._pipeline is not None:

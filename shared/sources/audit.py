@@ -70,7 +70,7 @@ def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
             run.feed.source, api=api, checkpoint=run.checkpoint, clock=made.clock
         )
         contents = AuditContents(api, run.feed.source)
-        return ContentJob(run, contents, AUDIT_POLICY, ready=keeper.ensure, asker=api.asker)
+        return ContentJob(run, contents, AUDIT_POLICY, gate=keeper, asker=api.asker)
 
     return JobMaker(make=make, clock=made.clock)
 

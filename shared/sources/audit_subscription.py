@@ -1,26 +1,37 @@
-"""A feed's subscription: started when it is missing, never touched when it is on, reported when it was turned off.
+"""Whether a content type is listed: its subscription is started where there is none, and left alone otherwise.
 
-Microsoft offers content only while a subscription is on, allows one start in 15 minutes, and takes a start with an
-empty body for the removal of somebody's webhook (API reference, "Start a subscription"). So a start is asked for only
-where there is nothing to lose, and the attempt is remembered before it is made, together with since when the
-subscription has been off: whichever run finds it on again writes the gap. While an administrator keeps it off, every
-run extends the gap record, so that it does not depend on the checkpoint.
+The listing of contents alone is believed. A list of subscriptions may be empty or spell a name otherwise, and a start
+with an empty body removes somebody's webhook (API reference, "Start a subscription"). So where the list does not say
+that it is on, one second of contents is listed:
+
+- It answers: the subscription is on. Nothing is started.
+- AF20022, there is none, twice in a row: it is started.
+- AF20023, it is disabled: started once where it was never seen on. From then on, or where it was, that is an
+  administrator's word: it is reported and not undone (docs/adr/0008 says why, and what clears it).
+- The tenant does not exist, or auditing is off: nothing is recorded there, and nothing will come back.
+
+While it is off, every run extends the record of that range, from the last listing that answered. A start that is
+answered with "already on" (AF20024) makes no record that was not written yet. The attempt is remembered before it is
+made, together with since when it was off: whichever run finds it on again writes the record.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared import policy
-from shared.state.gaps import SUBSCRIPTION_OFF
-from shared.times import ServiceClock, Window, whole_second
+from shared.errors import CollectorError, ConfigError, Permanent
+from shared.policy import Action
+from shared.state.gaps import AUDITING_OFF, SUBSCRIPTION_OFF
+from shared.times import HOUR, ServiceClock, Window, beginning_of, whole_second
 
 if TYPE_CHECKING:
-    from shared.errors import CollectorError
+    from datetime import datetime
+
     from shared.sources.management_api import ManagementApi
     from shared.state.checkpoint import HeldCheckpoint, SubscriptionNote
     from shared.state.gaps import Gaps
@@ -31,13 +42,26 @@ START_COOL_DOWN = timedelta(minutes=15)
 LONGEST_GAP = timedelta(days=30)
 """How far back a note is believed; more was written by a wrong clock, or is known from the watermark."""
 
+MOMENT = timedelta(seconds=1)
+
+AUDITING = "auditing-off"
+"""Code of the answer that nothing is recorded in the tenant."""
+
+NO_SUBSCRIPTION, DISABLED = "AF20022", "AF20023"
+"""Codes of the answers that there is no subscription, and that somebody turned it off."""
+
+_SAID = {
+    SUBSCRIPTION_OFF: "the subscription was off",
+    AUDITING_OFF: "auditing was off in the tenant",
+}
+
 
 class SubscriptionKeeper:
-    """Keeps one content type subscribed.
+    """Keeps one content type listed.
 
     Args:
         source: the content type.
-        api: where subscriptions live.
+        api: lists it.
         checkpoint: remembers what was seen and tried.
         clock: the service's time.
     """
@@ -56,25 +80,78 @@ class SubscriptionKeeper:
         self._clock = clock
 
     def ensure(self, gaps: Gaps) -> CollectorError | None:
-        """Make sure that the content type is subscribed; returns why listing makes no sense yet.
+        """Make sure that the content type is listed; returns why it is not.
 
         Args:
             gaps: records the time in which it was off.
         """
-        found = self._api.subscriptions().get(self._source)
+        try:
+            on = self._source.lower() in self._api.enabled()
+        except ConfigError as error:
+            return self._auditing_off(error, gaps)
         now = whole_second(self._clock.now())
         note = self._note(now)
-        if found is None:
-            return self._start(gaps, note, now)
-        if found.status != "disabled":
-            # An entry without a status is unknown, not off; listing will tell.
+        if on and note.disabled is None:
+            self._is_on(note, now)
+            return None
+        refusal = self._refusal()
+        if refusal is not None and refusal.code == NO_SUBSCRIPTION:
+            # One wrong answer starts nothing.
+            refusal = self._refusal()
+        if refusal is None:
             self._found_on(gaps, note, now)
             return None
-        if note.enabled is None:
-            return self._start(gaps, note, now)
-        # It was on and somebody turned it off: that is an administrator's word, so it is reported, not undone.
-        self._found_off(gaps, note, note.disabled or note.enabled, now)
-        return policy.error("subscription-disabled", at=self._source)
+        if refusal.code == AUDITING:
+            return self._auditing_off(refusal, gaps)
+        if policy.rule_of(refusal).action is not Action.START_SUBSCRIPTION:
+            raise refusal
+        if refusal.code == DISABLED and note.enabled is not None:
+            self._found_off(gaps, note, now, SUBSCRIPTION_OFF)
+            return policy.error("subscription-disabled", at=self._source)
+        return self._start(gaps, note, now)
+
+    def refused(self, error: CollectorError, gaps: Gaps) -> None:
+        """The listing broke off: remember it where that is about the subscription or about auditing.
+
+        Raises:
+            CollectorError: auditing is off, and that cannot be written down.
+        """
+        now = whole_second(self._clock.now())
+        note = self._note(now)
+        if error.code == AUDITING:
+            self._found_off(gaps, note, now, AUDITING_OFF)
+        elif policy.rule_of(error).action is Action.START_SUBSCRIPTION and note.disabled is None:
+            # The next run asks, whatever the list of subscriptions says then.
+            off = msgspec.structs.replace(note, disabled=self._since(note))
+            self._checkpoint.move_soon(subscription=off)
+
+    def _auditing_off(self, error: CollectorError, gaps: Gaps) -> CollectorError:
+        if error.code != AUDITING:
+            raise error
+        now = whole_second(self._clock.now())
+        self._found_off(gaps, self._note(now), now, AUDITING_OFF)
+        return error
+
+    def _refusal(self) -> CollectorError | None:
+        """Why nothing is listed; None where it is, or where the question was at fault."""
+        at = whole_second(self._clock.now()) - HOUR
+        try:
+            next(self._api.pages(self._source, Window(at, at + MOMENT)), None)
+        except (Permanent, ConfigError) as error:
+            clamp = policy.rule_of(error).action is Action.CLAMP_WINDOW
+            return None if clamp else error
+        return None
+
+    def _since(self, note: SubscriptionNote) -> datetime | None:
+        """Since when it is off, as far as anybody knows: since the last listing that answered."""
+        if note.disabled is not None:
+            return note.disabled
+        watermark = self._checkpoint.value.watermark
+        return (
+            note.enabled
+            if watermark is None or note.enabled is None
+            else min(watermark, note.enabled)
+        )
 
     def _note(self, now: datetime) -> SubscriptionNote:
         """What is remembered; a clock that ran ahead is not believed when something was, only that it was.
@@ -91,20 +168,31 @@ class SubscriptionKeeper:
 
     def _found_on(self, gaps: Gaps, note: SubscriptionNote, now: datetime) -> None:
         if note.disabled is not None:
-            _record_gap(gaps, note.disabled, now)
+            _record(gaps, note.disabled, now, note.why)
+        self._is_on(note, now)
+
+    def _is_on(self, note: SubscriptionNote, now: datetime) -> None:
         # What was seen for the first time has to be known even if the run dies now; the moment alone may wait.
         news = note.enabled is None or note.disabled is not None
         move = self._checkpoint.move if news else self._checkpoint.move_soon
-        move(subscription=msgspec.structs.replace(note, enabled=now, disabled=None))
+        move(
+            subscription=msgspec.structs.replace(
+                note, enabled=now, disabled=None, why=SUBSCRIPTION_OFF
+            )
+        )
 
-    def _found_off(
-        self, gaps: Gaps, note: SubscriptionNote, since: datetime, now: datetime
-    ) -> None:
-        _record_gap(gaps, since, now)
+    def _found_off(self, gaps: Gaps, note: SubscriptionNote, now: datetime, why: str) -> None:
+        since = self._since(note)
+        if since is None:
+            # It was never on as far as anybody knows: that is before the beginning.
+            return
+        if note.disabled is not None and note.why != why:
+            _record(gaps, since, now, note.why)
+        _record(gaps, since, now, why)
         # The days before today are on record to their end; today's record is extended by the next run.
-        today = datetime.combine(now.date(), time(), UTC)
+        today = beginning_of(now.date())
         self._checkpoint.move(
-            subscription=msgspec.structs.replace(note, disabled=max(since, today))
+            subscription=msgspec.structs.replace(note, disabled=max(since, today), why=why)
         )
 
     def _start(self, gaps: Gaps, note: SubscriptionNote, now: datetime) -> CollectorError | None:
@@ -112,15 +200,18 @@ class SubscriptionKeeper:
         # In both directions: an attempt further in the future was dated by a wrong clock and would keep the feed off.
         if note.attempt is not None and abs(now - note.attempt) < START_COOL_DOWN:
             return policy.error("subscription-pending", at=self._source)
-        note = msgspec.structs.replace(note, attempt=now, disabled=note.disabled or note.enabled)
+        note = msgspec.structs.replace(note, attempt=now, disabled=self._since(note))
         self._checkpoint.move(subscription=note)
-        self._api.start(self._source)
-        logger.info("started the subscription for %s", self._source)
-        self._found_on(gaps, note, now)
+        if self._api.start(self._source):
+            logger.info("started the subscription for %s", self._source)
+            self._found_on(gaps, note, now)
+        else:
+            # It was on all along.
+            self._is_on(note, now)
         return None
 
 
-def _record_gap(gaps: Gaps, since: datetime, now: datetime) -> None:
+def _record(gaps: Gaps, since: datetime, now: datetime, why: str) -> None:
     start = max(since, now - LONGEST_GAP)
     if start < now:
-        gaps.record(Window(start, now), "the subscription was off", SUBSCRIPTION_OFF)
+        gaps.record(Window(start, now), _SAID[why], why)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -59,13 +58,6 @@ T = TypeVar("T")
 _NO_ARRAY = re.compile(rb"\s*[{']")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subscription:
-    """A subscription as the API lists it; ``status`` is "" where the entry has none."""
-
-    status: str
-
-
 class ManagementApi:
     """One tenant's Management Activity API.
 
@@ -83,22 +75,24 @@ class ManagementApi:
         self._host = urlsplit(root).hostname or ""
         self._clock = asker.clock
 
-    def subscriptions(self) -> dict[str, Subscription]:
-        """The tenant's subscriptions by content type."""
+    def enabled(self) -> set[str]:
+        """The content types, in lower case, that the list of subscriptions does not call disabled.
+
+        The service has written them in other letter cases. An entry without a status is unknown, not off.
+        """
         url = f"{self.feed_root}/subscriptions/list"
         entries = self._call("GET", url, _records)
         if self._clock.doubtful:
             # The first answer of a run told another time than ours; what is listed depends on which is right.
             entries = self._call("GET", url, _records)
-        found: dict[str, Subscription] = {}
-        for entry in map(_object, entries):
-            if isinstance(name := entry.get("contentType"), str):
-                status = entry.get("status")
-                found[name] = Subscription(status=status.lower() if isinstance(status, str) else "")
-        return found
+        return {
+            _word(entry.get("contentType"))
+            for entry in map(_object, entries)
+            if _word(entry.get("status")) != "disabled"
+        }
 
-    def start(self, content_type: str) -> None:
-        """Start a subscription without a webhook; one that is already on is a success.
+    def start(self, content_type: str) -> bool:
+        """Start a subscription without a webhook; returns False where it was on already.
 
         An empty body removes somebody's webhook, so this is never called for what is enabled.
         """
@@ -108,6 +102,8 @@ class ManagementApi:
         except Permanent as error:
             if policy.rule_of(error).action is not Action.CARRY_ON:
                 raise
+            return False
+        return True
 
     def pages(self, content_type: str, window: Window) -> Iterator[list[Content]]:
         """List a window page by page.
@@ -249,6 +245,10 @@ def _records(answer: Response) -> list[bytes]:
         return split(answer.body)
     except (ErrorBody, Permanent) as error:
         raise policy.error("not-a-list", detail=str(error), status=answer.status) from error
+
+
+def _word(value: object) -> str:
+    return value.strip().lower() if isinstance(value, str) else ""
 
 
 def _object(raw: bytes) -> dict[str, Any]:

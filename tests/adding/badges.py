@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from shared.config.connections import Connection
+    from shared.errors import CollectorError
     from shared.run.replays import ReplaySummary
     from shared.sources.clients import Apis
+    from shared.state.gaps import Gaps
 
 BADGE_POLICY = ContentPolicy(
     horizon=timedelta(days=3),
@@ -97,6 +99,18 @@ class Badges:
         self.requests += 1
 
 
+class Open:
+    """It is always listed."""
+
+    def ensure(self, gaps: Gaps) -> CollectorError | None:
+        """Nothing has to be done."""
+        del gaps
+        return None
+
+    def refused(self, error: CollectorError, gaps: Gaps) -> None:
+        """Nothing is known of it."""
+
+
 def source_of(api: Badges) -> Source:
     """The registry row."""
 
@@ -104,7 +118,7 @@ def source_of(api: Badges) -> Source:
         api.budget = apis.budget(connection, "badges", Allowance(limit=600))
 
         def make(run: RunContext) -> ContentJob:
-            return ContentJob(run, api, BADGE_POLICY, ready=lambda gaps: None, asker=api)
+            return ContentJob(run, api, BADGE_POLICY, gate=Open(), asker=api)
 
         return JobMaker(make=make, clock=ServiceClock(api.now))
 

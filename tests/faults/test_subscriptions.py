@@ -281,3 +281,136 @@ def test_a_date_long_ago_makes_a_gap_of_thirty_days_at_most(rig: Rig) -> None:
     change_note(rig, disabled=datetime(2001, 1, 1, tzinfo=UTC))
 
     assert rig.run().gap_seconds == timedelta(days=30).total_seconds()
+
+
+HOOK = {"address": "https://siem.example/hook", "authId": "theirs", "expiration": None}
+
+
+@pytest.mark.parametrize("shown", ["audit.exchange", "AUDIT.EXCHANGE", "Audit.exchange "])
+def test_a_name_in_another_letter_case_starts_nothing_and_removes_no_webhook(
+    rig: Rig, shown: str
+) -> None:
+    rig.offer_many(2)
+    rig.tenant.subscriptions.start(EXCHANGE, HOOK, rig.tenant.now() - timedelta(hours=3))
+    for _ in range(3):
+        body = json.dumps([{**each, "contentType": shown} for each in listed(rig)])
+        rig.tenant.faults.clear()
+        rig.tenant.faults.add(
+            Fault(on="subscriptions", action="status", status=200, body=body, times=-1)
+        )
+        assert rig.run().status == "succeeded"
+        rig.tenant.advance(timedelta(minutes=20))
+
+    assert rig.tenant.books.requests("start") == []
+    assert listed(rig)[0]["webhook"]["address"] == HOOK["address"]
+    assert gap_seconds(rig) == 0
+    rig.assert_complete()
+
+
+@pytest.mark.parametrize("shown", ["audit.exchange", "Audit.Exchange"])
+def test_what_an_administrator_disabled_is_left_alone_however_it_is_spelled(
+    rig: Rig, shown: str
+) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
+    rig.run()
+    rig.tenant.subscriptions.set(EXCHANGE, "disabled")
+    rig.tenant.advance(timedelta(minutes=20))
+    body = json.dumps([{**each, "contentType": shown} for each in listed(rig)])
+    rig.tenant.faults.add(
+        Fault(on="subscriptions", action="status", status=200, body=body, times=-1)
+    )
+
+    assert rig.run().error_code == "subscription-disabled"
+    assert rig.tenant.books.requests("start") == []
+
+
+@pytest.mark.parametrize("hook", [None, HOOK], ids=["no-webhook", "a-webhook"])
+def test_a_wrong_empty_list_of_subscriptions_starts_nothing_and_makes_no_gap(
+    rig: Rig, hook: dict[str, Any] | None
+) -> None:
+    rig.tenant.subscriptions.start(EXCHANGE, hook, rig.tenant.now() - timedelta(hours=3))
+    rig.run()
+    rig.tenant.advance(timedelta(hours=24))
+    rig.offer_many(3)
+    rig.tenant.faults.add(
+        Fault(on="subscriptions", action="status", status=200, body="[]", times=2)
+    )
+
+    summary = rig.run()
+
+    assert (summary.status, summary.gap_seconds) == ("succeeded", 0)
+    assert rig.tenant.books.requests("start") == []
+    assert gap_seconds(rig) == 0
+    rig.assert_complete()
+
+
+def test_one_wrong_answer_of_the_listing_starts_nothing(rig: Rig) -> None:
+    rig.tenant.subscriptions.start(EXCHANGE, HOOK, rig.tenant.now() - timedelta(hours=3))
+    rig.offer_many(2)
+    rig.tenant.faults.add(
+        Fault(on="subscriptions", action="status", status=200, body="[]", times=1),
+        Fault(on="list", action="status", code="AF20022", times=1),
+    )
+
+    assert rig.run().status == "succeeded"
+    assert rig.tenant.books.requests("start") == []
+    rig.assert_complete()
+
+
+def test_a_start_that_is_answered_with_already_on_makes_no_gap(rig: Rig) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
+    rig.run()
+    rig.tenant.advance(timedelta(hours=2))
+    rig.tenant.faults.add(
+        Fault(on="subscriptions", action="status", status=200, body="[]", times=2),
+        Fault(on="list", action="status", code="AF20022", times=2),
+        Fault(on="start", action="status", code="AF20024", times=1),
+    )
+
+    rig.run()
+    rig.run()
+
+    assert gap_seconds(rig) == 0
+
+
+def test_a_disabled_one_that_nobody_saw_on_is_started_once(rig: Rig) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "disabled")
+    rig.offer_many(1)
+
+    assert rig.run().status == "succeeded"
+    assert len(rig.tenant.books.starts(EXCHANGE)) == 1
+
+    rig.tenant.subscriptions.set(EXCHANGE, "disabled")
+    rig.tenant.advance(timedelta(minutes=30))
+    assert rig.run().error_code == "subscription-disabled"
+    assert len(rig.tenant.books.starts(EXCHANGE)) == 1
+
+
+OFF = b'{"error":{"message":"Microsoft.Office.Compliance.Audit.DataServiceException: Tenant x does not exist."}}'
+
+
+@pytest.mark.parametrize("on", ["subscriptions", "list"])
+def test_auditing_that_was_off_is_a_flaw_of_its_days_and_not_of_others(rig: Rig, on: str) -> None:
+    noon = datetime.combine(rig.tenant.now().date() + timedelta(days=1), datetime.min.time(), UTC)
+    rig.tenant.advance(noon + timedelta(hours=12) - rig.tenant.now())
+    rig.has_collected()
+    rig.run()
+    last_good = rig.tenant.now()
+    rig.tenant.faults.add(Fault(on=on, action="status", status=400, body=OFF.decode(), times=-1))
+    for _ in range(3):
+        rig.tenant.advance(timedelta(hours=1))
+        assert rig.run().error_code == "auditing-off"
+    rig.tenant.faults.clear()
+    rig.tenant.advance(timedelta(hours=1))
+    rig.run()
+    good_again = rig.tenant.now()
+    for _ in range(17):
+        rig.tenant.advance(timedelta(hours=12))
+        rig.run()
+
+    ((kind, start, end),) = rig.reasons(last_good.date())
+    assert kind == "auditing-off"
+    assert abs(start - last_good) < timedelta(minutes=1)
+    assert abs(end - good_again) < timedelta(minutes=1)
+    assert rig.states()[last_good.date() + timedelta(days=1)] == "final"
+    assert not any(row["complete"] for row in rig.day_rows() if row["state"] != "final")

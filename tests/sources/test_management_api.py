@@ -109,7 +109,7 @@ def test_every_call_names_the_publisher(api: ManagementApi, service: Service) ->
     service.say()
     service.say()
 
-    api.subscriptions()
+    api.enabled()
     api.start(EXCHANGE)
     list(api.pages(EXCHANGE, WINDOW))
     api.fetch(
@@ -253,7 +253,7 @@ def test_a_second_refusal_in_a_row_is_reported(api: ManagementApi, service: Serv
     service.say(b"", status=401)
 
     with pytest.raises(AuthError):
-        api.subscriptions()
+        api.enabled()
 
     assert len(service.asked) == 2
 
@@ -265,7 +265,7 @@ def test_a_missing_permission_is_tried_once_more_with_a_fresh_token(
     service.say(error_body("AF10001"), status=401)
 
     with pytest.raises(AuthError, match=r"ActivityFeed\.Read"):
-        api.subscriptions()
+        api.enabled()
 
     assert service.tokens == ["Bearer token1", "Bearer token2"]
 
@@ -308,7 +308,7 @@ def test_a_tenant_without_auditing_is_told_how_to_turn_it_on(
     service.say(TENANT_UNKNOWN, status=400)
 
     with pytest.raises(ConfigError, match=r"manage\.test: .*Purview") as caught:
-        api.subscriptions()
+        api.enabled()
 
     assert (caught.value.code, caught.value.status) == ("auditing-off", 400)
 
@@ -320,7 +320,7 @@ def test_a_known_code_says_more_than_what_is_said_of_the_tenant(
     service.say(json.dumps(body).encode(), status=400)
 
     with pytest.raises(ConfigError) as caught:
-        api.subscriptions()
+        api.enabled()
 
     assert caught.value.code == "AF20013"
 
@@ -332,7 +332,7 @@ def test_throttling_pauses_and_asks_again_as_long_as_the_service_said(
     service.say(b"{'error':{'code':'AF429','message':'x'}}", status=429, Retry_After="11")
     service.say()
 
-    api.subscriptions()
+    api.enabled()
 
     assert 18 <= waits.now - NOON.timestamp() < 25
     assert api.asker.throttled == 2
@@ -343,7 +343,7 @@ def test_passing_failures_are_tried_four_times(api: ManagementApi, service: Serv
         service.say(b"", status=503)
 
     with pytest.raises(Transient):
-        api.subscriptions()
+        api.enabled()
 
     assert len(service.asked) == api.asker.requests == 4
 
@@ -365,25 +365,19 @@ def test_a_start_of_what_is_already_on_succeeds(api: ManagementApi, service: Ser
     assert service.asked[0][0] == "POST"
 
 
-def test_subscriptions_are_read_by_content_type_whatever_else_stands_there(
+def test_what_is_on_is_read_without_letter_case_and_whatever_else_stands_there(
     api: ManagementApi, service: Service
 ) -> None:
     service.say(
         json.dumps(
             [
-                {"contentType": EXCHANGE, "status": "Enabled", "webhook": None},
-                {"contentType": "DLP.All", "status": "disabled", "webhook": {"address": "x"}},
+                {"contentType": " audit.exchange", "status": "Enabled", "webhook": None},
+                {"contentType": "DLP.All", "status": "Disabled ", "webhook": {"address": "x"}},
                 {"contentType": "Audit.General"},
-                {"status": "enabled"},
-                17,
+                {"contentType": 7, "status": "enabled"},
+                "an entry",
             ]
         ).encode()
     )
 
-    found = api.subscriptions()
-
-    assert {name: each.status for name, each in found.items()} == {
-        EXCHANGE: "enabled",
-        "DLP.All": "disabled",
-        "Audit.General": "",
-    }
+    assert api.enabled() - {""} == {"audit.exchange", "audit.general"}
