@@ -9,13 +9,14 @@ from shared.contents.replay import replay_feed
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning, days_of
 from shared.service.budget import Allowance
 from shared.sources.audit_subscription import SubscriptionKeeper
+from shared.sources.auditing import Switches
 from shared.sources.clients import Apis, Factory
 from shared.sources.management_api import AUDIT_POLICY, ManagementApi
 from shared.stop import Stop
 from shared.times import ServiceClock, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shared.config.connections import Connection
     from shared.contents.content import Content
@@ -28,18 +29,25 @@ class AuditContents:
     Args:
         api: the tenant's Management Activity API.
         content_type: such as ``Audit.Exchange``.
+        switches: told of every body.
     """
 
-    def __init__(self, api: ManagementApi, content_type: str) -> None:
+    def __init__(self, api: ManagementApi, content_type: str, switches: Switches) -> None:
         self._api = api
         self._content_type = content_type
-        self.fetch = api.fetch
+        self._switches = switches
         self.content_uri = api.content_uri
         self.read_entry = api.read_entry
 
     def pages(self, window: Window) -> Iterator[list[Content]]:
         """List a window page by page."""
         return self._api.pages(self._content_type, window)
+
+    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
+        """Fetch a content's body; what it says of auditing is written down before anything of it is published."""
+        body = self._api.fetch(content, reserve)
+        self._switches.watch(body)
+        return body
 
 
 def management(apis: Apis, connection: Connection) -> Factory[ManagementApi]:
@@ -66,10 +74,15 @@ def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
 
     def make(run: RunContext) -> ContentJob:
         api = made.build(run.stop)
+        switches = Switches(run.parts.storage.state, run.feed.tenant_id)
         keeper = SubscriptionKeeper(
-            run.feed.source, api=api, checkpoint=run.checkpoint, clock=made.clock
+            run.feed.source,
+            api=api,
+            checkpoint=run.checkpoint,
+            clock=made.clock,
+            switches=switches,
         )
-        contents = AuditContents(api, run.feed.source)
+        contents = AuditContents(api, run.feed.source, switches)
         return ContentJob(run, contents, AUDIT_POLICY, gate=keeper, asker=api.asker)
 
     return JobMaker(make=make, clock=made.clock)
@@ -81,4 +94,6 @@ def replay_audit(
     """Deliver the dead letters of an audit feed."""
     api = apis.client(management, connection).build(Stop(float("inf")))
     days = days_of(feed, parts.storage, AUDIT_POLICY.days)
-    return [replay_feed(feed, parts, AuditContents(api, feed.source), tuning, days=days)]
+    switches = Switches(parts.storage.state, feed.tenant_id)
+    contents = AuditContents(api, feed.source, switches)
+    return [replay_feed(feed, parts, contents, tuning, days=days)]

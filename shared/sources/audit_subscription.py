@@ -32,6 +32,7 @@ from shared.times import HOUR, ServiceClock, Window, beginning_of, whole_second
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from shared.sources.auditing import Switches
     from shared.sources.management_api import ManagementApi
     from shared.state.checkpoint import HeldCheckpoint, SubscriptionNote
     from shared.state.gaps import Gaps
@@ -64,6 +65,7 @@ class SubscriptionKeeper:
         api: lists it.
         checkpoint: remembers what was seen and tried.
         clock: the service's time.
+        switches: of auditing, as far as they were collected.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class SubscriptionKeeper:
         api: ManagementApi,
         checkpoint: HeldCheckpoint,
         clock: ServiceClock,
+        switches: Switches,
     ) -> None:
+        self._switches = switches
         self._source = source
         self._api = api
         self._checkpoint = checkpoint
@@ -85,6 +89,7 @@ class SubscriptionKeeper:
         Args:
             gaps: records the time in which it was off.
         """
+        self._record_switches(gaps)
         try:
             on = self._source.lower() in self._api.enabled()
         except ConfigError as error:
@@ -124,6 +129,25 @@ class SubscriptionKeeper:
             # The next run asks, whatever the list of subscriptions says then.
             off = msgspec.structs.replace(note, disabled=self._since(note))
             self._checkpoint.move_soon(subscription=off)
+
+    def _record_switches(self, gaps: Gaps) -> None:
+        """Put on record when auditing was switched off, by the records of it; only what is not on record yet."""
+        now = whole_second(self._clock.now())
+        known = dict(self._checkpoint.value.subscription.switched)
+        found: dict[datetime, datetime] = {}
+        for start, end in self._switches.off():
+            until = min(end or now, now)
+            recorded = known.get(start)
+            if recorded is None or recorded < until:
+                since = start if recorded is None else max(start, beginning_of(recorded.date()))
+                _record(gaps, since, until, AUDITING_OFF)
+            found[start] = until
+        if found != known:
+            note = self._checkpoint.value.subscription
+            switched = tuple(sorted(found.items()))
+            self._checkpoint.move_soon(
+                subscription=msgspec.structs.replace(note, switched=switched)
+            )
 
     def _auditing_off(self, error: CollectorError, gaps: Gaps) -> CollectorError:
         if error.code != AUDITING:

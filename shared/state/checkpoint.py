@@ -42,12 +42,14 @@ class SubscriptionNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=
         disabled: from when on it was off, as far as that is not on record to the end of a day: while an administrator
             keeps it off, it moves along with midnight. Set before a start, so that a lost answer hides no gap.
         why: it was off; see ``shared.state.gaps``.
+        switched: ranges in which auditing was off by the records of the switch, as far as they are on record.
     """
 
     enabled: datetime | None = None
     attempt: datetime | None = None
     disabled: datetime | None = None
     why: str = "subscription-off"
+    switched: tuple[tuple[datetime, datetime], ...] = ()
 
 
 class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
@@ -151,6 +153,7 @@ def decode(data: bytes, name: str) -> Checkpoint:
             attempt=_utc(found.subscription.attempt),
             disabled=_utc(found.subscription.disabled),
             why=found.subscription.why,
+            switched=tuple((utc(a), utc(b)) for a, b in found.subscription.switched),
         ),
         rows=msgspec.structs.replace(
             found.rows,

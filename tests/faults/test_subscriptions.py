@@ -10,7 +10,7 @@ import pytest
 
 from local.tenant import Fault
 from shared.state.account import read_blob
-from tests.harness import EXCHANGE, Rig
+from tests.harness import EXCHANGE, Rig, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -414,3 +414,42 @@ def test_auditing_that_was_off_is_a_flaw_of_its_days_and_not_of_others(rig: Rig,
     assert abs(end - good_again) < timedelta(minutes=1)
     assert rig.states()[last_good.date() + timedelta(days=1)] == "final"
     assert not any(row["complete"] for row in rig.day_rows() if row["state"] != "final")
+
+
+def test_the_record_of_the_switch_of_auditing_is_a_flaw_of_every_feed_of_the_tenant(
+    rig: Rig,
+) -> None:
+    noon = datetime.combine(rig.tenant.now().date() + timedelta(days=1), datetime.min.time(), UTC)
+    rig.tenant.advance(noon + timedelta(hours=12) - rig.tenant.now())
+    general = "Audit.General"
+    off = rig.tenant.now().replace(microsecond=0)
+
+    def switch(at: datetime, value: str) -> bytes:
+        return json.dumps(
+            {
+                "Id": f"switch-{value}",
+                "CreationTime": at.isoformat()[:19],
+                "Operation": "Set-AdminAuditLogConfig",
+                "Parameters": [{"Name": "UnifiedAuditLogIngestionEnabled", "Value": value}],
+            }
+        ).encode()
+
+    for source in (EXCHANGE, general):
+        rig.has_collected(source)
+        rig.run(source)
+    rig.offer(hours_ago=0.1, records=[record(), switch(off, "False")])
+    rig.tenant.advance(timedelta(minutes=30))
+    for source in (EXCHANGE, general):
+        rig.run(source)
+    assert rig.states(general)[off.date()] == "flawed"
+    rig.tenant.advance(timedelta(hours=2))
+    on = rig.tenant.now().replace(microsecond=0)
+    rig.offer(hours_ago=0.1, records=[switch(on, "True")])
+    for _ in range(2):
+        for source in (EXCHANGE, general):
+            rig.run(source)
+        rig.tenant.advance(timedelta(minutes=10))
+
+    for source in (EXCHANGE, general):
+        assert rig.reasons(off.date(), source) == [("auditing-off", off, on)]
+    rig.assert_complete()
