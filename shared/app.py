@@ -26,8 +26,9 @@ from shared.run.sinks import sink_of
 from shared.service.http import Limits
 from shared.sources.clients import Apis
 from shared.sources.registry import BY_NAME, Source, load
-from shared.state.account import Storage, transport_options
+from shared.state.account import Storage
 from shared.state.dead_letters import count_letters
+from shared.state.transport import transport_options
 from shared.times import utc_now
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from shared.days.table import (
     with_forgotten,
 )
 from shared.errors import CollectorError
+from shared.state.account import Conflict
 from shared.state.checkpoint import SCHEMA
 from shared.state.feed_ledger import KEEP
 from shared.state.gaps import kind_of
@@ -271,7 +272,12 @@ class Days:
             beginning=self.looks.beginning,
             problem=("", "") if said is None else (said.code, str(said)),
         )
-        self._rows[day] = self._table.write(day, columns, row, now)
+        try:
+            self._rows[day] = self._table.write(day, columns, row, now)
+        except Conflict as conflict:
+            logger.info("another worker has written the row of %s: %s", day, conflict)
+            self._rows.pop(day, None)
+            return False
         return verdict.closed
 
 

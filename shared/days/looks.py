@@ -131,17 +131,21 @@ class LookStore:
     def save(self, looks: Looks, now: datetime) -> None:
         """Write the looks, with what another worker wrote meanwhile.
 
+        A run goes on by its own: it has not read what the other one found when it looked.
+
         Raises:
             CollectorError: they are not known to be stored.
         """
+        looks.written = now
+        merged = looks
         for _ in range(TRIES):
-            looks.written = now
             with contextlib.suppress(Conflict):
                 self._etag = write_blob(
-                    self._container, self.name, _encode(looks, now), etag=self._etag
+                    self._container, self.name, _encode(merged, now), etag=self._etag
                 )
                 return
-            looks.merge(self.load(now))
+            merged = self.load(now)
+            merged.merge(looks)
         # Somebody else writes it all the time; what they write is as good.
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shared.days.states import ALERTING, BY_LOOKS, Facts, Flaw, Known, State, Verdict, merged
-from shared.state.account import DAYS_TABLE, Storage
+from shared.state.account import DAYS_TABLE, ETAG, Storage
 from shared.state.ledger import Counts
 from shared.times import iso, utc
 
@@ -136,6 +136,9 @@ class DayTable:
 
         Returns:
             The row as it is stored now.
+
+        Raises:
+            Conflict: another worker has written it since it was read.
         """
         old = dict(before.columns) if before is not None else {}
         if before is not None and all(old.get(name) == value for name, value in columns.items()):
@@ -146,9 +149,10 @@ class DayTable:
         ):
             self._log(day, columns, before)
         key = {"PartitionKey": self._partition, "RowKey": day.isoformat()}
+        etag = old.pop(ETAG, None)
         row = {**old, **columns, **key, "updated": iso(now)}
-        self._storage.upsert(DAYS_TABLE, row)
-        return _row(row)
+        etag = self._storage.replace(DAYS_TABLE, row, etag)
+        return _row({**row, ETAG: etag})
 
     def _log(self, day: date, columns: Mapping[str, Any], before: Row | None) -> None:
         if columns["state"] == State.UNKNOWN:

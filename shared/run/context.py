@@ -14,7 +14,7 @@ from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace, Patience, Sending
 from shared.publish.publisher import Publisher
 from shared.service.http import Limits
-from shared.state.account import SILENCE, Storage
+from shared.state.transport import SILENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shared.errors import CollectorError
     from shared.publish.outbox import Delivery
     from shared.publish.sink import Sink
+    from shared.state.account import Storage
     from shared.state.checkpoint import HeldCheckpoint
     from shared.state.run_tables import RunSummary
     from shared.stop import Stop

@@ -34,21 +34,24 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.network import Network, azure_transport, chain, reason_of
+from shared.network import azure_transport, chain, reason_of
 from shared.policy import Action
+from shared.state.transport import transport_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from azure.core.credentials import TokenCredential
     from azure.core.pipeline import PipelineResponse
+    from azure.data.tables import TableEntity
 
 STATE_CONTAINER = "m365-state"
 DEAD_LETTER_CONTAINER = "m365-dead-letters"
 RUNS_TABLE = "m365runs"
 DAYS_TABLE = "m365days"
 
-SILENCE = 10.0
+ETAG = "etag"
+"""What a row that was read was when it was read, beside its columns."""
 
 _CONTAINER_MISSING = "ContainerNotFound"
 
@@ -218,10 +221,38 @@ class Storage:
                 self._tables.create_table_if_not_exists(table)
                 client.upsert_entity(row, mode=UpdateMode.REPLACE)
 
+    def replace(self, table: str, entity: dict[str, Any], etag: str | None) -> str:
+        """Write one table row if it still is what was read; ``etag=None`` means it must not exist yet.
+
+        Returns:
+            The new ETag.
+
+        Raises:
+            Conflict: somebody else wrote it.
+        """
+        row = {name: _property(value) for name, value in entity.items()}
+        with storage_errors(f"write table {table}"):
+            client = self._tables.get_table_client(table)
+            if etag is not None:
+                unchanged = MatchConditions.IfNotModified
+                answer = client.update_entity(
+                    row, mode=UpdateMode.REPLACE, etag=etag, match_condition=unchanged
+                )
+            else:
+                try:
+                    answer = client.create_entity(row)
+                except ResourceNotFoundError:
+                    self._tables.create_table_if_not_exists(table)
+                    answer = client.create_entity(row)
+            return str(answer["etag"])
+
     def rows(
         self, table: str, partition: str, *, first: str = "", last: str = ""
     ) -> list[dict[str, Any]]:
-        """The rows of one partition, in row key order: all, or those from one row key to another, both included."""
+        """The rows of one partition, in row key order: all, or those from one row key to another, both included.
+
+        Each has its ETag as ``ETAG``.
+        """
         query = "PartitionKey eq @partition" + (
             " and RowKey ge @first and RowKey le @last" if last else ""
         )
@@ -263,8 +294,9 @@ class Storage:
         self._tables.close()
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: getattr(value, "value", value) for name, value in row.items()}
+def _plain(row: TableEntity) -> dict[str, Any]:
+    found = {name: getattr(value, "value", value) for name, value in row.items()}
+    return {**found, ETAG: str(row.metadata["etag"])}
 
 
 def _property(value: Any) -> Any:
@@ -272,30 +304,6 @@ def _property(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return EntityProperty(value, EdmType.INT64)
     return value
-
-
-def transport_options(silence: float = SILENCE, network: Network | None = None) -> dict[str, Any]:
-    """Timeouts and retries of every storage client: a call ends within about half a minute, whatever happens.
-
-    Args:
-        silence: seconds without a byte of an answer after which it is asked for again, twice at most.
-        network: how the account is reached; a lease does not wait longer than ``silence`` whatever it says.
-    """
-    pause = min(1.0, silence / 4)
-    network = network or Network(connect=5.0)
-    return {
-        **network.azure_options(),
-        "connection_timeout": min(network.connect, silence),
-        "read_timeout": min(network.read, silence),
-        "retry_total": 2,
-        # Tables take these,
-        "retry_backoff_factor": 0.4,
-        "retry_backoff_max": 3,
-        # and blobs these: the jitter alone would otherwise be three seconds.
-        "initial_backoff": pause,
-        "increment_base": 0,
-        "random_jitter_range": pause,
-    }
 
 
 def read_blob(container: ContainerClient, name: str) -> Versioned | None:

@@ -18,7 +18,7 @@ from shared.errors import ConfigError
 from shared.network import Network
 from shared.sources.message_trace.settings import message_trace_of
 from shared.sources.registry import AUDIT_HUB, SETTINGS, SOURCES, load
-from shared.state.account import transport_options
+from shared.state.transport import transport_options
 from tests.certificate import certificate
 
 if TYPE_CHECKING:

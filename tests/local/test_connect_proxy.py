@@ -32,7 +32,8 @@ from local.tenant import Tenant, TenantServer, TenantSpec
 from shared.errors import ConfigError, Transient
 from shared.network import AMQP, WEBSOCKET, Network, proxy_for, reason_of
 from shared.service.http import HttpClient
-from shared.state.account import Storage, read_blob, transport_options
+from shared.state.account import Storage, read_blob
+from shared.state.transport import transport_options
 from tests.waits import LONG
 
 if TYPE_CHECKING:

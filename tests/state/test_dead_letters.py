@@ -15,9 +15,9 @@ from azure.storage.blob import ContainerClient
 from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.tenant import Fault
 from shared.errors import Transient
-from shared.state.account import transport_options
 from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.ledger import State
+from shared.state.transport import transport_options
 from tests.harness import EXCHANGE, Rig, record
 from tests.waits import LONG
 
