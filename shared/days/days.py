@@ -50,6 +50,9 @@ RECALL = timedelta(days=7)
 SPARE = timedelta(days=2)
 """Looks are kept so much longer than an hour can be listed."""
 
+MOST_LOOKS = 1000
+"""That wait in a checkpoint; of more the oldest are forgotten, which makes days less certain."""
+
 TOGETHER = timedelta(minutes=5)
 """Looks at adjoining ranges within this are kept as one, of the earlier time."""
 
@@ -160,26 +163,35 @@ class Days:
     def keep(self, checkpoint: HeldCheckpoint, now: datetime) -> None:
         """Put looks and beginning where they are found again.
 
-        Raises:
-            CollectorError: they are not known to be stored; days are less certain for it, and nothing is wrong.
+        A blob that cannot be written keeps no checkpoint from moving: its looks travel on in there.
         """
         if self._store is None:
             return
-        looks = self.looks
-        if self._new and (looks.written is None or abs(now - looks.written) >= WRITE_EVERY):
-            # What the rows do not say for good yet is asked for again.
-            if self._closed is not None:
-                oldest = now - self._rules.leaves - SPARE
-                looks.forget(min(oldest, beginning_of(self._closed)))
-            self._store.save(looks, now)
-            self._new = []
+        if self._new and (self.looks.written is None or _long_ago(self.looks.written, now)):
+            try:
+                self._save(self._store, now)
+            except CollectorError as error:
+                logger.warning("looks cannot be stored, and wait in the checkpoint: %s", error)
         note = {
-            "looks": tuple(self._new),
-            "beginning": looks.beginning,
+            "looks": tuple(self._new[-MOST_LOOKS:]),
+            "beginning": self.looks.beginning,
             "days_closed": self._closed,
         }
         if any(getattr(checkpoint.value, name) != value for name, value in note.items()):
             checkpoint.move_soon(**note)
+
+    def _save(self, store: LookStore, now: datetime) -> None:
+        # What the rows do not say for good yet is asked for again.
+        if self._closed is not None:
+            oldest = now - self._rules.leaves - SPARE
+            self.looks.forget(min(oldest, beginning_of(self._closed)))
+        written = self.looks.written
+        try:
+            store.save(self.looks, now)
+        except CollectorError:
+            self.looks.written = written
+            raise
+        self._new = []
 
     # -- the rows
 
@@ -279,6 +291,10 @@ class Days:
             self._rows.pop(day, None)
             return False
         return verdict.closed
+
+
+def _long_ago(written: datetime, now: datetime) -> bool:
+    return abs(now - written) >= WRITE_EVERY
 
 
 def facts_of(day: Day) -> Found:

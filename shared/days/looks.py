@@ -9,7 +9,6 @@ Looks of two workers merge: the later one of an hour counts.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.state.account import Conflict, read_blob, write_blob
+from shared.state.account import Conflict, in_the_way, read_blob, write_blob
 from shared.times import HOUR, Window, beginning_of, hour_of, utc, whole_hours, whole_second
 
 if TYPE_CHECKING:
@@ -137,16 +136,20 @@ class LookStore:
             CollectorError: they are not known to be stored.
         """
         looks.written = now
-        merged = looks
-        for _ in range(TRIES):
-            with contextlib.suppress(Conflict):
+        merged, tries = looks, 0
+        while True:
+            try:
                 self._etag = write_blob(
                     self._container, self.name, _encode(merged, now), etag=self._etag
                 )
+            except Conflict as conflict:
+                tries += 1
+                if tries == TRIES:
+                    raise in_the_way(conflict) from conflict
+                merged = self.load(now)
+                merged.merge(looks)
+            else:
                 return
-            merged = self.load(now)
-            merged.merge(looks)
-        # Somebody else writes it all the time; what they write is as good.
 
 
 def _looks(stored: _Stored) -> Looks:

@@ -361,3 +361,21 @@ def test_an_empty_answer_where_something_was_is_asked_for_once_more(rig: Rig) ->
 
     first, second, *_ = rig.tenant.books.requests("list")[asked:]
     assert first.path == second.path
+
+
+def test_looks_that_cannot_be_stored_keep_no_checkpoint_from_moving(rig: Rig) -> None:
+    rig.has_collected()
+    # Somebody holds a lease on the blob.
+    blob = rig.storage.state.get_blob_client(looks_name(rig))
+    blob.upload_blob(b"{}")
+    blob.acquire_lease(lease_duration=-1)
+
+    for _ in range(2):
+        rig.tenant.advance(2 * HOUR)
+        assert rig.run().status == "succeeded"
+
+    watermark = rig.checkpoint().watermark
+    assert watermark is not None
+    assert rig.tenant.now() - watermark < timedelta(minutes=1)
+    assert rig.checkpoint().looks
+    assert not any("gap" in kinds(rig, day) for day in rig.states())
