@@ -139,7 +139,13 @@ class Rig:
         store = CheckpointStore(self.storage.state, self.checkpoint_name(source))
         note = SubscriptionNote(enabled=then)
         begun = then - timedelta(days=30)
-        known = Checkpoint(watermark=then, subscription=note, beginning=begun, hub=HUB)
+        known = Checkpoint(
+            watermark=then,
+            subscription=note,
+            beginning=begun,
+            days_closed=(then - timedelta(days=7)).date(),
+            hub=HUB,
+        )
         store.save(known, lease=None)
 
     # -- the collector

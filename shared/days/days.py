@@ -47,6 +47,9 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 RECALL = timedelta(days=7)
 """How far back what was listed is taken for looked at once, where an older version listed it or looks were deleted."""
 
+MOST_BACK = timedelta(days=180)
+"""How far back rows are brought up to date after an outage."""
+
 SPARE = timedelta(days=2)
 """Looks are kept so much longer than an hour can be listed."""
 
@@ -89,12 +92,12 @@ class Days:
             now: the service's time.
             ledger: the days that are stored.
         """
-        self._closed = known.days_closed
         self._upgrade = known.watermark is not None and known.schema < SCHEMA
-        horizon = (now - self._rules.leaves).date()
-        self._wanted = min([max(known.days_closed or horizon, horizon), now.date() - DAY, *ledger])
         if self._store is not None:
             self.looks = self._store.load(now)
+        self.looks.begin(known.beginning)
+        self._closed = known.days_closed or self.looks.closed
+        self._wanted = min(self._first(now), now.date() - DAY, *ledger, date.max)
         try:
             self._read_rows(now)
         except CollectorError as error:
@@ -118,7 +121,6 @@ class Days:
         for start, end, at in known.looks:
             looks.note(Window(start, end), at)
         self._new = list(known.looks)
-        looks.begin(known.beginning)
         if known.watermark is None or self._store is None:
             return
         if looks.written is None:
@@ -185,6 +187,7 @@ class Days:
         if self._closed is not None:
             oldest = now - self._rules.leaves - SPARE
             self.looks.forget(min(oldest, beginning_of(self._closed)))
+        self.looks.closed = self._closed
         written = self.looks.written
         try:
             store.save(self.looks, now)
@@ -251,9 +254,16 @@ class Days:
         """The days whose rows looks may change, from the beginning to today."""
         first = today = now.date()
         if self.looks.beginning is not None:
-            horizon = (now - self._rules.leaves).date()
-            first = max(self._closed or horizon, horizon, self.looks.beginning.date())
+            first = max(self._first(now), self.looks.beginning.date())
         return (first + n * DAY for n in range((today - first).days + 1))
+
+    def _first(self, now: datetime) -> date:
+        """The first day that looks may change; one that left during an outage has not been said for good."""
+        if self._closed is not None or self.looks.beginning is None:
+            first = self._closed or (now - self._rules.leaves).date()
+        else:
+            first = self.looks.beginning.date()
+        return max(first, (now - MOST_BACK).date())
 
     def _unfinished(self) -> Iterable[date]:
         return (

@@ -34,6 +34,7 @@ class _Stored(msgspec.Struct, kw_only=True):
     made: datetime
     written: datetime
     beginning: datetime | None = None
+    closed: date | None = None
     looks: dict[date, list[int]] = msgspec.field(default_factory=dict)
 
 
@@ -49,12 +50,14 @@ class Looks:
         beginning: when the feed was first seen to be listed; the earliest that is known.
         hours: each with the time of its last look.
         written: when the blob was last written; None where it never was.
+        closed: every day before it has the row that it keeps, as far as looks go.
     """
 
     made: datetime
     beginning: datetime | None = None
     hours: dict[datetime, datetime] = field(default_factory=dict)
     written: datetime | None = None
+    closed: date | None = None
 
     def at(self, hour: datetime) -> datetime | None:
         """When an hour was last looked at."""
@@ -153,7 +156,7 @@ class LookStore:
 
 
 def _looks(stored: _Stored) -> Looks:
-    looks = Looks(made=utc(stored.made), written=utc(stored.written))
+    looks = Looks(made=utc(stored.made), written=utc(stored.written), closed=stored.closed)
     looks.begin(None if stored.beginning is None else utc(stored.beginning))
     for day, times in stored.looks.items():
         midnight = beginning_of(day)
@@ -164,7 +167,7 @@ def _looks(stored: _Stored) -> Looks:
 
 
 def _encode(looks: Looks, now: datetime) -> bytes:
-    stored = _Stored(made=looks.made, written=now, beginning=looks.beginning)
+    stored = _Stored(made=looks.made, written=now, beginning=looks.beginning, closed=looks.closed)
     for hour, at in sorted(looks.hours.items()):
         minutes = int((at - beginning_of(hour.date())) / timedelta(minutes=1))
         stored.looks.setdefault(hour.date(), [0] * 24)[hour.hour] = minutes

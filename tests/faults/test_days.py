@@ -13,7 +13,7 @@ from local.tenant import Fault
 from shared.contents.job import ContentJob
 from shared.state.account import DAYS_TABLE, read_blob, write_blob
 from shared.state.feed_ledger import FeedLedger
-from shared.times import HOUR, beginning_of, end_of, utc_now
+from shared.times import HOUR, ServiceClock, beginning_of, end_of, utc_now
 from tests.campaign import free_lease
 from tests.harness import EXCHANGE, Rig
 from tests.proxy import Proxy
@@ -131,6 +131,38 @@ def test_a_day_that_nobody_looked_at_again_before_it_left_is_unverified(
     woken = {each["day"] for each in states if any(r["kind"] == "gap" for r in each["reasons"])}
     assert str(last - DAY) not in woken
     assert str(last + DAY) in woken
+
+
+@pytest.mark.parametrize("lost", ["nothing", "checkpoint"])
+def test_days_that_left_during_an_outage_are_said_anew_by_a_clock_that_was_right_all_along(
+    rig: Rig, lost: str
+) -> None:
+    rig.has_collected(hours_ago=13)
+    rig.run()
+    live(rig, 4)
+    last = rig.tenant.now().date()
+    assert rig.states()[last - DAY] == "provisional"
+    rig.tenant.advance(timedelta(days=12))
+    if lost == "checkpoint":
+        rig.storage.state.delete_blob(rig.checkpoint_name())
+    app = rig.app()
+    # As if this machine's own clock had moved along.
+    ahead = rig.tenant.now() - utc_now()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "shared.times.ServiceClock.recall", lambda clock, _: _set_offset(clock, ahead)
+        )
+        rig.run(app=app)
+    app.close()
+
+    for day in (last - n * DAY for n in (1, 2, 3)):
+        assert kinds(rig, day) == {"unverified"}, day
+    assert "provisional" not in {s for day, s in rig.states().items() if day < last}
+    assert kinds(rig, last + DAY) == {"gap"}
+
+
+def _set_offset(clock: ServiceClock, ahead: timedelta) -> None:
+    clock._offset = ahead
 
 
 def test_days_that_leave_while_nothing_can_be_listed_are_flawed_in_that_very_run(rig: Rig) -> None:
@@ -291,7 +323,7 @@ def test_a_change_of_state_is_logged_once_and_a_row_is_written_only_when_it_chan
     for row in rig.day_rows():
         before = rows[row["RowKey"]]
         changed = {name for name, value in row.items() if before[name] != value}
-        assert changed in (set(), {"looked_until_hours", "updated"})
+        assert changed in (set(), {"looked_until_hours", "updated", "etag"})
     assert len(states) == logged
 
 
@@ -317,7 +349,7 @@ def test_state_of_an_older_version_is_provisional_at_best_and_wakes_nobody(
     stored = read_blob(rig.storage.state, rig.checkpoint_name())
     assert stored is not None
     old = json.loads(stored.data)
-    del old["beginning"]
+    del old["beginning"], old["days_closed"]
     old["schema"] = 1
     write_blob(rig.storage.state, rig.checkpoint_name(), json.dumps(old).encode(), etag=stored.etag)
     today, partition = rig.tenant.now().date(), f"{rig.tenant.spec.tenant_id}_{EXCHANGE}"
