@@ -14,7 +14,7 @@ from shared.sources.registry import BY_NAME, ROWS
 from shared.state.account import RUNS_TABLE, Storage
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.digests import Hour
-from shared.state.ledger import Counts, Day, Entry
+from shared.state.ledger_day import Counts, Day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from local.readback import Event, Sample
     from shared.config.connections import Connection
     from shared.config.settings import Settings
+    from shared.state.ledger import Entry
 
 EXAMPLES = 3
 Part = TypeVar("Part", Day, Hour)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from local.outcome import Outcome
     from local.readback import Sample
-    from shared.state.ledger import Counts
+    from shared.state.ledger_day import Counts
 
 _CAUGHT_UP = "Everything that was listed is delivered."
 _PERFECT = "Everything that was offered is listed and delivered, and the hub holds exactly what the tenant's books say."

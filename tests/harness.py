@@ -32,7 +32,8 @@ from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
 from shared.state.checkpoint import decode as decode_checkpoint
-from shared.state.ledger import Day, Entry, State
+from shared.state.ledger import Entry, State
+from shared.state.ledger_day import Day
 from shared.times import parse_wire
 from tests.waits import LONG
 

@@ -28,7 +28,7 @@ from shared.state.account import Conflict
 from shared.state.checkpoint import SCHEMA
 from shared.state.feed_ledger import KEEP
 from shared.state.gaps import kind_of
-from shared.state.ledger import Day, Entry
+from shared.state.ledger import Entry
 from shared.state.ledger import State as ContentState
 from shared.times import Window, beginning_of, end_of, parse_wire, whole_hours, whole_second
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from shared.days.states import Rules
     from shared.days.table import DayTable, Row
     from shared.state.checkpoint import Checkpoint, HeldCheckpoint, Look
+    from shared.state.ledger_day import Day
 
 logger = logging.getLogger("m365.days")
 

@@ -16,7 +16,7 @@ import msgspec
 
 from shared.days.states import ALERTING, BY_LOOKS, Facts, Flaw, Known, State, Verdict, merged
 from shared.state.account import DAYS_TABLE, ETAG, Storage
-from shared.state.ledger import Counts
+from shared.state.ledger_day import Counts
 from shared.times import iso, utc
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from shared.days.days import facts_of
 from shared.days.states import DEAD_LETTERED, LOST, Facts, Flaw, merged
 from shared.days.table import Found
 from shared.state.digests import Digests, HourCounts
-from shared.state.ledger import Counts
+from shared.state.ledger_day import Counts
 from shared.times import HOUR, beginning_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from shared.state.ledger import Day
+    from shared.state.ledger_day import Day
 
 HOURS = "hours"
 """Column of a day's row."""

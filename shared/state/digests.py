@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.state.append_blobs import DigestStore, Segments
-from shared.state.ledger import Counts
+from shared.state.ledger_day import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from shared import policy
 from shared.errors import CollectorError, textless
 from shared.state.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
-from shared.state.ledger import Day, Entry, Line, encode
+from shared.state.ledger import Entry, Line, encode
+from shared.state.ledger_day import Day
 from shared.times import by_day, parse_wire, utc_now
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from shared.publish.formats import DEFAULT
 from shared.sources.registry import SOURCES, Source, load
 from shared.state.account import DAYS_TABLE, Storage, read_blob
 from shared.state.append_blobs import LedgerStore
-from shared.state.ledger import Day
+from shared.state.ledger_day import Day
 from tests.harness import FAST, SECRET
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from shared.days.days import facts_of
 from shared.days.states import DEAD_LETTERED, LOST
 from shared.state.gaps import AUDITING_OFF, GAP, SUBSCRIPTION_OFF
 from shared.state.ledger import GAP as GAP_LINE
-from shared.state.ledger import Day, Line, State
+from shared.state.ledger import Line, State
+from shared.state.ledger_day import Day
 
 DAY = date(2026, 3, 1)
 ONE, TWO = "2026-03-01T01:00:00Z", "2026-03-01T02:00:00Z"

@@ -11,7 +11,8 @@ from local.outcome import FeedOutcome, Outcome
 from local.progress import Lines, age, make_display
 from local.readback import Event, Sample
 from local.report import print_json, print_report, size
-from shared.state.ledger import Counts, Entry
+from shared.state.ledger import Entry
+from shared.state.ledger_day import Counts
 
 EXCHANGE = "Audit.Exchange"
 EVENTS: frozenset[Event] = frozenset({("c1", "e1", "d1"), ("c1", "e2", "d2")})

@@ -14,8 +14,6 @@ from msgspec import structs
 
 from shared.state.ledger import (
     GAP,
-    Counts,
-    Day,
     Entry,
     Line,
     State,
@@ -24,6 +22,7 @@ from shared.state.ledger import (
     entry_of,
     merge,
 )
+from shared.state.ledger_day import Counts, Day
 
 DAY = date(2026, 3, 1)
 CREATED = "2026-03-01T10:00:00.000Z"

@@ -1,0 +1,128 @@
+"""One UTC day of a feed's ledger: what its lines say together, and the completeness that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from shared.state.ledger import GAP, Entry, Line, State, decode, entry_of, merge
+from shared.times import parse_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """The completeness of a feed's day, always recomputed from its entries.
+
+    For every day: listed = delivered + lost (all reasons) + pending.
+
+    Attributes:
+        gap_seconds: seconds of the day that were never listed; a day with any is never complete.
+        dead_records: records dead-lettered one by one inside delivered contents.
+    """
+
+    listed: int = 0
+    delivered: int = 0
+    pending: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    records: int = 0
+    bytes: int = 0
+    dead_records: int = 0
+    gap_seconds: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add another day's counts."""
+        self.listed += other.listed
+        self.delivered += other.delivered
+        self.pending += other.pending
+        self.records += other.records
+        self.bytes += other.bytes
+        self.dead_records += other.dead_records
+        self.gap_seconds += other.gap_seconds
+        for reason, number in other.lost.items():
+            self.lost[reason] = self.lost.get(reason, 0) + number
+
+
+class Day:
+    """The ledger of one feed and one UTC day of ``contentCreated``, in memory."""
+
+    def __init__(self, day: date) -> None:
+        self.day = day
+        self.entries: dict[str, Entry] = {}
+        self.gaps: dict[str, Line] = {}
+        self.torn = 0
+        self.read_to: dict[str, int] = {}
+
+    def apply(self, line: Line) -> None:
+        """Merge one line."""
+        if line.state == GAP:
+            self._apply_gap(line)
+            return
+        new, old = entry_of(line), self.entries.get(line.id)
+        self.entries[line.id] = new if old is None else merge(old, new)
+
+    def _apply_gap(self, line: Line) -> None:
+        try:
+            end = parse_wire(line.expires)
+            known = self.gaps.get(line.id)
+            if parse_wire(line.created) < end and (
+                known is None or parse_wire(known.expires) < end
+            ):
+                self.gaps[line.id] = line
+        except ValueError:
+            self.torn += 1
+
+    def load(self, data: bytes) -> None:
+        """Merge what was read from storage."""
+        lines, torn = decode(data)
+        self.torn += torn
+        for line in lines:
+            self.apply(line)
+
+    def pending(self) -> list[Entry]:
+        """Every content that is neither delivered nor given up, oldest first."""
+        return sorted(
+            (entry for entry in self.entries.values() if not entry.terminal),
+            key=lambda entry: (entry.created, entry.id),
+        )
+
+    @property
+    def gap_seconds(self) -> int:
+        """Seconds of the day that gap records cover."""
+        return _covered_seconds(self.gaps.values())
+
+    @property
+    def settled(self) -> bool:
+        """Whether every content of the day is terminal."""
+        return all(entry.terminal for entry in self.entries.values())
+
+    def counts(self) -> Counts:
+        """Recompute the day's completeness."""
+        counts = Counts(listed=len(self.entries))
+        for entry in self.entries.values():
+            if entry.state == State.DELIVERED:
+                counts.delivered += 1
+                counts.records += entry.records
+                counts.bytes += entry.bytes
+                counts.dead_records += entry.dead
+            elif entry.terminal:
+                reason = (
+                    entry.state if entry.state == State.DEAD_LETTERED else entry.reason or "unknown"
+                )
+                counts.lost[reason] = counts.lost.get(reason, 0) + 1
+            else:
+                counts.pending += 1
+        counts.gap_seconds = self.gap_seconds
+        return counts
+
+
+def _covered_seconds(gaps: Iterable[Line]) -> int:
+    """Seconds covered by gap records that may overlap."""
+    total, reached = 0.0, datetime.fromtimestamp(0, UTC)
+    for start, end in sorted((parse_wire(gap.created), parse_wire(gap.expires)) for gap in gaps):
+        total += max(0.0, (end - max(start, reached)).total_seconds())
+        reached = max(reached, end)
+    return int(total)
