@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from shared.state.ledger import Entry
 
 DEFINITE_PATIENCE = timedelta(hours=24)
-EXPIRY_PATIENCE = timedelta(hours=24)
+GONE = ("expired", "not-found")
+"""Losses that are the service's word that a content is not there."""
 
 W = TypeVar("W")
 
@@ -38,13 +39,16 @@ class Failures(Generic[W]):
         return [each for each in self.lines if not outage or policy.rule_of(each[1]).one_content]
 
 
-def loss_of(error: CollectorError, entry: Entry, expires: datetime, now: datetime) -> str:
+def loss_of(
+    error: CollectorError, entry: Entry, *, expires: datetime, hopeless: datetime, now: datetime
+) -> str:
     """The reason for which a content is given up after this failure, "" while there is hope.
 
     Args:
         error: of the last fetch.
         entry: what is known of the content.
-        expires: until when it can be fetched.
+        expires: until when it can be fetched, as far as that is known.
+        hopeless: when nothing can be hoped for any more.
         now: the service's time.
     """
     rule = policy.rule_of(error)
@@ -53,7 +57,10 @@ def loss_of(error: CollectorError, entry: Entry, expires: datetime, now: datetim
         stood = now.timestamp() - entry.first_attempt >= DEFINITE_PATIENCE.total_seconds()
         if stood and policy.rule_of(entry.reason).loss == rule.loss:
             return rule.loss
-    # Past its expiry a content gets a last try; what says nothing of it is no answer to that, but only for a day.
-    if now >= expires and (rule.answers or now >= expires + EXPIRY_PATIENCE):
+    # An expiration is what a listing said once. Past it a content is given up for the service's word that it is gone,
+    # and not for a failure: one that goes on answering with failures may be there for weeks.
+    if now >= expires and rule.loss in GONE:
         return "expired"
-    return ""
+    # But not for ever: it would be asked for four times a day, and its day would never be settled. No content was seen
+    # to live for so long, so whatever is said of it by then, there is nothing left to wait for.
+    return "expired" if now >= hopeless else ""

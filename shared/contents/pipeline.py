@@ -291,7 +291,13 @@ class Pipeline:
         if work.reservation is not None:
             work.reservation.release()
         known = self._entry(work)
-        reason = loss_of(error, known, self._ledger.expires_at(known), self._clock.now())
+        reason = loss_of(
+            error,
+            known,
+            expires=self._ledger.expires_at(known),
+            hopeless=self._ledger.hopeless_at(known),
+            now=self._clock.now(),
+        )
         if reason:
             with self._lock:
                 self.failures.fetched += 1

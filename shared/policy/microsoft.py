@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.policy.rule import Action, Rule
 
 _OWN_MISTAKE = "Microsoft refuses how this collector asks, which is the collector's mistake: report it, with this line"
-_FAILED = "Microsoft's service failed on its side. Nothing to do: it is asked again, for a content until that expires"
+_FAILED = "Microsoft's service failed on its side. Nothing to do: it is asked again, a content for up to 31 days"
 _FRONT = (
     "The front end before Microsoft's service failed. Nothing to do; should it last for hours, look at the service "
     "health in the Microsoft 365 admin center, and at a proxy on the way"
@@ -141,7 +141,6 @@ API_RULES = (
         "the content does not exist",
         "Microsoft lists a content and then does not find it. Nothing to do: it is asked for again for a day, then "
         "recorded as lost (not-found)",
-        answers=True,
         loss="not-found",
         one_content=True,
     ),
@@ -151,7 +150,6 @@ API_RULES = (
         "not found",
         "What Microsoft listed was not found. Nothing to do for a content: it is asked for again for a day, then "
         "recorded as lost (not-found). When everything is not found, check M365_MANAGEMENT_ENDPOINT",
-        answers=True,
         loss="not-found",
     ),
     Rule(
@@ -160,7 +158,6 @@ API_RULES = (
         "gone",
         "What Microsoft listed is gone. Nothing to do: it is asked for again for a day, then recorded as lost "
         "(not-found)",
-        answers=True,
         loss="not-found",
     ),
     Rule(
@@ -169,7 +166,6 @@ API_RULES = (
         "the content has expired",
         "Microsoft says that a content has expired. Nothing to do: it is asked for again for a day, then recorded as "
         "lost (expired). When it happens often, the collector is too far behind: look at the lag",
-        answers=True,
         loss="expired",
         one_content=True,
     ),
@@ -179,7 +175,6 @@ API_RULES = (
         "the content id was refused",
         "Microsoft refuses a content id that it listed itself. Nothing to do: it is asked for again for a day, then "
         "recorded as lost (malformed-id)",
-        answers=True,
         loss="malformed-id",
         one_content=True,
     ),
@@ -189,16 +184,14 @@ API_RULES = (
         "the body is no array of records",
         "The bytes of a content are no array of records. They are asked for again, then kept in container "
         "m365-dead-letters, with the reason in the blob's metadata: look at them there",
-        answers=True,
         one_content=True,
     ),
     Rule(
         "error-object",
         Action.RETRY,
         "an object came in place of records",
-        "Microsoft answered with success and an error in place of records. Nothing to do: it is asked for again until "
-        "the content expires",
-        answers=True,
+        "Microsoft answered with success and an error in place of records. Nothing to do: it is asked for again "
+        "for up to 31 days",
     ),
     # -- the pace
     Rule(
@@ -222,16 +215,14 @@ API_RULES = (
         Action.RETRY,
         "the service failed",
         _FAILED,
-        answers=True,
     ),
-    Rule("AF50005", Action.RETRY, "the service failed", _FAILED, answers=True),
-    Rule("AF50006", Action.RETRY, "the service failed", _FAILED, answers=True),
+    Rule("AF50005", Action.RETRY, "the service failed", _FAILED),
+    Rule("AF50006", Action.RETRY, "the service failed", _FAILED),
     Rule(
         "http-500",
         Action.RETRY,
         "the service failed",
         _FAILED,
-        answers=True,
     ),
     Rule(
         "http-403",
@@ -291,7 +282,6 @@ API_RULES = (
         "a link to another host was not followed",
         "Refused to follow a link to a host that is not configured: a token goes nowhere else. If the host is "
         "Microsoft's and the tenant lives in another cloud, set M365_CLOUD; otherwise report it",
-        answers=True,
     ),
     Rule(
         "redirect",
@@ -299,7 +289,6 @@ API_RULES = (
         "a redirect was not followed",
         "The host redirected a request; redirects are not followed, since a token goes only to the configured host. "
         "Look for a proxy or a sign-in page on the way, and check M365_MANAGEMENT_ENDPOINT",
-        answers=True,
     ),
 )
 
@@ -309,5 +298,4 @@ UNKNOWN_API = Rule(
     "an answer that this collector does not know; taken for a passing failure",
     "An answer that this collector does not know; taken for a passing failure and asked for again. Should it last, "
     "report it, with this line",
-    answers=True,
 )

@@ -55,9 +55,9 @@ class Rule:
         action: what the collector does.
         log: what happened, for the log.
         message: what is wrong and how to mend it, for a person.
-        answers: whether it is the service's word about the one content that was asked for, and not about the
-            credential, the pace or the way there: only such a word can be the last about a content that has expired.
-        loss: the reason under which a content is given up once this answer has stood for a day, "" for none.
+        loss: the reason under which a content is given up once this answer has stood for a day, "" for none. It is then
+            the service's word about the one content that was asked for, and not about the credential, the pace or the
+            way there. Only such a word can be the last about a content that has expired.
         one_content: whether it is never an outage, however many contents there are of which it is said.
         kind: the class of its error, where that is not that of its action.
     """
@@ -66,7 +66,6 @@ class Rule:
     action: Action
     log: str
     message: str
-    answers: bool = False
     loss: str = ""
     one_content: bool = False
     kind: type[CollectorError] | None = None

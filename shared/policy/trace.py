@@ -56,7 +56,6 @@ TRACE_RULES = (
         "the service has no details of a row",
         "The service has no details of this row. Nothing to do: it is asked again for a day, and the row itself was "
         "delivered",
-        answers=True,
         loss="not-found",
         one_content=True,
     ),

@@ -29,6 +29,8 @@ logger = logging.getLogger("m365.ledger")
 
 KEEP = timedelta(days=9)
 RETENTION = timedelta(days=7)
+LONGEST = timedelta(days=30)
+"""No content was seen to live longer than 20 days; an expiration later than this is not believed."""
 SPARE = timedelta(days=2)
 LAST_DAY = timedelta(days=1)
 PAUSE = 1.0
@@ -43,7 +45,8 @@ class FeedLedger:
         on_written: called with the ids whose settling lines are stored.
         on_error: called once with the first failure to write.
         flush_every: seconds between appends of settling lines.
-        retention: how long a content can be listed, and fetched where nothing says until when.
+        retention: how long a content can be listed, and fetched whatever its listing says.
+        longest: how long a content can be fetched where its listing says so.
         wall: this machine's own clock, UTC.
     """
 
@@ -55,6 +58,7 @@ class FeedLedger:
         on_error: Callable[[CollectorError], None] = lambda _: None,
         flush_every: float = 0.5,
         retention: timedelta = RETENTION,
+        longest: timedelta = LONGEST,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
@@ -62,6 +66,7 @@ class FeedLedger:
         self._on_error = on_error
         self._flush_every = flush_every
         self._retention = retention
+        self._longest = max(retention, longest)
         self._wall = wall
         self._days: dict[date, Day] = {}
         self._stored: dict[date, Segments] = {}
@@ -144,7 +149,11 @@ class FeedLedger:
 
     def expires_at(self, entry: Entry) -> datetime:
         """Until when a content can be fetched."""
-        return entry.expires_at(self._retention)
+        return entry.expires_at(self._retention, self._longest)
+
+    def hopeless_at(self, entry: Entry) -> datetime:
+        """When a content is given up whatever the answers about it are."""
+        return entry.hopeless_at(self._longest)
 
     def pending(self) -> list[tuple[date, Entry]]:
         """Every content of the loaded days that is neither delivered nor given up, in the order of their turn.

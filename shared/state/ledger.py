@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RETRY_LIMIT = timedelta(hours=6)
+LAST_TRIES = timedelta(days=1)
 
 
 class State(enum.StrEnum):
@@ -119,14 +120,30 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
         delay = min(retry_base * float(1 << min(len(self.attempts) - 1, 20)), RETRY_LIMIT)
         return datetime.fromtimestamp(self.last_attempt, UTC) + delay
 
-    def expires_at(self, retention: timedelta) -> datetime:
-        """Its expiration on the wire; where that is missing or unreadable, so long after it was created."""
-        for text, extra in ((self.expires, timedelta()), (self.created, retention)):
-            try:
-                return parse_wire(text) + extra
-            except (ValueError, OverflowError):
-                continue
-        return datetime.fromtimestamp(self.listed, UTC) + retention
+    def expires_at(self, retention: timedelta, longest: timedelta) -> datetime:
+        """Until when it can be fetched: as the wire says, as far as that is to be believed.
+
+        Args:
+            retention: a content lives no shorter than so long after it was created, whatever the wire says.
+            longest: and no longer than that.
+        """
+        least = self._after_creation(retention)
+        try:
+            said = parse_wire(self.expires)
+        except (ValueError, OverflowError):
+            return least
+        return max(least, min(said, self._after_creation(longest)))
+
+    def hopeless_at(self, longest: timedelta) -> datetime:
+        """When nothing can be hoped for any more: a day after the longest that any content lives."""
+        return self._after_creation(longest + LAST_TRIES)
+
+    def _after_creation(self, span: timedelta) -> datetime:
+        """So long after it was created; where that cannot be read, after it was listed first."""
+        try:
+            return parse_wire(self.created) + span
+        except (ValueError, OverflowError):
+            return datetime.fromtimestamp(self.listed, UTC) + span
 
 
 def entry_of(line: Line) -> Entry:

@@ -12,9 +12,21 @@ from local.tenant import Fault
 from shared.state.ledger import State
 
 if TYPE_CHECKING:
+    from local.tenant import Content
     from tests.harness import Rig
 
 pytestmark = pytest.mark.usefixtures("collected_before")
+
+
+def list_as(rig: Rig, content: Content, **fields: str) -> None:
+    """Let every listing consist of this content, with some of its fields changed."""
+    entry = {
+        "contentId": content.content_id,
+        "contentCreated": f"{content.created:%Y-%m-%dT%H:%M:%S.000Z}",
+        **fields,
+    }
+    body = json.dumps([entry])
+    rig.tenant.faults.add(Fault(on="list", action="status", status=200, body=body, times=-1))
 
 
 def test_a_content_that_answers_an_internal_error_for_hours_is_delivered_when_it_heals(
@@ -48,20 +60,19 @@ def test_a_content_that_answers_an_internal_error_for_hours_is_delivered_when_it
     assert rig.repeats() == 0
 
 
-def test_a_content_that_answers_an_internal_error_until_it_expires_is_lost_and_on_record(
-    rig: Rig,
-) -> None:
+def test_a_content_that_fails_for_as_long_as_any_lives_is_lost_and_on_record(rig: Rig) -> None:
     contents = rig.offer_many(6)
     bad = contents[2]
     rig.tenant.faults.add(
         Fault(on="content", action="status", code="AF50000", content_id=bad.content_id, times=-1)
     )
     app = rig.app()
-    for _ in range(3):
-        assert rig.run(app=app, tries=1).lost == 0
-        rig.tenant.advance(timedelta(days=2))
+    # Its listing said seven days, and a failure is no word that it is gone.
+    for pause in (timedelta(days=8), timedelta(days=22, hours=22), timedelta(hours=2)):
+        summary = rig.run(app=app, tries=1)
+        assert (summary.lost, summary.pending) == (0, 1)
+        rig.tenant.advance(pause)
 
-    rig.tenant.advance(timedelta(days=1))
     summary = rig.run(app=app, tries=1)
     app.close()
 
@@ -72,6 +83,53 @@ def test_a_content_that_answers_an_internal_error_until_it_expires_is_lost_and_o
     assert json.loads(row["lost_by_reason"]) == {"expired": 1}
     assert (row["RowKey"], row["complete"]) == (bad.created.date().isoformat(), False)
     assert {event[0] for event in rig.events()} == {c.content_id for c in contents if c != bad}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param("0001-01-01T00:00:00", id="long-before-it-was-created"),
+        pytest.param("an hour ago", id="an-hour-ago"),
+        pytest.param("12/5/2026 5:35:00 PM", id="unreadable"),
+    ],
+)
+def test_a_content_that_is_listed_as_expired_and_fails_once_is_delivered(
+    rig: Rig, said: str
+) -> None:
+    content = rig.offer(hours_ago=2)
+    if said == "an hour ago":
+        said = f"{rig.tenant.now() - timedelta(hours=1):%Y-%m-%dT%H:%M:%S.000Z}"
+    list_as(rig, content, contentExpiration=said)
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", status=500, content_id=content.content_id, times=1)
+    )
+
+    first = rig.run(tries=1)
+
+    assert (first.lost, first.pending) == (0, 1)
+    rig.tenant.advance(timedelta(minutes=11))
+    assert rig.run().delivered == 1
+    rig.assert_complete()
+
+
+@pytest.mark.parametrize(
+    ("days", "lost"), [pytest.param(19, 0, id="before"), pytest.param(21, 1, id="after")]
+)
+def test_a_content_that_is_said_to_live_for_twenty_days_is_not_given_up_before_for_one_answer(
+    rig: Rig, days: float, lost: int
+) -> None:
+    content = rig.offer(hours_ago=2)
+    until = content.created + timedelta(days=20)
+    list_as(rig, content, contentExpiration=f"{until:%Y-%m-%dT%H:%M:%S.000Z}")
+    bad = {"on": "content", "action": "status", "content_id": content.content_id}
+    rig.tenant.faults.add(Fault(status=500, times=1, **bad), Fault(code="AF20051", times=1, **bad))  # type: ignore[arg-type]
+    assert rig.run(tries=1).pending == 1
+
+    rig.tenant.advance(timedelta(days=days))
+
+    assert rig.run().lost == lost
+    entry = rig.ledger()[content.content_id]
+    assert entry.state == (State.LOST if lost else State.ATTEMPT)
 
 
 @pytest.mark.parametrize(

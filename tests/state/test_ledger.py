@@ -29,6 +29,7 @@ CREATED = "2026-03-01T10:00:00.000Z"
 NOW = 1_772_400_000
 BASE = timedelta(minutes=10)
 WEEK = timedelta(days=7)
+MONTH = timedelta(days=30)
 
 states = st.sampled_from([*State]).map(lambda state: state.value)
 lines = st.builds(
@@ -198,35 +199,32 @@ def test_an_attempt_dated_in_the_future_keeps_nothing_waiting() -> None:
     assert entry.due(BASE, now + timedelta(days=6)) == now + timedelta(days=6) + BASE
 
 
+SEVENTH = datetime(2026, 3, 8, 10, tzinfo=UTC)
+LISTED = datetime.fromtimestamp(NOW, UTC)
+
+
 @pytest.mark.parametrize(
     ("created", "expires", "expected"),
     [
-        pytest.param(
-            CREATED, "2026-03-05T00:00:00Z", datetime(2026, 3, 5, tzinfo=UTC), id="on-the-wire"
-        ),
-        pytest.param(CREATED, "", datetime(2026, 3, 8, 10, tzinfo=UTC), id="missing"),
-        pytest.param(CREATED, "soon", datetime(2026, 3, 8, 10, tzinfo=UTC), id="unreadable"),
-        pytest.param(
-            CREATED,
-            "0001-01-01T00:00:00+05:00",
-            datetime(2026, 3, 8, 10, tzinfo=UTC),
-            id="out-of-range",
-        ),
-        pytest.param(
-            "9999-12-31T23:00:00Z",
-            "",
-            datetime.fromtimestamp(NOW, UTC) + WEEK,
-            id="beyond-time",
-        ),
-        pytest.param("", "", datetime.fromtimestamp(NOW, UTC) + WEEK, id="nothing-known"),
+        pytest.param(CREATED, "2026-03-08T10:00:00.000Z", SEVENTH, id="seven-days"),
+        pytest.param(CREATED, "2026-03-21T10:00:00Z", SEVENTH + timedelta(days=13), id="twenty"),
+        pytest.param(CREATED, "2026-05-01T00:00:00Z", SEVENTH + timedelta(days=23), id="too-late"),
+        pytest.param(CREATED, "9999-12-31T23:59:59Z", SEVENTH + timedelta(days=23), id="never"),
+        pytest.param(CREATED, "2026-03-05T00:00:00Z", SEVENTH, id="too-early"),
+        pytest.param(CREATED, "0001-01-01T00:00:00", SEVENTH, id="the-beginning-of-time"),
+        pytest.param(CREATED, "", SEVENTH, id="missing"),
+        pytest.param(CREATED, "soon", SEVENTH, id="unreadable"),
+        pytest.param(CREATED, "0001-01-01T00:00:00+05:00", SEVENTH, id="out-of-range"),
+        pytest.param("9999-12-31T23:00:00Z", "", LISTED + WEEK, id="beyond-time"),
+        pytest.param("", "", LISTED + WEEK, id="nothing-known"),
     ],
 )
-def test_a_content_expires_as_the_wire_says_else_its_retention_after_it_was_created_or_listed(
+def test_an_expiration_is_believed_between_seven_and_thirty_days_after_the_creation(
     created: str, expires: str, expected: datetime
 ) -> None:
     entry = entry_of(_line(State.LISTED, created=created, expires=expires))
 
-    assert entry.expires_at(WEEK) == expected
+    assert entry.expires_at(WEEK, MONTH) == expected
 
 
 def test_a_content_whose_listed_line_is_torn_is_not_taken_for_expired() -> None:
@@ -234,7 +232,7 @@ def test_a_content_whose_listed_line_is_torn_is_not_taken_for_expired() -> None:
         _line(State.ATTEMPT, run="run1"), _line(State.ATTEMPT, run="run2", time=NOW + 60)
     ).entries["a"]
 
-    assert entry.expires_at(WEEK) == datetime.fromtimestamp(NOW, UTC) + WEEK
+    assert entry.expires_at(WEEK, MONTH) == datetime.fromtimestamp(NOW, UTC) + WEEK
 
 
 # -- on disk

@@ -115,6 +115,7 @@ class TraceDetails:
             on_error=run.stop.set,
             flush_every=run.tuning.flush_every,
             retention=LIFE,
+            longest=LIFE,
         )
         self._days = details_days(details_feed(run.feed), run.parts.storage)
         self._waiting = 0
