@@ -52,10 +52,11 @@ def loss_of(
         now: the service's time.
     """
     rule = policy.rule_of(error)
-    if rule.loss and entry.first_attempt:
-        # A definite answer, and still only one answer: it has to stand for a day, however old the content is.
-        stood = now.timestamp() - entry.first_attempt >= DEFINITE_PATIENCE.total_seconds()
-        if stood and policy.rule_of(entry.reason).loss == rule.loss:
+    if rule.loss:
+        # A definite answer, and still only one answer: it has to stand for a day, however old the content is. Any other
+        # answer in between says that it did not.
+        since = entry.since(lambda reason: policy.rule_of(reason).loss == rule.loss, now)
+        if now - since >= DEFINITE_PATIENCE:
             return rule.loss
     # An expiration is what a listing said once. Past it a content is given up for the service's word that it is gone,
     # and not for a failure: one that goes on answering with failures may be there for weeks.

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from shared.times import parse_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 RETRY_LIMIT = timedelta(hours=6)
 LAST_TRIES = timedelta(days=1)
@@ -74,15 +74,27 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     reason: str = ""
 
 
+class Try(NamedTuple):
+    """A run's attempt in vain: when, with which answer, by whom."""
+
+    time: int
+    reason: str
+    run: str
+
+
 class Entry(msgspec.Struct, kw_only=True, gc=False):
     """All that is known of one content: the merge of its lines.
+
+    Every attempt is kept, and two sets of them merge to their union. So whatever follows from them (how many, the last,
+    since when one answer stands) does not depend on the order in which lines were read. They are few: a content is
+    asked for four times a day at most, and for a month.
 
     Attributes:
         listed: when it was first known, by its earliest line that does not settle it; 0 where there is none.
         listed_last: time of the ``listed`` line that says where it is: the latest, since a service that lists a content
             again may correct itself; ``created``, ``expires`` and ``uri`` are that line's. 0 where there is none.
-        first_attempt: when a run first tried and failed; 0 where none did.
-        attempts: ids of the runs that tried and failed, so that a line that was stored twice counts once.
+        tries: the attempts in vain; a line that was stored twice counts once.
+        reason: why it is lost or dead-lettered; while it is pending that of its last attempt.
     """
 
     id: str
@@ -92,9 +104,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     uri: str = ""
     listed: int = 0
     listed_last: int = 0
-    first_attempt: int = 0
-    last_attempt: int = 0
-    attempts: frozenset[str] = frozenset()
+    tries: frozenset[Try] = frozenset()
     time: int = 0
     records: int = 0
     bytes: int = 0
@@ -106,6 +116,27 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
         """Whether nothing more will be done for it."""
         return _RANK.get(self.state, 0) >= _TERMINAL
 
+    @property
+    def attempts(self) -> frozenset[str]:
+        """Ids of the runs that tried and failed."""
+        return frozenset(each.run for each in self.tries)
+
+    def since(self, like: Callable[[str], bool], now: datetime) -> datetime:
+        """Since when, without any other in between, attempts had an answer like this; now where the last had not.
+
+        Args:
+            like: tells such a reason.
+            now: the service's time; an attempt dated later was dated by a wrong clock and says nothing.
+        """
+        found = now
+        for each in sorted(self.tries, reverse=True):
+            at = datetime.fromtimestamp(each.time, UTC)
+            if at <= now:
+                if not like(each.reason):
+                    break
+                found = at
+        return found
+
     def due(self, retry_base: timedelta, now: datetime | None = None) -> datetime:
         """When it may be fetched next: at once, or after the base doubling per failed run up to six hours.
 
@@ -113,12 +144,13 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
             retry_base: the wait after the first failed run.
             now: the service's time; an attempt dated later was dated by a wrong clock and keeps nothing waiting.
         """
-        ahead = now is not None and self.last_attempt > now.timestamp()
-        if not self.attempts or ahead:
+        last = max((each.time for each in self.tries), default=0)
+        ahead = now is not None and last > now.timestamp()
+        if not self.tries or ahead:
             return datetime.fromtimestamp(0, UTC)
         # Doubling past 2**20 would only overflow; the limit is reached long before.
         delay = min(retry_base * float(1 << min(len(self.attempts) - 1, 20)), RETRY_LIMIT)
-        return datetime.fromtimestamp(self.last_attempt, UTC) + delay
+        return datetime.fromtimestamp(last, UTC) + delay
 
     def expires_at(self, retention: timedelta, longest: timedelta) -> datetime:
         """Until when it can be fetched: as the wire says, as far as that is to be believed.
@@ -149,30 +181,36 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
 def entry_of(line: Line) -> Entry:
     """Lift one line to an entry."""
     rank = _RANK.get(line.state, 0)
-    terminal = rank >= _TERMINAL
+    if rank >= _TERMINAL:
+        return Entry(
+            id=line.id,
+            state=line.state,
+            created=line.created,
+            expires=line.expires,
+            uri=line.uri,
+            time=line.time,
+            records=line.records,
+            bytes=line.bytes,
+            dead=line.dead,
+            reason=line.reason,
+        )
     return Entry(
         id=line.id,
-        state=line.state if line.state in _RANK else State.LISTED.value,
+        state=State.ATTEMPT.value if rank else State.LISTED.value,
         created=line.created,
         expires=line.expires,
         uri=line.uri,
-        listed=0 if terminal else line.time,
+        listed=line.time,
         listed_last=0 if rank else line.time,
-        first_attempt=line.time if line.state == State.ATTEMPT else 0,
-        last_attempt=line.time if line.state == State.ATTEMPT else 0,
-        attempts=frozenset((line.run,)) if line.state == State.ATTEMPT else frozenset(),
-        time=line.time if terminal else 0,
-        records=line.records,
-        bytes=line.bytes,
-        dead=line.dead,
-        reason=line.reason,
+        tries=frozenset((Try(line.time, line.reason, line.run),)) if rank else frozenset(),
+        reason=line.reason if rank else "",
     )
 
 
 def _strength(entry: Entry) -> tuple[int, int, int, int, int, str]:
     return (
         _RANK.get(entry.state, 0),
-        entry.time if entry.terminal else entry.last_attempt,
+        entry.time,
         entry.records,
         entry.bytes,
         entry.dead,
@@ -188,6 +226,7 @@ def merge(a: Entry, b: Entry) -> Entry:
     """Merge what two lines (or two merges) say of one content; order and repetition do not matter."""
     strong = a if _strength(a) >= _strength(b) else b
     place = a if _place(a) >= _place(b) else b
+    tries = a.tries | b.tries
     return Entry(
         id=a.id,
         state=strong.state,
@@ -196,14 +235,12 @@ def merge(a: Entry, b: Entry) -> Entry:
         uri=place.uri,
         listed=_earlier(a.listed, b.listed),
         listed_last=place.listed_last,
-        first_attempt=_earlier(a.first_attempt, b.first_attempt),
-        last_attempt=max(a.last_attempt, b.last_attempt),
-        attempts=a.attempts | b.attempts,
+        tries=tries,
         time=strong.time,
         records=strong.records,
         bytes=strong.bytes,
         dead=strong.dead,
-        reason=strong.reason,
+        reason=max(tries).reason if tries and not strong.terminal else strong.reason,
     )
 
 

@@ -85,6 +85,33 @@ def test_a_content_that_fails_for_as_long_as_any_lives_is_lost_and_on_record(rig
     assert {event[0] for event in rig.events()} == {c.content_id for c in contents if c != bad}
 
 
+@pytest.mark.parametrize("other", ["AF50000", "AF20052"])
+def test_the_day_of_a_definite_answer_begins_anew_with_every_other_answer(
+    rig: Rig, other: str
+) -> None:
+    bad = rig.offer_many(3)[0].content_id
+    app = rig.app()
+    for code, pause in (
+        (other, timedelta(hours=25)),
+        ("AF20050", timedelta(minutes=21)),
+        ("AF20050", timedelta(hours=23)),
+        (other, timedelta(hours=2)),
+        ("AF20050", timedelta(hours=23)),
+        ("AF20050", timedelta(hours=7)),
+    ):
+        rig.tenant.faults.clear()
+        rig.tenant.faults.add(
+            Fault(on="content", action="status", code=code, content_id=bad, times=-1)
+        )
+        assert rig.run(app=app, tries=1).lost == 0
+        rig.tenant.advance(pause)
+
+    rig.tenant.faults.clear()
+    assert rig.run(app=app).delivered == 1
+    app.close()
+    rig.assert_complete()
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -122,7 +122,9 @@ def test_two_halves_merge_to_the_whole(found: list[Line], cut: int) -> None:
 def test_the_stronger_state_wins_even_when_it_is_older(weak: State, strong: State) -> None:
     day = _day(_line(strong, time=NOW, records=7), _line(weak, time=NOW + 999, records=3))
 
-    assert (day.entries["a"].state, day.entries["a"].records) == (strong, 7)
+    # An attempt publishes nothing, so it has no records.
+    records = 7 if day.settled else 0
+    assert (day.entries["a"].state, day.entries["a"].records) == (strong, records)
 
 
 def test_an_unknown_state_counts_as_listed_so_that_the_content_is_delivered_again() -> None:
@@ -184,6 +186,32 @@ def test_waits_double_up_to_six_hours(runs: int, minutes: int) -> None:
     entry = _day(_line(State.LISTED), *attempts).entries["a"]
 
     assert entry.due(BASE) == datetime.fromtimestamp(NOW, UTC) + timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("answers", "hours"),
+    [
+        pytest.param([], 0, id="never-tried"),
+        pytest.param([(30, "gone")], 30, id="once"),
+        pytest.param([(30, "gone"), (10, "gone"), (1, "gone")], 30, id="always"),
+        pytest.param([(30, "http-500"), (1, "gone")], 1, id="after-a-failure"),
+        pytest.param([(30, "gone"), (2, "http-500"), (1, "gone")], 1, id="with-a-failure-between"),
+        pytest.param([(30, "gone"), (1, "http-500")], 0, id="before-a-failure"),
+        pytest.param([(30, "gone"), (-90, "http-500")], 30, id="with-one-of-a-wrong-clock"),
+    ],
+)
+@pytest.mark.parametrize("reverse", [False, True], ids=["in-order", "in-reverse"])
+def test_an_answer_stands_since_the_first_after_which_none_was_different(
+    answers: list[tuple[int, str]], hours: int, reverse: bool
+) -> None:
+    found = [
+        _line(State.ATTEMPT, run=f"run{hour}", time=NOW - hour * 3600, reason=reason)
+        for hour, reason in answers
+    ]
+    entry = _day(_line(State.LISTED), *(reversed(found) if reverse else found)).entries["a"]
+
+    now = datetime.fromtimestamp(NOW, UTC)
+    assert entry.since(lambda reason: reason == "gone", now) == now - timedelta(hours=hours)
 
 
 def test_what_was_never_tried_is_due_at_once() -> None:
