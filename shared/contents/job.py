@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from shared.contents.content import Content
 from shared.contents.listing import Listing
-from shared.contents.pipeline import Pipeline, Work
+from shared.contents.pipeline import Pipeline
+from shared.contents.work import Work
 from shared.days.days import facts_of
 from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.state.append_blobs import LedgerStore

@@ -13,12 +13,11 @@ import logging
 import queue
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from shared import policy
 from shared.contents.failures import Failures, loss_of
-from shared.contents.memory import Gate, Reservation
+from shared.contents.memory import Gate
 from shared.errors import (
     AuthError,
     CollectorError,
@@ -34,13 +33,12 @@ from shared.publish.format import RECORD as RECORD_EVENT
 from shared.publish.format import Event
 from shared.records import BOM, ErrorBody, Records, read_records
 from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
-from shared.state.ledger import Entry, Line, State
+from shared.state.ledger import EMPTY, Entry, Line, State
 from shared.stop import RunStopped, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.contents.content import Content
+    from shared.contents.memory import Reservation
+    from shared.contents.work import Fetches, Work
     from shared.publish.outbox import Delivery
     from shared.publish.publisher import Publisher
     from shared.run.context import RunContext
@@ -48,26 +46,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("m365.pipeline")
 
+CONFIRMED_EMPTY = "confirmed-empty"
 MAX_REFUSALS = 3
 PATIENCE = 30.0
 """Seconds to wait, once the run takes no new work, for what is being fetched."""
-
-
-class Fetches(Protocol):
-    """An API, as far as contents are concerned."""
-
-    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
-        """Fetch a content's body; ``reserve`` is told its announced length and whether it is compressed."""
-        ...
-
-
-@dataclass(eq=False)
-class Work:
-    """One content to collect, and what it holds while it is on its way."""
-
-    content: Content
-    entry: Entry | None = None
-    reservation: Reservation | None = None
 
 
 class Pipeline:
@@ -161,6 +143,7 @@ class Pipeline:
             records=delivery.records,
             size=delivery.bytes,
             dead=delivery.dead,
+            reason=work.remark,
         )
         self._ledger.settle(work.content.day, line)
 
@@ -222,7 +205,7 @@ class Pipeline:
     def _collect(self, work: Work) -> None:
         content = work.content
         work.reservation = self._gate.reservation()
-        records = self._fetch(work, work.reservation)
+        records = self._fetch_again_if_empty(work, work.reservation)
         if records is None:
             return
         about = self._run.feed.about(content.id, self._kind)
@@ -235,6 +218,21 @@ class Pipeline:
         except CollectorError as error:
             self._stop.set(error)
             raise policy.error("stopped", detail="nothing can be published") from error
+
+    def _fetch_again_if_empty(self, work: Work, reservation: Reservation) -> Records | None:
+        """The records of a content; none only where it was empty four times, to two runs in a row.
+
+        No content is listed that has no records, so an empty one is hardly the whole answer.
+        """
+        for _ in range(2):
+            records = self._fetch(work, reservation)
+            if records is None or records.ids:
+                return records
+        if self._entry(work).reason != EMPTY:
+            raise policy.error(EMPTY)
+        logger.warning("content %s is empty, as it was to the run before", work.content.id)
+        work.remark = CONFIRMED_EMPTY
+        return records
 
     def _fetch(self, work: Work, reservation: Reservation) -> Records | None:
         """The records of a content; None where its bytes went to the dead letters.

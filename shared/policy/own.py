@@ -118,6 +118,14 @@ OWN_RULES = (
         "and what still cannot be read waits for the next run; nothing passes over it",
     ),
     Rule(
+        "empty-content",
+        Action.KEEP_PENDING,
+        "no records in a content",
+        "Microsoft listed a content and gave no records for it, twice. Nothing to do: the next run asks again, and "
+        "only then it counts as empty (confirmed-empty in the ledger)",
+        one_content=True,
+    ),
+    Rule(
         "output-file",
         Action.RETRY,
         "the output file cannot be written",

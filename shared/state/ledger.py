@@ -27,6 +27,10 @@ RETRY_LIMIT = timedelta(hours=6)
 LAST_TRIES = timedelta(days=1)
 
 
+EMPTY = "empty-content"
+"""Reason of an attempt that brought no records; a content that is empty is so to two runs."""
+
+
 class State(enum.StrEnum):
     """Where a content stands; the order of definition is the order of precedence, weakest first."""
 
@@ -140,13 +144,15 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     def due(self, retry_base: timedelta, now: datetime | None = None) -> datetime:
         """When it may be fetched next: at once, or after the base doubling per failed run up to six hours.
 
+        What was empty is asked for by the next run, however soon that is: it may be settled by it.
+
         Args:
             retry_base: the wait after the first failed run.
             now: the service's time; an attempt dated later was dated by a wrong clock and keeps nothing waiting.
         """
         last = max((each.time for each in self.tries), default=0)
         ahead = now is not None and last > now.timestamp()
-        if not self.tries or ahead:
+        if not self.tries or ahead or self.reason == EMPTY:
             return datetime.fromtimestamp(0, UTC)
         # Doubling past 2**20 would only overflow; the limit is reached long before.
         delay = min(retry_base * float(1 << min(len(self.attempts) - 1, 20)), RETRY_LIMIT)

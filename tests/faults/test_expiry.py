@@ -103,7 +103,7 @@ def test_the_day_of_a_definite_answer_begins_anew_with_every_other_answer(
         rig.tenant.faults.add(
             Fault(on="content", action="status", code=code, content_id=bad, times=-1)
         )
-        assert rig.run(app=app, tries=1).lost == 0
+        assert rig.run(app=app).lost == 0
         rig.tenant.advance(pause)
 
     rig.tenant.faults.clear()

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from local.tenant import Fault
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, HUB, Rig, record
 
@@ -154,15 +156,82 @@ def test_the_bytes_of_a_record_are_sacred(rig: Rig, body: bytes, records: dict[b
     assert rig.delivered() == {content.content_id}
 
 
-def test_a_content_without_records_is_delivered_and_nothing_is_published(rig: Rig) -> None:
+def test_a_content_without_records_counts_as_empty_after_two_runs_that_asked_twice(
+    rig: Rig,
+) -> None:
     contents = {rig.offer(body=b"[]").content_id, rig.offer(body=b" [ ]\n").content_id}
 
-    summary = rig.run()
+    first = rig.run()
 
-    assert (summary.status, summary.delivered, summary.records) == ("succeeded", 2, 0)
+    assert (first.delivered, first.lost, first.pending) == (0, 0, 2)
+    assert {(e.state, e.reason) for e in rig.ledger().values()} == {
+        (State.ATTEMPT, "empty-content")
+    }
+    # Runs are ten minutes apart, and this one begins less than that after the answer.
+    rig.tenant.advance(timedelta(minutes=9))
+    second = rig.run()
+
+    assert (second.status, second.delivered, second.records) == ("succeeded", 2, 0)
     assert rig.delivered() == contents
     assert rig.events() == []
-    assert all(entry.state == State.DELIVERED for entry in rig.ledger().values())
+    assert {(e.state, e.reason) for e in rig.ledger().values()} == {
+        (State.DELIVERED, "confirmed-empty")
+    }
+    assert len(rig.tenant.books.requests("content")) == 8
+
+
+@pytest.mark.parametrize("times", [1, 2, 3], ids=["once", "to-one-run", "to-the-next-run-once"])
+def test_a_content_that_is_empty_for_a_while_is_delivered(rig: Rig, times: int) -> None:
+    content = rig.offer_many(3)[1]
+    rig.tenant.faults.add(empty(content.content_id, times))
+
+    rig.run()
+    rig.run()
+
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_content_that_fails_after_it_was_empty_is_empty_only_to_two_more_runs(rig: Rig) -> None:
+    bad = rig.offer_many(3)[1].content_id
+    failing = Fault(on="content", action="status", code="AF50000", content_id=bad, times=-1)
+    app = rig.app()
+    for fault in (empty(bad, 2), failing, empty(bad, 2)):
+        rig.tenant.faults.clear()
+        rig.tenant.faults.add(fault)
+        rig.run(app=app)
+        reason = fault.code or "empty-content"
+        assert rig.ledger()[bad].reason == reason
+        rig.tenant.advance(timedelta(minutes=40))
+
+    rig.tenant.faults.clear()
+    assert rig.run(app=app).delivered == 1
+    app.close()
+    rig.assert_complete()
+
+
+def test_empty_contents_are_no_outage_and_keep_no_failure_from_counting(rig: Rig) -> None:
+    contents = rig.offer_many(6)
+    for each in contents[:4]:
+        rig.tenant.faults.add(empty(each.content_id, 2))
+    bad = contents[5].content_id
+    rig.tenant.faults.add(Fault(on="content", action="status", status=500, content_id=bad))
+
+    assert rig.run(tries=1).delivered == 1
+
+    ledger = rig.ledger()
+    assert {ledger[each.content_id].reason for each in contents[:4]} == {"empty-content"}
+    assert ledger[bad].reason == "http-500"
+    rig.tenant.advance(timedelta(minutes=11))
+    rig.run()
+    rig.assert_complete()
+
+
+def empty(content_id: str, times: int) -> Fault:
+    """Let a content have no records, so often."""
+    return Fault(
+        on="content", action="status", status=200, body="[]", content_id=content_id, times=times
+    )
 
 
 def test_an_event_says_where_it_comes_from(rig: Rig) -> None:

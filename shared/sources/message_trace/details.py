@@ -13,7 +13,8 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from shared.contents.content import Content
-from shared.contents.pipeline import Pipeline, Work
+from shared.contents.pipeline import Pipeline
+from shared.contents.work import Work
 from shared.days.days import facts_of
 from shared.days.states import Rules
 from shared.errors import CollectorError
