@@ -17,7 +17,7 @@ from shared import policy
 from shared.errors import CollectorError, textless
 from shared.state.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
 from shared.state.ledger import Entry, Line, encode
-from shared.state.ledger_day import Day
+from shared.state.ledger_day import Day, days_near
 from shared.times import by_day, parse_wire, utc_now
 
 if TYPE_CHECKING:
@@ -120,19 +120,22 @@ class FeedLedger:
     ) -> tuple[date, Entry] | None:
         """What is known of a content, and the day under which: its own first, then any day that is loaded.
 
+        A service lists contents again under another day. Before one is called unknown, the stored days are loaded
+        where it may be, which costs a read each: no more of them than ``days_near`` names.
+
         Args:
             day: of ``contentCreated``.
             content_id: the content.
-            everywhere: the day is a guess, so every stored day is loaded before the content is called unknown.
+            everywhere: the day is a guess, so every stored day is loaded.
         """
         with self._lock:
             if found := self._find(day, content_id):
                 return found
-            if not everywhere:
-                return None
-            for other in self._stored:
+            others = self._stored if everywhere else days_near(day, content_id)
+            unread = [each for each in others if each in self._stored and each not in self._days]
+            for other in unread:
                 self.day(other)
-            return self._find(day, content_id)
+            return self._find(day, content_id) if unread else None
 
     def _find(self, day: date, content_id: str) -> tuple[date, Entry] | None:
         for ledger in (self.day(day), *self._days.values()):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.state.ledger import GAP, Entry, Line, State, decode, entry_of, merge
@@ -11,6 +13,8 @@ from shared.times import parse_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_DATED = re.compile(r"[0-9]{14}")
 
 
 @dataclass(kw_only=True)
@@ -117,6 +121,23 @@ class Day:
                 counts.pending += 1
         counts.gap_seconds = self.gap_seconds
         return counts
+
+
+def days_near(day: date, content_id: str) -> set[date]:
+    """The days under which a content may be known beside its own: those around it, and the one that its id names.
+
+    An id of the Management Activity API begins with the time at which the content was made.
+
+    Args:
+        day: under which it is listed now.
+        content_id: the content.
+    """
+    one = timedelta(days=1)
+    near = {day - one, day + one} if date.min < day < date.max else set()
+    if _DATED.match(content_id):
+        with contextlib.suppress(ValueError):
+            near.add(datetime.strptime(content_id[:8], "%Y%m%d").replace(tzinfo=UTC).date())
+    return near - {day}
 
 
 def _covered_seconds(gaps: Iterable[Line]) -> int:

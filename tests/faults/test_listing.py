@@ -216,6 +216,36 @@ def test_a_content_that_waits_and_is_listed_again_under_another_day_stays_one_co
     assert rig.repeats() == 0
 
 
+@pytest.mark.parametrize(
+    ("content_id", "days"),
+    [
+        pytest.param("opaque$1$x", 1, id="on-the-next-day"),
+        pytest.param("opaque$1$x", -1, id="on-the-day-before"),
+        pytest.param("", 3, id="on-a-later-day-than-its-id-names"),
+    ],
+)
+def test_a_delivered_content_that_is_listed_again_under_another_day_is_not_delivered_again(
+    rig: Rig, content_id: str, days: int
+) -> None:
+    content = rig.offer(hours_ago=100, **({"content_id": content_id} if content_id else {}))
+    # Later days are known as well, and none of them is this content's.
+    rig.offer(hours_ago=100 - 24 * days)
+    app = rig.app()
+    assert rig.run(app=app).delivered == 2
+    assert rig.run(app=app).delivered == 0
+    other = content.created + timedelta(days=days)
+    list_as(rig, content, contentCreated=f"{other:%Y-%m-%dT%H:%M:%S}.000Z")
+
+    again = rig.run(app=app)
+    app.close()
+
+    assert (again.listed, again.delivered) == (0, 0)
+    listed = {row["RowKey"]: row["listed"] for row in rig.day_rows() if row["listed"]}
+    assert listed == {content.created.date().isoformat(): 1, other.date().isoformat(): 1}
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
 def list_as(rig: Rig, content: Content, **fields: str | None) -> None:
     """Let every listing consist of this content, with some of its fields changed or missing."""
     feed = f"{rig.server.endpoint}/api/v1.0/{rig.tenant.spec.tenant_id}/activity/feed"

@@ -51,6 +51,42 @@ def test_what_expires_soon_has_its_turn_first_and_nothing_else_is_always_first(
 
 
 @pytest.mark.parametrize(
+    ("content_id", "read"),
+    [
+        pytest.param("opaque", [4, 5, 6], id="no-date"),
+        pytest.param("20260303101112000000001$x", [3, 4, 5, 6], id="a-date"),
+        pytest.param("20260305235959000000001$x", [4, 5, 6], id="its-own-date"),
+        pytest.param("20250101000000000000001$x", [4, 5, 6], id="a-date-not-kept"),
+        pytest.param("20261399000000000000001$x", [4, 5, 6], id="no-such-date"),
+    ],
+)
+def test_an_unknown_content_costs_a_read_of_the_days_where_it_may_be_and_only_the_first(
+    store: LedgerStore, monkeypatch: pytest.MonkeyPatch, content_id: str, read: list[int]
+) -> None:
+    days = [DAY + timedelta(days=number) for number in range(9)]
+    before = FeedLedger(store)
+    before.open({})
+    before.write([(day, Line(id=f"{day}", state=State.DELIVERED.value)) for day in days])
+    closed = before.settled_days({})
+    before.close()
+    reads: list[date] = []
+    ledger = FeedLedger(store)
+    ledger.open(closed)
+    plain = LedgerStore.read
+
+    def counted(self: LedgerStore, key: date, segment: str, start: int) -> bytes:
+        reads.append(key)
+        return plain(self, key, segment, start)
+
+    monkeypatch.setattr(LedgerStore, "read", counted)
+    for _ in range(2):
+        assert ledger.find(DAY + timedelta(days=4), content_id) is None
+    ledger.close()
+
+    assert sorted(day.day for day in reads) == read
+
+
+@pytest.mark.parametrize(
     ("service", "wall", "kept"),
     [
         pytest.param(9, 9, True, id="young"),
