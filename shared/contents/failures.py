@@ -2,53 +2,102 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Generic, TypeVar
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from shared import policy
+from shared.state.ledger import VOID, Line
 
 if TYPE_CHECKING:
     from shared.errors import CollectorError
+    from shared.state.feed_ledger import FeedLedger
     from shared.state.ledger import Entry
 
 DEFINITE_PATIENCE = timedelta(hours=24)
 GONE = ("expired", "not-found")
 """Losses that are the service's word that a content is not there."""
 
-W = TypeVar("W")
 
+class Failures:
+    """The attempts in vain of a run, as lines of the ledger: which of them count, and when that is known.
 
-@dataclass
-class Failures(Generic[W]):
-    """What could not be fetched in this run, and why."""
+    An error itself is not kept: its traceback would keep the body that it is about.
 
-    lines: list[tuple[W, CollectorError]] = field(default_factory=list)
-    fetched: int = 0
+    Args:
+        run: the id of the run.
+
+    Attributes:
+        fetched: contents that did not fail.
+        ids: contents that failed.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._waiting: list[tuple[date, Line]] = []
+        self._taken: set[tuple[date, str]] = set()
+        self._unanswered = 0
+        self._closed = False
+        self.fetched = 0
+        self.ids: set[str] = set()
 
     @property
     def outage(self) -> bool:
         """Whether so much failed that it is the service's trouble and not the contents': no attempt counts then."""
-        unanswered = sum(not policy.rule_of(error).one_content for _, error in self.lines)
-        total = len(self.lines) + self.fetched
-        return total > 1 and unanswered * 2 > total
+        total = len(self.ids) + self.fetched
+        return total > 1 and self._unanswered * 2 > total
 
-    def counting(self) -> list[tuple[W, CollectorError]]:
-        """Those that count as attempts: none where the run met an outage, but for what is never one."""
+    def add(self, day: date, line: Line) -> None:
+        """Note an attempt in vain."""
+        self.ids.add(line.id)
+        self._unanswered += not _never_an_outage(line)
+        self._waiting.append((day, line))
+
+    def take(self) -> list[tuple[date, Line]]:
+        """The attempts to write down, each once: all of them, but in what looks like an outage only what is never one.
+
+        So those of a run that is killed count, and a long outage does not fill the ledger with what is then taken back.
+        """
+        if self._closed:
+            return []
         outage = self.outage
-        return [each for each in self.lines if not outage or policy.rule_of(each[1]).one_content]
+        taken = [each for each in self._waiting if not outage or _never_an_outage(each[1])]
+        self._waiting = [each for each in self._waiting if outage and not _never_an_outage(each[1])]
+        self._taken.update((day, line.reason) for day, line in taken if not _never_an_outage(line))
+        return taken
+
+    def close(self, time: int) -> list[tuple[date, Line]]:
+        """The last lines to write down: attempts that count, and where it was an outage that the others do not.
+
+        Args:
+            time: of those lines.
+        """
+        lines = self.take()
+        if self.outage:
+            lines += [
+                (
+                    day,
+                    Line(
+                        id=f"void:{self._run}", state=VOID, run=self._run, time=time, reason=reason
+                    ),
+                )
+                for day, reason in sorted(self._taken)
+            ]
+        # What a thread that was left behind brings now is too late to count.
+        self._closed = True
+        return lines
 
 
-def loss_of(
-    error: CollectorError, entry: Entry, *, expires: datetime, hopeless: datetime, now: datetime
-) -> str:
+def _never_an_outage(line: Line) -> bool:
+    return policy.rule_of(line.reason).one_content
+
+
+def loss_of(error: CollectorError, entry: Entry, ledger: FeedLedger, now: datetime) -> str:
     """The reason for which a content is given up after this failure, "" while there is hope.
 
     Args:
         error: of the last fetch.
         entry: what is known of the content.
-        expires: until when it can be fetched, as far as that is known.
-        hopeless: when nothing can be hoped for any more.
+        ledger: says until when it can be fetched.
         now: the service's time.
     """
     rule = policy.rule_of(error)
@@ -60,8 +109,8 @@ def loss_of(
             return rule.loss
     # An expiration is what a listing said once. Past it a content is given up for the service's word that it is gone,
     # and not for a failure: one that goes on answering with failures may be there for weeks.
-    if now >= expires and rule.loss in GONE:
+    if now >= ledger.expires_at(entry) and rule.loss in GONE:
         return "expired"
     # But not for ever: it would be asked for four times a day, and its day would never be settled. No content was seen
     # to live for so long, so whatever is said of it by then, there is nothing left to wait for.
-    return "expired" if now >= hopeless else ""
+    return "expired" if now >= ledger.hopeless_at(entry) else ""

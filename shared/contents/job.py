@@ -176,8 +176,7 @@ class ContentJob:
         try:
             self._pipeline.publisher.close(self._tuning.close_seconds)
         finally:
-            for work, line in self._pipeline.attempts():
-                self._ledger.settle(work.content.day, line)
+            self._pipeline.write_attempts(last=True)
 
     def write_down(self) -> None:
         """Append what the ledger was told."""
@@ -205,7 +204,7 @@ class ContentJob:
         self._progress()
         if self._pipeline is not None:
             pipeline = self._pipeline
-            summary.failed = len(pipeline.failures.lines)
+            summary.failed = len(pipeline.failures.ids)
             summary.lost = pipeline.lost
             summary.dead_letters = pipeline.dead + self._listing.dead
             summary.batches = pipeline.publisher.batches

@@ -96,7 +96,7 @@ class Pipeline:
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
             for number in range(threads)
         ]
-        self.failures: Failures[Work] = Failures()
+        self.failures = Failures(run.summary.run)
         self.delivered = 0
         self.records = 0
         self.bytes = 0
@@ -122,7 +122,10 @@ class Pipeline:
 
     def written(self, ids: list[str]) -> None:
         """Settling lines are stored: their places are free."""
-        for _ in ids:
+        with self._lock:
+            # Those of attempts were free before.
+            settled = [each for each in ids if each not in self.failures.ids]
+        for _ in settled:
             self._slots.release()
 
     # -- called from the publisher's threads
@@ -213,6 +216,7 @@ class Pipeline:
         with self._lock:
             self.failures.fetched += 1
             self._refusals = 0
+        self.write_attempts()
         try:
             self.publisher.publish(work, parcel)
         except CollectorError as error:
@@ -289,13 +293,7 @@ class Pipeline:
         if work.reservation is not None:
             work.reservation.release()
         known = self._entry(work)
-        reason = loss_of(
-            error,
-            known,
-            expires=self._ledger.expires_at(known),
-            hopeless=self._ledger.hopeless_at(known),
-            now=self._clock.now(),
-        )
+        reason = loss_of(error, known, self._ledger, self._clock.now())
         if reason:
             with self._lock:
                 self.failures.fetched += 1
@@ -303,9 +301,19 @@ class Pipeline:
             logger.warning("content %s is lost (%s): %s", work.content.id, reason, error.log)
             self._ledger.settle(work.content.day, self._line(work, State.LOST, reason=reason))
             return
+        line = self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__)
         with self._lock:
-            self.failures.lines.append((work, error))
+            self.failures.add(work.content.day, line)
         self._slots.release()
+        self.write_attempts()
+
+    def write_attempts(self, *, last: bool = False) -> None:
+        """Write down the failures that count as far as is known, and at the end that they did not in an outage."""
+        with self._lock:
+            now = int(self._clock.now().timestamp())
+            lines = self.failures.close(now) if last else self.failures.take()
+        for day, line in lines:
+            self._ledger.settle(day, line)
 
     def _entry(self, work: Work) -> Entry:
         """What is known of a content; of one that is new just what its listing said."""
@@ -315,13 +323,6 @@ class Pipeline:
             expires=work.content.expires,
             listed=int(self._clock.now().timestamp()),
         )
-
-    def attempts(self) -> list[tuple[Work, Line]]:
-        """The lines of this run's failures; none where the run met an outage."""
-        return [
-            (work, self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__))
-            for work, error in self.failures.counting()
-        ]
 
     def _line(
         self,

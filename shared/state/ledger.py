@@ -21,7 +21,7 @@ import msgspec
 from shared.times import parse_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Set
 
 RETRY_LIMIT = timedelta(hours=6)
 LAST_TRIES = timedelta(days=1)
@@ -44,6 +44,9 @@ class State(enum.StrEnum):
 GAP = "gap"
 """Pseudo-state of a gap record: a range of ``contentCreated`` that was never listed."""
 
+VOID = "void"
+"""Pseudo-state of a line that takes back the attempts of its run that have its reason: the run met an outage."""
+
 _RANK = {state.value: rank for rank, state in enumerate(State)}
 _TERMINAL = _RANK[State.LOST]
 
@@ -53,7 +56,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 
     Attributes:
         id: the content id (of a gap record: ``gap:`` and its start).
-        state: a value of ``State``, or ``gap``.
+        state: a value of ``State``, ``gap`` or ``void``.
         created: ``contentCreated`` as on the wire; of a gap record its start.
         expires: ``contentExpiration`` as on the wire; of a gap record its end.
         uri: ``contentUri``, only where it is not the feed's root followed by the content id.
@@ -248,6 +251,23 @@ def merge(a: Entry, b: Entry) -> Entry:
         dead=strong.dead,
         reason=max(tries).reason if tries and not strong.terminal else strong.reason,
     )
+
+
+def without(entry: Entry, voids: Set[tuple[str, str]]) -> Entry:
+    """An entry without attempts that were taken back, before or after they were read.
+
+    Args:
+        entry: what is known.
+        voids: runs and reasons.
+    """
+    kept = frozenset(each for each in entry.tries if (each.run, each.reason) not in voids)
+    if len(kept) == len(entry.tries):
+        return entry
+    if entry.terminal:
+        return msgspec.structs.replace(entry, tries=kept)
+    state = State.ATTEMPT if kept else State.LISTED
+    reason = max(kept).reason if kept else ""
+    return msgspec.structs.replace(entry, tries=kept, state=state.value, reason=reason)
 
 
 def _earlier(a: int, b: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.state.ledger import GAP, Entry, Line, State, decode, entry_of, merge
+from shared.state.ledger import GAP, VOID, Entry, Line, State, decode, entry_of, merge, without
 from shared.times import parse_wire
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Day:
         self.day = day
         self.entries: dict[str, Entry] = {}
         self.gaps: dict[str, Line] = {}
+        self.voids: set[tuple[str, str]] = set()
         self.torn = 0
         self.read_to: dict[str, int] = {}
 
@@ -65,7 +66,10 @@ class Day:
         if line.state == GAP:
             self._apply_gap(line)
             return
-        new, old = entry_of(line), self.entries.get(line.id)
+        if line.state == VOID:
+            self._apply_voids([line])
+            return
+        new, old = without(entry_of(line), self.voids), self.entries.get(line.id)
         self.entries[line.id] = new if old is None else merge(old, new)
 
     def _apply_gap(self, line: Line) -> None:
@@ -79,12 +83,24 @@ class Day:
         except ValueError:
             self.torn += 1
 
+    def _apply_voids(self, lines: list[Line]) -> None:
+        """Take attempts back; those that are read later as well, since lines may come in any order."""
+        before = len(self.voids)
+        self.voids.update((line.run, line.reason) for line in lines)
+        if len(self.voids) > before:
+            for content_id, entry in self.entries.items():
+                if entry.tries:
+                    self.entries[content_id] = without(entry, self.voids)
+
     def load(self, data: bytes) -> None:
         """Merge what was read from storage."""
         lines, torn = decode(data)
         self.torn += torn
+        # First what was taken back, so that the entries are gone through once and not for every such line.
+        self._apply_voids([line for line in lines if line.state == VOID])
         for line in lines:
-            self.apply(line)
+            if line.state != VOID:
+                self.apply(line)
 
     def pending(self) -> list[Entry]:
         """Every content that is neither delivered nor given up, oldest first."""

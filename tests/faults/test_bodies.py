@@ -12,6 +12,8 @@ import pytest
 from local.tenant import Fault
 from shared.records import BOM
 from shared.service.http import Limits
+from shared.sources.management_api import ManagementApi
+from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, HUB, Rig, record
 from tests.waits import LONG
@@ -42,6 +44,45 @@ DAMAGES = [
     pytest.param({"action": "drip", "delay_s": 0.1, "pieces": 1000}, id="a-body-that-drips"),
     pytest.param({"action": "never_ends"}, id="a-body-that-never-ends"),
 ]
+
+
+class Body(bytes):
+    """A body that is counted for as long as somebody keeps it."""
+
+    living = 0
+
+    def __new__(cls, data: bytes) -> Body:
+        cls.living += 1
+        return super().__new__(cls, data)
+
+    def __del__(self) -> None:
+        Body.living -= 1
+
+
+def test_no_body_is_kept_of_a_content_that_failed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        rig.offer(body=b'[{"Id":"1","x":"' + b"a" * 1000 + b'"},')
+    rig.offer_many(8)
+    fetch, close = ManagementApi.fetch, FeedLedger.close
+    kept = []
+
+    def counted(self: ManagementApi, *given: Any) -> bytes:
+        return Body(fetch(self, *given))
+
+    def looked(self: FeedLedger, **given: Any) -> None:
+        # Everything was asked for, and the run knows of each failure.
+        kept.append(Body.living)
+        close(self, **given)
+
+    monkeypatch.setattr(ManagementApi, "fetch", counted)
+    monkeypatch.setattr(FeedLedger, "close", looked)
+
+    summary = rig.run()
+
+    assert (summary.delivered, summary.failed) == (8, 6)
+    assert kept == [0]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -41,6 +41,24 @@ def test_killed_after_the_acknowledgement_and_before_the_ledger_repeats_just_tha
     assert rig.repeats() == 5 * 2
 
 
+def test_the_attempts_of_a_killed_run_count(rig: Rig) -> None:
+    bad, slow = (content.content_id for content in rig.offer_many(6)[2:4])
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", code="AF20050", content_id=bad, times=-1),
+        Fault(on="content", action="hang", delay_s=30, content_id=slow, times=1),
+    )
+    worker = rig.spawn()
+    wait_for(lambda: len(rig.delivered()) == 4 and rig.ledger()[bad].state != State.LISTED)
+    kill(worker)
+
+    entry = rig.ledger()[bad]
+    assert (entry.state, entry.reason, len(entry.attempts)) == (State.ATTEMPT, "AF20050", 1)
+    free_lease(rig)
+    rig.run()
+    # Ten minutes are not over, so it was not asked for again.
+    assert rig.ledger()[bad] == entry
+
+
 def test_killed_after_listed_and_before_fetching_still_delivers_what_is_never_listed_again(
     rig: Rig,
 ) -> None:

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from shared.state.ledger import (
     GAP,
+    VOID,
     Entry,
     Line,
     State,
@@ -139,6 +140,47 @@ def test_attempts_are_counted_by_run_not_by_line() -> None:
     day = _day(_line(State.LISTED), attempt, attempt, _line(State.ATTEMPT, run="run2"), attempt)
 
     assert day.entries["a"].attempts == {"run1", "run2"}
+
+
+voids = st.builds(
+    Line,
+    id=st.just("void"),
+    state=st.just(VOID),
+    run=st.sampled_from(["", "run1", "run2"]),
+    reason=st.sampled_from(["", "AF50000"]),
+)
+
+
+@given(found=st.lists(lines | voids, max_size=14), cut=st.integers(0, 14), seed=st.integers(0, 99))
+@many
+def test_what_an_outage_takes_back_is_gone_in_whatever_order_it_is_read(
+    found: list[Line], cut: int, seed: int
+) -> None:
+    taken = {(line.run, line.reason) for line in found if line.state == VOID}
+    shuffled = [*found, *found[:3]]
+    random.Random(seed).shuffle(shuffled)
+    read = Day(DAY)
+    read.load(encode(shuffled[:cut]))
+    read.load(encode(shuffled[cut:]))
+
+    assert read.entries == _day(*found).entries
+    for entry in read.entries.values():
+        assert not {(each.run, each.reason) for each in entry.tries} & taken
+        assert entry.terminal or entry.state == ("attempt" if entry.tries else "listed")
+    assert read.counts().listed == len({line.id for line in found if line.state != VOID})
+
+
+def test_an_outage_takes_back_the_attempts_of_its_run_and_no_others() -> None:
+    day = _day(
+        _line(State.LISTED),
+        _line(State.ATTEMPT, run="run1", time=NOW, reason="AF20050"),
+        _line(State.ATTEMPT, run="run2", time=NOW + 60, reason="AF50000"),
+        _line(VOID, "void:run2", run="run2", reason="AF50000"),
+    )
+
+    assert day.entries["a"].attempts == {"run1"}
+    assert day.entries["a"].reason == "AF20050"
+    assert list(day.entries) == ["a"]
 
 
 def test_where_a_content_is_known_by_its_settling_line_alone_its_place_is_kept() -> None:

@@ -188,8 +188,7 @@ class TraceDetails:
             pipeline.publisher.close(self._run.tuning.close_seconds)
         except CollectorError as error:
             self.problems.append(error)
-        for work, line in pipeline.attempts():
-            self._ledger.settle(work.content.day, line)
+        pipeline.write_attempts(last=True)
         if self._stop.error is not None and not isinstance(self._stop.error, RunStopped):
             self.problems.append(self._stop.error)
 
