@@ -118,6 +118,8 @@ def turned(
             return [], here
         case "repeat_page_token":
             return page, here if asked is None else asked
+        case "drop_page_link":
+            return page, None
         case "foreign_next_page" if following is None:
             return page, here
     return page, following

@@ -1,21 +1,22 @@
 """Through a window of rows page by page, whichever service the pages come from.
 
 A service hands out the rows of a window newest first, a few thousand at a time, each page with a link to the next. Its
-page tokens break (HTTP 400 in mid-chain, a token that comes twice, pages without end that hold nothing new). Then the
-window is begun anew at the oldest row that came so far. The filter is inclusive, so that row has to come again, which
-proves that nothing lies between. A service that does not list newest first is begun anew at the window's end.
+page tokens break (HTTP 400 in mid-chain, a token that comes twice, pages without end that hold nothing new), and links
+are missing. Then the window is begun anew at the oldest row that came so far. The filter is inclusive, so that row has
+to come again, which proves that nothing lies between. A service that does not list newest first is begun anew at the
+window's end. A full page of one single time is asked for in parts.
 
-Guarantees: a listing ends without an error only when the service said that there is no next page; a row is handed out
-once; a link is followed only where ``ask`` lets it; every chain of pages is finite.
+Guarantees: a listing ends without an error only with a page that has room for more rows and no link to a next one. A
+row is handed out once; a link is followed only where ``ask`` lets it; every chain of pages is finite.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shared import policy
 from shared.errors import CollectorError, Permanent, Transient
@@ -41,65 +42,155 @@ _MS = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One page: the bytes of its rows, and where the next one is."""
+    """One page: the bytes of its rows, and where the next one is.
+
+    Attributes:
+        rows: their bytes.
+        link: where the next one is; None where the service does not say.
+        full: no more rows fit on it, so that a missing link does not mean that there are none.
+    """
 
     rows: list[bytes]
     link: str | None
+    full: bool = False
 
 
+First = Callable[[datetime, datetime], str]
+"""The URL that begins a listing from one time to another, both included, whole milliseconds."""
 Ask = Callable[[str, bool], Page]
 """Asks for a page; told whether it is the first of its chain. If not, a refusal has the code ``PAGE_REFUSED``."""
 R = TypeVar("R", bound=Row)
+Lasting = tuple[str, ...]
+"""What a row is known by for as long as it is there."""
 Read = Callable[[bytes, Asked], tuple[R, datetime | None]]
 """Reads a row; with its time where it has one inside what was asked for."""
 
 
 def list_window(
-    window: Window, first: Callable[[datetime, datetime], str], ask: Ask, read: Read[R]
+    window: Window, first: First, ask: Ask, read: Read[R], parts: Sequence[First] = ()
 ) -> Iterator[list[R]]:
     """List a window; see ``RowApi.pages``.
 
     Args:
         window: whose rows are wanted.
-        first: the URL that begins a listing from one time to another, both included, whole milliseconds.
+        first: begins a listing.
         ask: asks for a page.
         read: reads a row.
+        parts: begin listings that together hold what ``first`` lists; none where the service cannot be asked so.
     """
-    progress, asked = _Progress(), Asked.of(window)
-    last, idle = asked.last, 0
-    while True:
-        known = len(progress.seen)
-        try:
-            url = first(asked.first, last)
-            yield from _chain(url, ask, lambda raw: read(raw, asked), progress)
-        except _BrokenChain as broken:
-            idle = 0 if len(progress.seen) > known else idle + 1
-            if idle >= MAX_IDLE:
-                raise policy.error(
-                    PAGING,
-                    detail=f"{format_wire(window.start)} to {format_wire(window.end)}: {broken}",
-                ) from broken
-            last = progress.begin_anew(asked)
-            logger.info("a page token broke (%s); the window is begun anew", broken)
-        else:
-            return
+    asked = Asked.of(window)
+    listing = _Listing(asked, ask, lambda raw: read(raw, asked))
+    yield from listing.rows(first, asked.last, parts)
 
 
 class _BrokenChain(Exception):
     """The chain of pages cannot be followed to its end."""
 
 
-class _Progress:
-    """What has come of a window so far."""
+class _NoLink(_BrokenChain):
+    """A full page has no link to the next.
 
-    def __init__(self) -> None:
-        self.seen: set[bytes] = set()
+    Args:
+        page: its rows.
+    """
+
+    def __init__(self, page: set[Lasting]) -> None:
+        super().__init__("a full page names no next one")
+        self.page = page
+
+
+class _Listing(Generic[R]):
+    """The listing of a window.
+
+    Args:
+        asked: what the service is asked for.
+        ask: asks for a page.
+        read: reads a row.
+    """
+
+    def __init__(
+        self, asked: Asked, ask: Ask, read: Callable[[bytes], tuple[R, datetime | None]]
+    ) -> None:
+        self._asked = asked
+        self._ask = ask
+        self._read = read
+        self._seen: set[bytes] = set()
+        self._missing: set[Lasting] = set()
+
+    def rows(self, first: First, last: datetime, parts: Sequence[First] = ()) -> Iterator[list[R]]:
+        """List from the beginning of what is asked for to ``last``, page by page."""
+        asked, seen, idle = self._asked, self._seen, 0
+        progress = _Progress(seen)
+        while True:
+            known = len(seen)
+            try:
+                yield from self._chain(first(asked.first, last), progress)
+            except _BrokenChain as broken:
+                idle = 0 if len(seen) > known else idle + 1
+                anew = progress.begin_anew(asked)
+                if parts and idle and anew == last and isinstance(broken, _NoLink):
+                    # Time cannot part these rows any further.
+                    yield from self._in_parts(last, parts, broken.page)
+                    return
+                if idle >= MAX_IDLE:
+                    start, end = format_wire(asked.first), format_wire(asked.last)
+                    raise policy.error(PAGING, detail=f"{start} to {end}: {broken}") from broken
+                last = anew
+                logger.info("a chain of pages broke (%s); the window is begun anew", broken)
+            else:
+                return
+
+    def _in_parts(
+        self, last: datetime, parts: Sequence[First], page: set[Lasting]
+    ) -> Iterator[list[R]]:
+        """List the rest in parts. Each row of a page that had no room for more has to come again in one of them."""
+        logger.info("a full page of one time names no next one; it is asked for in parts")
+        self._missing = page
+        for part in parts:
+            yield from self.rows(part, last)
+        if self._missing:
+            raise policy.error(PAGING, detail="rows of a full page came in none of its parts")
+
+    def _chain(self, url: str, progress: _Progress) -> Iterator[list[R]]:
+        """Follow one chain of pages to its end."""
+        followed = {url}
+        first, stale = True, 0
+        while True:
+            page = _ask(url, self._ask, first=first)
+            rows = [self._read(raw) for raw in page.rows]
+            self._missing.difference_update(row.lasting for row, _ in rows)
+            fresh = progress.take(rows)
+            if fresh:
+                yield fresh
+            if page.link is None and page.full:
+                raise _NoLink({row.lasting for row, _ in rows})
+            if page.link is None:
+                progress.end()
+                return
+            stale = 0 if fresh else stale + 1
+            if page.link in followed:
+                raise _BrokenChain("it came twice")
+            if stale > MAX_STALE:
+                raise _BrokenChain("one page after the other holds nothing new")
+            followed.add(page.link)
+            url, first = page.link, False
+
+
+class _Progress:
+    """What has come of a window so far, or of a part of it.
+
+    Args:
+        seen: digests of all that has come of the window.
+    """
+
+    def __init__(self, seen: set[bytes]) -> None:
+        self.seen = seen
         self._newest_first = True
         self._last: datetime | None = None
         self._oldest: datetime | None = None
         self._bottom: datetime | None = None
-        self._at_oldest: set[tuple[str, ...]] = set()
-        self._due: set[tuple[str, ...]] = set()
+        self._at_oldest: set[Lasting] = set()
+        self._due: set[Lasting] = set()
 
     def begin_anew(self, asked: Asked) -> datetime:
         """Where the next chain ends: at the oldest row so far, which then has to come again."""
@@ -137,7 +228,7 @@ class _Progress:
             self._due = set()
         elif ended or any(self._is_older(moment) for _, moment in page):
             raise policy.error(
-                PAGING, detail="it does not go on where a broken page token left off"
+                PAGING, detail="it does not go on where a broken chain of pages left off"
             )
 
     def _is_older(self, moment: datetime | None) -> bool:
@@ -155,32 +246,6 @@ class _Progress:
         if at == self._oldest:
             self._bottom = max(self._bottom, up)
             self._at_oldest.add(row.lasting)
-
-
-def _chain(
-    url: str,
-    ask: Ask,
-    read: Callable[[bytes], tuple[R, datetime | None]],
-    progress: _Progress,
-) -> Iterator[list[R]]:
-    """Follow one chain of pages to its end."""
-    followed = {url}
-    first, stale = True, 0
-    while True:
-        page = _ask(url, ask, first=first)
-        fresh = progress.take([read(raw) for raw in page.rows])
-        if fresh:
-            yield fresh
-        if page.link is None:
-            progress.end()
-            return
-        stale = 0 if fresh else stale + 1
-        if page.link in followed:
-            raise _BrokenChain("it came twice")
-        if stale > MAX_STALE:
-            raise _BrokenChain("one page after the other holds nothing new")
-        followed.add(page.link)
-        url, first = page.link, False
 
 
 def _ask(url: str, ask: Ask, *, first: bool) -> Page:

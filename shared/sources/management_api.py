@@ -2,8 +2,8 @@
 
 Contract: Microsoft's "Office 365 Management Activity API reference" and what clients meet in the field. Guarantees:
 
-- A listing ends only when the service says that there is no next page. An empty page does not end it. A repeated page
-  token is an error, and so is page after page with nothing new.
+- A listing ends only when the service says that there is no next page. An empty page does not end it, and one that may
+  be full is not believed to be the last. A repeated page token is an error, and so is page after page with nothing new.
 - ``PublisherIdentifier`` is on every call.
 
 That links are followed only to the configured host, and that every request is paid for, is kept by the ``Asker``.
@@ -25,7 +25,7 @@ from shared.errors import Permanent
 from shared.policy import Action, Area
 from shared.records import ErrorBody, split
 from shared.service.answers import error_code, error_for, error_named
-from shared.times import Window, format_wire, iso, parse_wire
+from shared.times import Window, format_wire, iso, parse_wire, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 MAX_BARREN = 50
 """Pages in a row without a content that was not on the window's earlier ones; some are empty, this many is a loop."""
+
+LIKELY_FULL = 100
+"""Contents that may be a full page, while none of a run had a next one. Microsoft documents no size."""
 
 AUDIT_POLICY = ContentPolicy(
     horizon=timedelta(days=7),
@@ -59,7 +62,7 @@ _NO_ARRAY = re.compile(rb"\s*[{']")
 
 
 class ManagementApi:
-    """One tenant's Management Activity API.
+    """One tenant's Management Activity API, for one run of a feed.
 
     Args:
         tenant_id: GUID in the path.
@@ -74,6 +77,8 @@ class ManagementApi:
         self._publisher = publisher_id
         self._host = urlsplit(root).hostname or ""
         self._clock = asker.clock
+        self._largest = 0
+        self._chained = False
 
     def enabled(self) -> set[str]:
         """The content types, in lower case, that the list of subscriptions does not call disabled.
@@ -113,28 +118,48 @@ class ManagementApi:
                 listed so far is good, the window has to be listed again. Or a link to a foreign host, a missing
                 subscription, a window that was refused.
         """
-        url: str | None = (
-            f"{self.feed_root}/subscriptions/content?contentType={quote(content_type)}"
-            f"&startTime={format_wire(window.start)}&endTime={format_wire(window.end)}"
-        )
+        url: str | None = self._first(content_type, window)
         seen: set[str] = set()
         known: set[str] = set()
-        barren = 0
+        barren = begun = 0
         while url is not None:
             seen.add(url)
             entries, link = self._call("GET", url, _page)
             # What a page holds is good, whatever becomes of its link, which is refused where it is asked for.
             page = [self.read_entry(raw, window.start) for raw in entries]
-            yield page
+            # Where it is asked once more, some of what came comes again.
+            yield [content for content in page if content.id not in known] if begun else page
             before = len(known)
             known.update(content.id for content in page)
             barren = 0 if len(known) > before else barren + 1
+            if self._may_be_full(len(page), link) and len(known) > begun:
+                begun, link = len(known), self._from_newest(content_type, window, page)
+                link = None if link in seen else link
             url = link
             if url in seen:
                 raise policy.error("page-loop", detail="a page token came twice")
             if url is not None and barren >= MAX_BARREN:
                 # Each with a link of its own, they would go on for as long as the run and the budget last.
                 raise policy.error("page-loop", detail=f"{barren} pages in a row with nothing new")
+
+    def _first(self, content_type: str, window: Window) -> str:
+        return (
+            f"{self.feed_root}/subscriptions/content?contentType={quote(content_type)}"
+            f"&startTime={format_wire(window.start)}&endTime={format_wire(window.end)}"
+        )
+
+    def _may_be_full(self, count: int, link: str | None) -> bool:
+        """Whether a page names no next one and has as many contents as the largest of this run."""
+        self._largest = max(self._largest, count)
+        self._chained = self._chained or (link is not None and count > 0)
+        # A run of small windows, none of which has a second page, is not to be listed twice.
+        large = count >= LIKELY_FULL or (self._chained and count > 1)
+        return link is None and large and count == self._largest
+
+    def _from_newest(self, content_type: str, window: Window, page: list[Content]) -> str | None:
+        """Where the window is listed from the newest content of a page on, that one included."""
+        start = max(window.start, whole_second(max(parse_wire(each.created) for each in page)))
+        return self._first(content_type, Window(start, window.end)) if start < window.end else None
 
     def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
         """Fetch a content's body, inflated and whole.

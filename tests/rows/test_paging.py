@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.errors import Transient
 from shared.rows.paging import Page, list_window
-from shared.rows.row import PAGE_REFUSED, Asked, Row, digest_of_bytes, whole_ms
+from shared.rows.row import PAGE_REFUSED, PAGING, Asked, Row, digest_of_bytes, whole_ms
 from shared.times import Window, whole_second
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -37,7 +38,7 @@ def by_the_second(at: datetime, first: datetime, last: datetime) -> bool:
 
 
 class Service:
-    """Lists rows newest first, a few a page; some of its page tokens break."""
+    """Lists rows newest first, a few a page; some of its page tokens break, some of its links are missing."""
 
     def __init__(
         self,
@@ -46,29 +47,44 @@ class Service:
         *,
         page_rows: int = 3,
         breaks: Sequence[bool] = (),
+        drops: Sequence[bool] | None = None,
+        parts: Sequence[int] = (),
     ) -> None:
         self._times = sorted(times, reverse=True)
         self._shows = shows
         self._page_rows = page_rows
         self._breaks = iter(breaks)
+        # Only where links may be missing does a full page matter.
+        self._drops = None if drops is None else iter(drops)
+        self._parts = parts
         self.asked: list[tuple[datetime, datetime]] = []
 
-    def first(self, first: datetime, last: datetime) -> str:
+    def first(self, first: datetime, last: datetime, part: int | None = None) -> str:
         self.asked.append((first, last))
-        return json.dumps([first.isoformat(), last.isoformat(), 0])
+        return json.dumps([first.isoformat(), last.isoformat(), 0, part])
 
     def ask(self, url: str, first: bool) -> Page:
         if not first and next(self._breaks, False):
             raise Transient("bad token", code=PAGE_REFUSED, status=400)
-        start, end, skip = json.loads(url)
+        start, end, skip, part = json.loads(url)
         low, high = datetime.fromisoformat(start), datetime.fromisoformat(end)
-        found = [at.isoformat().encode() for at in self._times if self._shows(at, low, high)]
+        found = [
+            at.isoformat().encode()
+            for at in self._times
+            if self._shows(at, low, high) and part in (None, at.microsecond % 3)
+        ]
         behind = skip + self._page_rows
-        link = json.dumps([start, end, behind]) if behind < len(found) else None
-        return Page(rows=found[skip:behind], link=link)
+        link = json.dumps([start, end, behind, part]) if behind < len(found) else None
+        rows = found[skip:behind]
+        if self._drops is None:
+            return Page(rows=rows, link=link)
+        full = len(rows) == self._page_rows
+        return Page(rows=rows, link=None if next(self._drops, False) else link, full=full)
 
     def list(self, window: Window) -> list[Row]:
-        return [row for page in list_window(window, self.first, self.ask, read) for row in page]
+        parts = [functools.partial(self.first, part=each) for each in self._parts]
+        pages = list_window(window, self.first, self.ask, read, parts)
+        return [row for page in pages for row in page]
 
 
 def read(raw: bytes, asked: Asked) -> tuple[Row, datetime | None]:
@@ -155,6 +171,81 @@ def test_more_rows_in_the_millisecond_above_than_on_a_page_are_no_gap(newer: int
     for holds in range(chain):
         service = Service(times, breaks=[False] * holds + [True])
         assert_every_row_in_its_place([window], times, service)
+
+
+ALWAYS = [True] * 1000
+
+
+@given(
+    times,
+    cuts,
+    st.sampled_from([by_the_millisecond, by_every_digit]),
+    st.lists(st.booleans(), max_size=20) | st.just(ALWAYS),
+    st.sampled_from([(), (0, 1, 2)]),
+)
+@settings(max_examples=300, deadline=None)
+def test_where_links_are_missing_every_row_is_handed_out_or_the_window_is_given_up(
+    times: list[datetime],
+    windows: list[Window],
+    shows: Filter,
+    drops: list[bool],
+    parts: Sequence[int],
+) -> None:
+    for window in windows:
+        service = Service(times, shows, drops=drops, parts=parts)
+        try:
+            found = service.list(window)
+        except Transient as error:
+            if error.code != PAGING:
+                raise
+            continue
+        came = {time_of(row) for row in found}
+        assert len(came) == len(found)
+        assert {at for at in times if window.start <= at < window.end} <= came
+
+
+MINUTE = Window(NOON, NOON + 60 * SECOND)
+
+
+@pytest.mark.parametrize("count", range(1, 14))
+def test_a_full_page_without_a_link_is_never_the_last(count: int) -> None:
+    times = [NOON + each * SECOND for each in range(count)]
+    service = Service(times, drops=ALWAYS)
+
+    found = service.list(MINUTE)
+
+    assert [time_of(row) for row in found] == times[::-1]
+    assert len(service.asked) <= 1 + count // 2
+
+
+def test_a_full_page_of_one_time_is_asked_for_in_parts_and_the_listing_goes_on_below_it() -> None:
+    times = [NOON, NOON + SECOND, *(NOON + 2 * SECOND + each * US for each in range(7))]
+    service = Service(times, page_rows=4, drops=ALWAYS, parts=(0, 1, 2))
+
+    assert {time_of(row) for row in service.list(MINUTE)} == set(times)
+
+
+@pytest.mark.parametrize("parts", [pytest.param((), id="none"), pytest.param((0, 1), id="short")])
+def test_a_full_page_of_one_time_that_no_part_holds_is_not_passed(parts: Sequence[int]) -> None:
+    times = [NOON, *(NOON + 2 * SECOND + each * US for each in range(7))]
+    service = Service(times, page_rows=4, drops=ALWAYS, parts=parts)
+
+    with pytest.raises(Transient) as caught:
+        service.list(MINUTE)
+
+    assert caught.value.code == PAGING
+    assert len(service.asked) < 15
+
+
+def test_a_part_that_is_a_full_page_of_one_time_is_not_passed() -> None:
+    times = [NOON, *(NOON + 2 * SECOND + 3 * each * US for each in range(7))]
+    service = Service(times, page_rows=4, drops=ALWAYS, parts=(0, 1, 2))
+
+    with pytest.raises(Transient) as caught:
+        service.list(MINUTE)
+
+    assert caught.value.code == PAGING
+    assert len(service.asked) < 10
 
 
 def test_a_window_is_asked_for_with_the_instant_at_which_it_ends() -> None:

@@ -17,6 +17,7 @@ from shared.contents.content import Content
 from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Throttled, Transient
 from shared.rows.row import PAGING, WINDOW_TOO_OLD
 from shared.service.http import Response
+from shared.sources.message_trace import graph
 from shared.sources.message_trace.graph import GraphTrace
 from shared.times import Window
 from tests.scripted import NOON, Service, Waits, asker
@@ -279,6 +280,7 @@ class Mailflow(Service):
     page_rows: int = 3
     broken: Iterator[str] = field(default_factory=lambda: iter(()))
     truncates: bool = False
+    linked: bool = True
 
     def request(self, method: str, url: str, **more: Any) -> Response:
         self.check(url)
@@ -287,16 +289,21 @@ class Mailflow(Service):
         skip = int(asked.get("$skiptoken", "0"))
         if skip and (how := next(self.broken, "")):
             return self._break(how, url)
-        _, _, low, _, _, _, high = asked["$filter"].split()
+        _, _, low, _, _, _, high, *status = asked["$filter"].split()
         if self.truncates:
             high = high.partition(".")[0].rstrip("Z") + "Z"
         found = sorted(
-            (each for each in self.rows if moment(low) <= moment(received(each)) <= moment(high)),
+            (
+                each
+                for each in self.rows
+                if moment(low) <= moment(received(each)) <= moment(high)
+                and (not status or f"'{each['status']}'" == status[-1])
+            ),
             key=lambda each: (received(each), each["id"]),
             reverse=True,
         )
         link = None
-        if skip + self.page_rows < len(found):
+        if self.linked and skip + self.page_rows < len(found):
             link = f"{url.partition('&$skiptoken')[0]}&$skiptoken={skip + self.page_rows}"
         body = page(*found[skip : skip + self.page_rows], link=link)
         return Response(status=200, headers={}, body=body)
@@ -375,6 +382,76 @@ def test_a_service_that_cuts_the_time_to_seconds_makes_no_hole() -> None:
     flow = Mailflow(ROOT, rows=rows, broken=iter(["400"]), truncates=True)
 
     with pytest.raises(Transient, match="left off") as caught:
+        listed(trace_of(flow))
+
+    assert caught.value.code == PAGING
+
+
+# -- missing links
+
+
+@pytest.fixture
+def pages_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "PAGE_ROWS", 3)
+
+
+@pytest.mark.usefixtures("pages_of_three")
+@pytest.mark.parametrize("link", [None, "null", '""'], ids=["none", "null", "empty"])
+def test_a_full_page_without_a_link_is_followed_from_its_oldest_row(
+    api: GraphTrace, service: Service, link: str | None
+) -> None:
+    more = b"" if link is None else b',"@odata.nextLink":' + link.encode()
+    rows = [row(number, after=float(number)) for number in (4, 3, 2, 1)]
+    service.say(page(*rows[:3])[:-1] + more + b"}")
+    service.say(page(*rows[2:]))
+
+    assert [each.id[-1] for each in listed(api)] == list("4321")
+    assert "le 2026-03-01T12:00:02Z" in query(service.asked[1][1])["$filter"]
+
+
+@pytest.mark.parametrize(
+    "name", ["@odata.nextlink", "odata.nextLink", "@nextLink", "nextLink", "NextLink"]
+)
+def test_a_link_is_followed_whatever_its_name(api: GraphTrace, service: Service, name: str) -> None:
+    service.say(
+        page(row(1), link="x").replace(
+            b'"@odata.nextLink": "x"', json.dumps({name: f"{TRACES}?$skiptoken=a"}).encode()[1:-1]
+        )
+    )
+    service.say(page(row(2)))
+
+    assert len(listed(api)) == 2
+
+
+@pytest.mark.usefixtures("pages_of_three")
+@pytest.mark.parametrize("count", [1, 3, 5, 6, 7, 40])
+def test_a_service_that_never_links_gives_every_row(count: int) -> None:
+    rows = [row(number, after=float(number)) for number in range(count)]
+
+    assert len(listed(trace_of(Mailflow(ROOT, rows=rows, linked=False)))) == count
+
+
+@pytest.mark.usefixtures("pages_of_three")
+def test_a_full_page_of_one_time_is_asked_for_by_status() -> None:
+    rows = [
+        row(number, after=9.0, status=status)
+        for number, status in enumerate(["delivered", "failed", "pending"] * 2)
+    ]
+    rows.append(row(9, after=1.0))
+    flow = Mailflow(ROOT, rows=rows, linked=False)
+
+    assert len(listed(trace_of(flow))) == 7
+    # Two show that time does not part them, and with the row below those delivered fill a page of their own.
+    assert len(flow.asked) == 2 + len(graph.STATUSES) + 1
+
+
+@pytest.mark.usefixtures("pages_of_three")
+@pytest.mark.parametrize("status", ["delivered", "of-tomorrow"])
+def test_a_full_page_of_one_time_and_one_status_is_not_passed(status: str) -> None:
+    rows = [row(number, after=9.0, status=status) for number in range(5)]
+    flow = Mailflow(ROOT, rows=[*rows, row(9, after=1.0)], linked=False)
+
+    with pytest.raises(Transient) as caught:
         listed(trace_of(flow))
 
     assert caught.value.code == PAGING

@@ -240,12 +240,44 @@ def test_a_full_page_without_a_link_is_followed_by_the_index_of_its_last_row(
     ]
 
 
-def test_a_full_page_of_odata_without_a_link_is_the_last(
-    api: ReportingTrace, service: Service
-) -> None:
-    service.say(odata(*map(row, range(PAGE_ROWS))))
+def odata_with(name: str, link: object, *rows: Any) -> bytes:
+    return odata(*rows)[:-1] + b"," + json.dumps({name: link}).encode()[1:]
 
-    assert len(listed(api)) == PAGE_ROWS
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        pytest.param({}, id="none"),
+        pytest.param({"odata.nextLink": None}, id="null"),
+        pytest.param({"odata.nextLink": ""}, id="empty"),
+    ],
+)
+def test_a_full_page_of_odata_without_a_link_is_followed_from_its_oldest_row(
+    api: ReportingTrace, service: Service, link: dict[str, object]
+) -> None:
+    rows = [
+        row(each, Received=f"2026-03-01T12:{each // 60:02}:{each % 60:02}.1234567")
+        for each in range(PAGE_ROWS + 9, -1, -1)
+    ]
+    service.say(
+        odata(*rows[:PAGE_ROWS])[:-1] + (b"," + json.dumps(link).encode()[1:] if link else b"}")
+    )
+    service.say(odata(*rows[PAGE_ROWS - 1 :]))
+
+    assert len(listed(api)) == PAGE_ROWS + 10
+    assert "EndDate%20eq%20datetime'2026-03-01T12:00:10.124Z'" in service.asked[1][1]
+
+
+@pytest.mark.parametrize(
+    "name", ["odata.nextLink", "odata.nextlink", "@odata.nextLink", "nextLink", "__next"]
+)
+def test_a_link_is_followed_whatever_its_name(
+    api: ReportingTrace, service: Service, name: str
+) -> None:
+    service.say(odata_with(name, f"{RELATIVE}?$filter={FILTER}&$skiptoken=0", row(1)))
+    service.say(odata(row(2)))
+
+    assert len(listed(api)) == 2
 
 
 @pytest.mark.parametrize(

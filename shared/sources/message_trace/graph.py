@@ -9,10 +9,9 @@ before its trace can be read is said by name.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import msgspec
 
 from shared import policy
 from shared.errors import CollectorError
@@ -21,6 +20,7 @@ from shared.rows.paging import REFUSED, Page, list_window, paused
 from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_code, error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
+from shared.sources.message_trace.links import next_link
 from shared.sources.message_trace.row import MALFORMED, TraceRow, row_of
 from shared.times import Window, iso, parse_wire
 
@@ -37,7 +37,18 @@ TRACE_APP = "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
 PAGE_ROWS = 5000
 """As many as Graph gives."""
 MAX_DETAIL_PAGES = 20
-NEXT = "@odata.nextLink"
+STATUSES = (
+    "gettingStatus",
+    "pending",
+    "quarantined",
+    "filteredAsSpam",
+    "expanded",
+    "failed",
+    "delivered",
+    "recalled",
+)
+"""Every status that Graph documents, in the order in which a row takes them: one that changes while they are asked for
+is met under the one or the other."""
 # Without it Graph gives every status that came after the first version of the API as one and the same.
 HEADERS = {"Prefer": "include-unknown-enum-members"}
 READ = ("id", "recipientAddress", "status", "receivedDateTime")
@@ -65,7 +76,8 @@ class GraphTrace:
         """List a window; see ``RowApi``."""
         if not self._offered:
             raise policy.error("trace-not-in-cloud")
-        return list_window(window, self._first, self._page, _row)
+        parts = [partial(self._first, status=each) for each in STATUSES]
+        return list_window(window, self._first, self._page, _row, parts)
 
     def details_uri(self, row: TraceRow) -> str | None:
         """Where the details of a row are; None for one that is malformed or has no recipient."""
@@ -96,8 +108,10 @@ class GraphTrace:
             url = page.link
         return b"[" + b",".join(found) + b"]"
 
-    def _first(self, start: datetime, end: datetime) -> str:
+    def _first(self, start: datetime, end: datetime, status: str = "") -> str:
         asked = f"receivedDateTime ge {iso(start)} and receivedDateTime le {iso(end)}"
+        if status:
+            asked += f" and status eq '{status}'"
         return f"{self._traces}?$filter={quote(asked, safe=':')}&$top={PAGE_ROWS}"
 
     def _page(self, url: str, first: bool) -> Page:
@@ -149,13 +163,11 @@ def _why_not_begun(answer: Response) -> str:
 def _read_page(answer: Response) -> Page:
     try:
         rows, found = array_in(answer.body, "value")
-        link = msgspec.json.decode(found[NEXT]) if NEXT in found else None
-    except (CollectorError, ErrorBody, KeyError, msgspec.MsgspecError) as error:
+        link = next_link(found)
+    except (CollectorError, ErrorBody, KeyError, ValueError) as error:
         detail = type(error).__name__
         raise policy.error("not-a-list", detail=detail, status=answer.status) from error
-    if link is not None and not isinstance(link, str):
-        raise policy.error("not-a-list", detail="with a link that is none")
-    return Page(rows=rows, link=link or None)
+    return Page(rows=rows, link=link, full=len(rows) >= PAGE_ROWS)
 
 
 def _row(raw: bytes, asked: Asked) -> tuple[TraceRow, datetime | None]:

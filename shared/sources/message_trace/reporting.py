@@ -9,6 +9,7 @@ retired, with what to set instead.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -32,6 +33,17 @@ if TYPE_CHECKING:
 
 SERVICE = "/ecp/reportingwebservice/reporting.svc"
 HEADERS = {"Accept": "application/json"}
+STATUSES = (
+    "None",
+    "GettingStatus",
+    "Pending",
+    "Quarantined",
+    "FilteredAsSpam",
+    "Expanded",
+    "Failed",
+    "Delivered",
+)
+"""Every status that the service documents, in the order in which a row takes them."""
 READ = ("MessageTraceId", "RecipientAddress", "Status", "Received")
 
 
@@ -52,7 +64,8 @@ class ReportingTrace:
 
     def pages(self, window: Window) -> Iterator[list[TraceRow]]:
         """List a window; see ``RowApi``."""
-        return list_window(window, self._first, self._page, _row)
+        parts = [partial(self._first, status=each) for each in STATUSES]
+        return list_window(window, self._first, self._page, _row, parts)
 
     def details_uri(self, row: TraceRow) -> str | None:
         """None: details are fetched from Graph only."""
@@ -64,8 +77,10 @@ class ReportingTrace:
         del content, reserve
         raise policy.error("no-details")
 
-    def _first(self, start: datetime, end: datetime) -> str:
+    def _first(self, start: datetime, end: datetime, status: str = "") -> str:
         asked = f"StartDate eq datetime'{iso(start)}' and EndDate eq datetime'{iso(end)}'"
+        if status:
+            asked += f" and Status eq '{status}'"
         return f"{self._report}?$filter={quote(asked, safe=':' + chr(39))}"
 
     def _page(self, url: str, first: bool) -> Page:

@@ -18,6 +18,7 @@ from shared import policy
 from shared.errors import CollectorError
 from shared.records import BOM, ErrorBody, array_in, members, split
 from shared.rows.paging import Page
+from shared.sources.message_trace.links import next_link
 from shared.times import parse_wire
 
 PAGE_ROWS = 2000
@@ -52,8 +53,9 @@ def read_page(body: bytes, url: str) -> Page:
         raise policy.error("not-a-list", detail=type(error).__name__) from error
     if link is not None:
         return Page(rows=rows, link=urljoin(url, link))
+    full = len(rows) >= PAGE_ROWS
     # The shapes that need not name a next page go by the index of the last row that came.
-    return Page(rows=rows, link=None if told or len(rows) < PAGE_ROWS else _next(url, len(rows)))
+    return Page(rows=rows, link=_next(url, len(rows)) if full and not told else None, full=full)
 
 
 def read_time(text: object) -> datetime | None:
@@ -75,22 +77,15 @@ def _next(url: str, count: int) -> str:
 
 
 def _read_json(body: bytes) -> tuple[list[bytes], str | None, bool]:
-    """The rows, the link, and whether a missing link says that there is no next page."""
+    """The rows, the link, and whether this shape names a next page where there is one."""
     found = members(body)
     if "value" in found:
-        return split(found["value"]), _text(found.get("odata.nextLink")), True
+        return split(found["value"]), next_link(found), True
     inner = found["d"]
     if inner[:1] == b"[":
         return split(inner), None, False
     rows, found = array_in(inner, "results")
-    return rows, _text(found.get("__next")), False
-
-
-def _text(raw: bytes | None) -> str | None:
-    value = None if raw is None else msgspec.json.decode(raw)
-    if value is not None and not isinstance(value, str):
-        raise ValueError("a link that is none")
-    return value or None
+    return rows, next_link(found), False
 
 
 def _read_atom(body: bytes) -> tuple[list[bytes], str | None, bool]:
