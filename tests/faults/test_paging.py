@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.tenant import Fault
+from tests.harness import EXCHANGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,36 @@ def test_an_empty_page_with_a_next_page_does_not_end_the_listing(
     assert rig.tenant.faults.played() == {"empty_page_with_next": 1}
     assert (summary.status, summary.listed, summary.delivered) == ("succeeded", 11, 11)
     rig.assert_complete()
+
+
+@pytest.mark.parametrize("times", [1, -1], ids=["once", "for-ever"])
+def test_a_page_as_large_as_those_that_had_a_next_one_does_not_end_the_listing(
+    make_rig: Callable[..., Rig], times: int
+) -> None:
+    rig = make_rig(page_size=3, subscribed=(EXCHANGE,))
+    rig.offer_many(14, records=1, hours_ago=OLDEST)
+    # The first page has its link, of which the run learns how many a page holds.
+    rig.tenant.faults.add(Fault(on="list", action="drop_page_link", after=1, times=times))
+
+    summary = rig.run()
+
+    assert (summary.status, summary.listed, summary.caught_up) == ("succeeded", 14, True)
+    rig.assert_complete()
+    assert rig.repeats() == 0
+
+
+def test_a_large_page_does_not_end_the_listing_where_no_page_has_a_link(
+    make_rig: Callable[..., Rig],
+) -> None:
+    rig = make_rig(page_size=100)
+    rig.offer_many(250, records=1, hours_ago=OLDEST)
+    rig.tenant.faults.add(Fault(on="list", action="drop_page_link", times=-1))
+
+    summary = rig.run()
+
+    assert (summary.status, summary.listed, summary.caught_up) == ("succeeded", 250, True)
+    rig.assert_complete()
+    assert rig.repeats() == 0
 
 
 def test_pages_with_nothing_new_that_never_end_keep_no_other_window_waiting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from shared.errors import CollectorError, ConfigError, Permanent, Throttled, Tra
 from shared.rows.row import WINDOW_TOO_OLD
 from shared.sources.audit import management
 from shared.sources.clients import Apis
+from shared.sources.message_trace import graph as graph_trace
 from shared.sources.message_trace import reporting as reporting_trace
+from shared.sources.message_trace import reporting_xml
 from shared.sources.message_trace.feed import message_trace
 from shared.sources.registry import load
 from shared.state.account import read_blob
@@ -144,6 +147,36 @@ def test_more_than_a_page_in_one_second_comes_whole(make_rig: MakeRig) -> None:
     window = past(rig, 2 * HOUR)
 
     assert_complete(rig, listed(trace_of(rig), window), window)
+
+
+@pytest.mark.parametrize("times", [1, 3, -1], ids=["once", "three-in-a-row", "for-ever"])
+def test_a_full_page_without_a_link_hides_nothing(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(graph_trace, "PAGE_ROWS", 70)
+    rig = make_rig(roles=ROLES, trace=ODD)
+    rig.tenant.faults.add(Fault(on="trace", action="drop_page_link", times=times))
+    window = past(rig)
+
+    found = listed(trace_of(rig), window)
+
+    assert len(found) > 4 * graph_trace.PAGE_ROWS
+    assert_complete(rig, found, window)
+
+
+def test_a_full_page_of_one_millisecond_without_a_link_is_parted_by_status(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_trace, "PAGE_ROWS", 70)
+    rig = make_rig(roles=ROLES, trace=replace(ODD, odd=0.0))
+    rig.tenant.faults.add(Fault(on="trace", action="drop_page_link", times=-1))
+    window = past(rig)
+    for status in ("delivered", "failed", "recalled"):
+        rig.tenant.trace.offer(count=60, received=window.start + 12 * HOUR, status=status)
+
+    found = listed(trace_of(rig), window)
+
+    assert_complete(rig, found, window)
 
 
 def test_a_row_at_either_end_of_a_window_is_in_it(make_rig: MakeRig) -> None:
@@ -368,6 +401,23 @@ def test_whatever_a_page_of_the_older_service_meets_every_row_comes(
     found = listed(trace_of(rig, **REPORTING), window)
 
     assert len(found) == len(rig.tenant.trace.books.standing(window.start, window.end))
+
+
+@pytest.mark.parametrize("one_time", [False, True], ids=["many-times", "one-millisecond"])
+def test_a_full_page_of_the_older_service_without_a_link_hides_nothing(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch, one_time: bool
+) -> None:
+    monkeypatch.setattr(reporting_xml, "PAGE_ROWS", 50)
+    rig = make_rig(roles=ROLES, trace=TraceSpec(rows=300, days=0.9, reporting_page=50))
+    rig.tenant.faults.add(Fault(on="report", action="drop_page_link", times=-1))
+    window = past(rig)
+    if one_time:
+        for status in ("delivered", "failed", "pending"):
+            rig.tenant.trace.offer(count=40, received=window.start + 12 * HOUR, status=status)
+
+    found = listed(trace_of(rig, **REPORTING), window)
+
+    assert len(found) == len(rig.tenant.trace.books.standing(window.start, window.end)) > 100
 
 
 @pytest.mark.parametrize(

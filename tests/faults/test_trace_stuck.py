@@ -7,8 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from local.tenant import Fault
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.rows import Row, millis
+from shared.rows.row import PAGING
+from shared.sources.message_trace import graph
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.append_blobs import DigestStore
 from shared.state.digests import LISTED
@@ -99,6 +102,28 @@ def test_one_row_that_can_never_be_had_holds_up_a_few_minutes_of_what_is_new(
     assert all(rig.statuses(row.trace_id) for row in others)
     assert (summary.status, summary.error_code) == ("failed", "InternalServerError")
     assert rig.ago(minutes=6) < (rig.checkpoint(SOURCE).watermark or bad)
+
+
+def test_a_page_of_one_time_that_nothing_parts_is_never_taken_for_the_last(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "PAGE_ROWS", 50)
+    rig = mail()
+    rig.tenant.faults.add(Fault(on="trace", action="drop_page_link", times=-1))
+    bad = rig.ago(days=4).replace(microsecond=0)
+    rig.tenant.trace.offer(count=60, received=bad)
+    others = [place(rig, bad + n * SECOND) for n in (-700, -7, -1, 1, 7, 700)]
+
+    for _ in range(2):
+        summary = rig.trace()
+        rig.free_budget()
+
+    assert (summary.status, summary.error_code) == ("failed", PAGING)
+    assert all(rig.statuses(row.trace_id) for row in others)
+    left = rig.checkpoint(SOURCE).rows.backfill
+    assert any(start <= bad <= end for start, end in left)
+    assert sum((end - start for start, end in left), timedelta()) <= 10 * SECOND
+    assert not rig.days()[f"{bad:%Y-%m-%d}"]["complete"]
 
 
 def test_an_hour_that_could_not_be_read_again_waits_for_a_run_that_can(mail: Mail) -> None:

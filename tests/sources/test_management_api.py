@@ -11,7 +11,7 @@ import pytest
 from shared.contents.content import Content
 from shared.errors import AuthError, ConfigError, Permanent, Throttled, Transient
 from shared.policy import Action, rule_of
-from shared.sources.management_api import ManagementApi, with_publisher
+from shared.sources.management_api import LIKELY_FULL, ManagementApi, with_publisher
 from shared.times import Window
 from tests.scripted import NOON, Service, Waits, asker
 
@@ -141,6 +141,80 @@ def test_an_empty_page_does_not_end_a_listing(api: ManagementApi, service: Servi
     service.say(listed("b"))
 
     assert ids(list(api.pages(EXCHANGE, WINDOW))) == [["a"], [], ["b"]]
+
+
+def numbered(*numbers: int) -> bytes:
+    """Contents that were created so many seconds after one o'clock."""
+    created = [f"2026-03-01T13:{each // 60:02}:{each % 60:02}.500Z" for each in numbers]
+    pages = [
+        listed(str(each), contentCreated=at) for each, at in zip(numbers, created, strict=True)
+    ]
+    return b"[" + b",".join(each[1:-1] for each in pages) + b"]"
+
+
+def starts(service: Service) -> list[str]:
+    """Where each listing that was asked for begins."""
+    return [url.partition("startTime=")[2].partition("&")[0][-8:] for _, url in service.asked]
+
+
+@pytest.mark.parametrize("link", [{}, {"NextPageUri": ""}], ids=["none", "empty"])
+def test_a_last_page_as_large_as_any_is_asked_for_from_its_newest_on(
+    api: ManagementApi, service: Service, link: dict[str, Any]
+) -> None:
+    service.say(numbered(1, 2, 3), NextPageUri=f"{FEED}/x?nextPage=2")
+    service.say(numbered(4, 6, 5), **link)
+    service.say(numbered(6, 7, 8))
+    service.say(numbered(8, 9))
+
+    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [
+        ["1", "2", "3"],
+        ["4", "6", "5"],
+        ["7", "8"],
+        ["9"],
+    ]
+    assert starts(service)[2:] == ["13:00:06", "13:00:08"]
+    assert "endTime=2026-03-01T16:00:00" in service.asked[2][1]
+
+
+def test_a_large_page_is_not_believed_to_be_the_last_though_none_had_a_next_one(
+    api: ManagementApi, service: Service
+) -> None:
+    service.say(numbered(*range(LIKELY_FULL)))
+    service.say(numbered(LIKELY_FULL - 1))
+
+    assert [len(page) for page in api.pages(EXCHANGE, WINDOW)] == [LIKELY_FULL, 0]
+
+
+def test_asking_once_more_ends_where_nothing_new_comes(
+    api: ManagementApi, service: Service
+) -> None:
+    service.say(numbered(1, 2), NextPageUri=f"{FEED}/x?nextPage=2")
+    service.say(numbered(3, 4))
+    service.say(numbered(4, 3))
+
+    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [["1", "2"], ["3", "4"], []]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param([1], id="one"),
+        pytest.param([LIKELY_FULL - 1], id="a-lone-page"),
+        pytest.param([3, 2], id="smaller-than-its-first"),
+        pytest.param([0, 1], id="one-after-an-empty-one"),
+        pytest.param([1, 1], id="one-by-one"),
+    ],
+)
+def test_what_is_no_full_page_is_asked_for_once(
+    api: ManagementApi, service: Service, sizes: list[int]
+) -> None:
+    for number, size in enumerate(sizes[:-1]):
+        entries = range(100 * number, 100 * number + size)
+        service.say(numbered(*entries), NextPageUri=f"{FEED}/x?nextPage={number}")
+    service.say(numbered(*range(1000, 1000 + sizes[-1])))
+
+    assert [len(page) for page in api.pages(EXCHANGE, WINDOW)] == sizes
+    assert len(service.asked) == len(sizes)
 
 
 @pytest.mark.parametrize("back", [1, 2])

@@ -25,7 +25,7 @@ def next_link(found: Mapping[str, bytes]) -> str | None:
         if name.lower().removeprefix("@").removeprefix("odata.") not in NAMES:
             continue
         try:
-            link = _text.decode(raw)
+            link: str | None = _text.decode(raw)
         except msgspec.MsgspecError as error:
             raise ValueError("a link that is none") from error
         if link:

@@ -191,6 +191,12 @@ def test_a_page_token_can_repeat(serve: Serve) -> None:
     assert client.get(first).headers["NextPageUri"] != first
 
 
+def test_a_page_can_be_without_its_link(serve: Serve) -> None:
+    client, _ = served(serve, Fault(on="list", action="drop_page_link"), contents=3, page_size=1)
+    assert [len(page) for page in client.pages()] == [1]
+    assert [len(page) for page in client.pages()] == [1, 1, 1]
+
+
 def test_an_empty_page_can_have_a_successor(serve: Serve) -> None:
     fault = Fault(on="list", action="empty_page_with_next", after=1)
     client, _ = served(serve, fault, contents=3, page_size=1)
