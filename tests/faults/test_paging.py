@@ -109,7 +109,7 @@ def test_a_large_page_does_not_end_the_listing_where_no_page_has_a_link(
 def test_pages_with_nothing_new_that_never_end_keep_no_other_window_waiting(
     make_rig: Callable[..., Rig],
 ) -> None:
-    rig = make_rig(page_size=3)
+    rig = make_rig(page_size=3, subscribed=(EXCHANGE,))
     rig.offer_many(5, records=1, hours_ago=OLDEST)
     rig.offer_many(3, records=1)
     # Each has a link of its own, so none is repeated.
@@ -146,7 +146,7 @@ def test_a_page_token_that_is_repeated_once_heals_within_the_run(
 def test_a_page_token_that_is_repeated_for_ever_ends_the_run_and_loses_nothing(
     make_rig: Callable[..., Rig],
 ) -> None:
-    rig = make_rig(page_size=3)
+    rig = make_rig(page_size=3, subscribed=(EXCHANGE,))
     rig.offer_many(11, records=1, hours_ago=OLDEST)
     rig.tenant.faults.add(Fault(on="list", action="repeat_page_token", after=1, times=-1))
 
@@ -172,7 +172,7 @@ def test_a_page_token_that_is_repeated_for_ever_ends_the_run_and_loses_nothing(
 def test_a_window_that_loops_does_not_keep_the_newer_ones_waiting(
     make_rig: Callable[..., Rig],
 ) -> None:
-    rig = make_rig(page_size=3)
+    rig = make_rig(page_size=3, subscribed=(EXCHANGE,))
     rig.offer_many(11, records=1, hours_ago=OLDEST)
     newer = rig.offer_many(4, records=1)
     # Six requests: three attempts at the first window, each of a page and the same page again.
