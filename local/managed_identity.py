@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from local.tenant.server import PlainHandler
@@ -18,13 +19,15 @@ class ManagedIdentity(ThreadedServer):
     """The endpoint, for the length of a ``with`` block.
 
     ``client_id`` is the user-assigned identity that exists; others are refused. ``asked`` are the resources that
-    tokens were asked for, ``environment`` is what the platform puts into the app's environment.
+    tokens were asked for, ``environment`` is what the platform puts into the app's environment. ``failure`` is a status
+    and a body to answer with in place of a token.
     """
 
     def __init__(self, client_id: str) -> None:
         super().__init__(_Handler)
         self.asked: list[str] = []
         self.client_id = client_id
+        self.failure: tuple[int, dict[str, Any] | list[dict[str, Any]]] | None = None
         self.environment = {
             "IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.server_address[1]}/msi/token",
             "IDENTITY_HEADER": secrets.token_hex(16),
@@ -35,6 +38,8 @@ class _Handler(PlainHandler):
     server: ManagedIdentity
 
     def do_GET(self) -> None:
+        if self.server.failure is not None:
+            return self.reply(*self.server.failure)
         query = parse_qs(urlsplit(self.path).query)
         ours, secret = self.server.client_id, self.server.environment["IDENTITY_HEADER"]
         if self.headers.get("X-IDENTITY-HEADER") != secret or query.get("client_id") != [ours]:

@@ -165,6 +165,35 @@ def reason_of(error: BaseException) -> str:
     return ""
 
 
+_IDENTITY = re.compile(
+    r"Token request error: \([^)]*\)\s*(?:(?P<status>\d{3}), )?(?P<said>[^\n]*)"
+    r"|ManagedIdentityCredential: Expecting value"
+)
+_NO_SUCH_IDENTITY = re.compile(r"(?i)\bno\b.{0,60}identity.{0,20}found|identity not found")
+_AADSTS = re.compile(r"AADSTS\d{4,8}")
+
+
+def identity_failed(error: BaseException) -> str:
+    """How the endpoint of a managed identity failed that answered, such as ``HTTP 500``.
+
+    Returns:
+        Its status and Entra's code, where it said them. "" where none answered, or it knows no such identity.
+    """
+    # The library says of each of these that there is no identity, and keeps the answer in its text alone.
+    for each in chain(error):
+        found = _IDENTITY.search(str(each))
+        if found is None:
+            continue
+        said = found["said"] or ""
+        if _NO_SUCH_IDENTITY.search(said):
+            return ""
+        code = _AADSTS.search(said)
+        words = [f"HTTP {found['status']}"] if found["status"] else []
+        words += [code.group()] if code else []
+        return f"the managed identity's endpoint answered {', '.join(words) or 'with something else than a token'}"
+    return ""
+
+
 def _eventhub_proxy(proxy: str) -> dict[str, Any]:
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:

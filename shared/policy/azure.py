@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.errors import Throttled, Transient
-from shared.policy.rule import Action, Rule
+from shared.policy.rule import IDENTITY_FAILED, Action, Rule
 
 _SENDER = (
     "The function app's identity needs the role 'Azure Event Hubs Data Sender' on the hub (Azure portal, the Event "
@@ -64,6 +64,12 @@ HUB_RULES = (
         "no managed identity answers",
         "No managed identity answers here. In Azure: function app, Identity, User assigned: add it, and set "
         "M365_IDENTITY_CLIENT_ID to its client id. Elsewhere set M365_EVENTHUB_CONNECTION_STRING",
+    ),
+    Rule(
+        "hub-identity-failed",
+        Action.RETRY,
+        "the managed identity's endpoint failed",
+        IDENTITY_FAILED,
     ),
     Rule(
         "hub-no-token",
@@ -206,6 +212,12 @@ STORAGE_RULES = (
         "no managed identity answers",
         "No managed identity answers here. In Azure: function app, Identity, User assigned: add it, and set "
         "M365_IDENTITY_CLIENT_ID to its client id. Elsewhere set M365_STORAGE_CONNECTION_STRING",
+    ),
+    Rule(
+        "storage-identity-failed",
+        Action.RETRY,
+        "the managed identity's endpoint failed",
+        IDENTITY_FAILED,
     ),
     Rule(
         "storage-no-token",

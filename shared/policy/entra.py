@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.policy.rule import Action, Rule
+from shared.policy.rule import IDENTITY_FAILED, Action, Rule
 
 _SECRETS = "Entra admin center, App registrations, the app, Certificates & secrets"
 _FEDERATION = (
@@ -178,6 +178,9 @@ ENTRA_RULES = (
         "Entra asks to wait",
         "Entra asks to wait longer than a run should. Nothing to do: no token is asked for until then, and a later "
         "run goes on",
+    ),
+    Rule(
+        "identity-failed", Action.RETRY, "the managed identity's endpoint failed", IDENTITY_FAILED
     ),
     Rule(
         "no-token",

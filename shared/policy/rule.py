@@ -46,6 +46,15 @@ class Area(StrEnum):
     COLLECTOR = "Collector"
 
 
+IDENTITY_FAILED = (
+    "The endpoint of the app's managed identity answered with a failure: there is one, and it gives no token for the "
+    "moment. Nothing to do: it is asked again, by the next run too. Should it last, restart the function app, and look "
+    "at the service health in the Azure portal; with a code of Entra, what that means is at "
+    "https://login.microsoftonline.com/error"
+)
+"""What is said of a managed identity whose endpoint fails, for whatever it is asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One row: a code and what it leads to.

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from shared import policy
-from shared.network import chain, reason_of
+from shared.network import chain, identity_failed, reason_of
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -166,6 +166,8 @@ def sink_error(error: Exception, hub: str) -> CollectorError:
         return policy.error(condition, at=what, detail=condition)
     if any(isinstance(each, ClientAuthenticationError) for each in chain(error)):
         # It is the credential that failed, before anything of the hub was asked.
+        if failed := identity_failed(error):
+            return policy.error("hub-identity-failed", at=what, detail=failed)
         why = reason_of(error)
         return policy.error("hub-no-token" if why else "hub-no-identity", at=what, detail=why)
     # Before what the SDK calls it: over WebSockets a host that does not resolve is an authentication error to it.

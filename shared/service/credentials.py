@@ -7,6 +7,7 @@ not expired.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import threading
@@ -18,17 +19,18 @@ from requests.structures import CaseInsensitiveDict
 
 from shared import policy
 from shared.config.credentials import CERTIFICATE, MANAGED_IDENTITY, SECRET
-from shared.network import Network, chain, reason_of
+from shared.network import Network, chain, identity_failed, reason_of
 from shared.service.answers import retry_after
 from shared.service.timed_http import Deadline, TimedAdapter
 from shared.times import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from azure.core.credentials import AccessTokenInfo, TokenCredential
+    from azure.core.credentials import AccessToken, AccessTokenInfo, TokenCredential
     from azure.core.pipeline import PipelineResponse
     from azure.core.pipeline.transport import RequestsTransport
+    from azure.identity import ManagedIdentityCredential
 
     from shared.config.connections import Connection
     from shared.errors import CollectorError
@@ -150,16 +152,19 @@ def translate(error: Exception, name: str) -> CollectorError:
     from azure.identity import CredentialUnavailableError
 
     at = f"connection '{name}'"
-    if isinstance(error, CredentialUnavailableError):
+    failed = identity_failed(error)
+    if isinstance(error, CredentialUnavailableError) and not failed:
         return policy.error("no-managed-identity", at=at)
     # An unknown tenant is named by the answer to the discovery, which the library keeps as the cause of its own words.
     match = next(filter(None, (_AADSTS.search(str(each)) for each in chain(error))), None)
+    if match is None and failed:
+        return policy.error("identity-failed", at=at, detail=failed)
     if match is None:
         return policy.error("no-token", at=at, detail=reason_of(error) or type(error).__name__)
     code = match.group()
     known = policy.is_known(code)
     detail = code if known else f"{code}, https://login.microsoftonline.com/error?code={code[6:]}"
-    return policy.error(code, at=at, detail=detail)
+    return policy.error(code, at=at, detail=f"{detail}; {failed}" if failed else detail)
 
 
 class _AskedToWait(Exception):
@@ -244,4 +249,36 @@ def _managed_identity(client_id: str) -> TokenCredential:
     from azure.identity import ManagedIdentityCredential
 
     # Its endpoint is on this machine: no proxy and no authority of ours has to do with it.
-    return ManagedIdentityCredential(client_id=client_id or None, proxies={"http": "", "https": ""})
+    return _Spoken(
+        ManagedIdentityCredential(client_id=client_id or None, proxies={"http": "", "https": ""})
+    )
+
+
+class _Spoken:
+    """A managed identity of which each failure says that it is one of the identity and not of Entra."""
+
+    def __init__(self, identity: ManagedIdentityCredential) -> None:
+        self._identity = identity
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """A token."""
+        with _spoken():
+            found: AccessToken = self._identity.get_token(*scopes, **options)
+            return found
+
+    def get_token_info(self, *scopes: str, **options: Any) -> AccessTokenInfo:
+        """A token, with the time from which on the library would renew it."""
+        with _spoken():
+            found: AccessTokenInfo = self._identity.get_token_info(*scopes, **options)
+            return found
+
+
+@contextlib.contextmanager
+def _spoken() -> Iterator[None]:
+    from azure.identity import CredentialUnavailableError
+
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        # What is not JSON makes the library stumble instead of complain.
+        raise CredentialUnavailableError("Token request error: (no JSON)") from error

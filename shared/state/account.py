@@ -34,7 +34,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.network import azure_transport, chain, reason_of
+from shared.network import azure_transport, chain, identity_failed, reason_of
 from shared.policy import Action
 from shared.state.transport import transport_options
 
@@ -90,7 +90,9 @@ def _answered(at: str, error: HttpResponseError) -> CollectorError:
     """What an answer of the account means, or a credential's failure, which the SDK takes for one."""
     code, status = code_of(error), error.status_code or 0
     if error.response is None and isinstance(error, ClientAuthenticationError):
-        # A credential that cannot reach Entra raises the same as one that nobody answers.
+        # A credential that cannot reach Entra raises the same as one that nobody answers or whose endpoint fails.
+        if failed := identity_failed(error):
+            return policy.error("storage-identity-failed", at=at, detail=failed)
         why = reason_of(error)
         return policy.error("storage-no-token" if why else "storage-no-identity", at=at, detail=why)
     action = policy.rule_of(code, policy.Area.STORAGE).action

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -114,6 +114,43 @@ def test_a_missing_managed_identity_is_named(
 
     assert (summary.status, summary.error_code) == ("failed", "no-managed-identity")
     assert "M365_IDENTITY_CLIENT_ID" in summary.error
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "words"),
+    [
+        pytest.param(
+            500, {"statusCode": 500, "message": "of x"}, "identity-failed", "HTTP 500", id="500"
+        ),
+        pytest.param(503, {"ErrorCode": "x", "StatusCode": 503}, "identity-failed", "", id="503"),
+        pytest.param(502, [], "identity-failed", "something else than a token", id="a-page"),
+        pytest.param(
+            400,
+            {"statusCode": 400, "message": "AADSTS500011: of x"},
+            "AADSTS500011",
+            "the managed identity's endpoint answered HTTP 400",
+            id="a-code-of-entra",
+        ),
+    ],
+)
+def test_an_identity_whose_endpoint_fails_is_not_called_missing(
+    trusting: Rig,
+    identity: ManagedIdentity,
+    status: int,
+    body: Any,
+    code: str,
+    words: str,
+) -> None:
+    identity.failure = (status, body)
+
+    summary = trusting.run(settings=federated())
+
+    assert (summary.status, summary.error_code) == ("failed", code)
+    assert words in summary.error
+    assert "of x" not in summary.error
+    identity.failure = None
+    assert trusting.run(settings=federated()).status == "succeeded"
+    trusting.assert_complete()
 
 
 @pytest.mark.parametrize("form", ["pem", "pfx"])

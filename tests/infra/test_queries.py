@@ -123,7 +123,7 @@ def test_the_alert_of_the_credential_knows_every_code_for_which_a_person_is_need
         if rule.action in (Action.STOP_FEED, Action.REFRESH_TOKEN)
         and not rule.code.startswith("AADSTS")
     }
-    assert _codes("credential-refused") == wanted | {"no-token"}
+    assert _codes("credential-refused") == wanted | {"no-token", "identity-failed"}
     (alert,) = [each for each in ALERTS if each["name"] == "credential-refused"]
     assert "code startswith 'AADSTS'" in " ".join(alert["query"])
 

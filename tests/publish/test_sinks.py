@@ -104,11 +104,13 @@ def test_a_failure_of_the_apps_identity_is_told_from_one_of_the_hub() -> None:
     missing, wrapped = CredentialUnavailableError("private"), AuthenticationError("private")
     wrapped.__cause__ = missing
     unreachable = ClientAuthenticationError("private NameResolutionError")
+    failing = ClientAuthenticationError("private\n\tX: Token request error: (x) 500, private")
 
     for error, code, words in (
         (missing, "hub-no-identity", "M365_IDENTITY_CLIENT_ID"),
         (wrapped, "hub-no-identity", "M365_EVENTHUB_CONNECTION_STRING"),
         (unreachable, "hub-no-token", "its host name is not known here"),
+        (failing, "hub-identity-failed", "the managed identity's endpoint answered HTTP 500"),
     ):
         found = sink_error(error, "h")
         assert found.code == code

@@ -73,6 +73,15 @@ def meaning(error: Exception) -> CollectorError:
             id="no-identity",
         ),
         pytest.param(
+            ClientAuthenticationError(
+                "Token request error: (x) 400, AADSTS500011: quoted-text\n\tOther: quoted-text"
+            ),
+            Transient,
+            "storage-identity-failed",
+            "the managed identity's endpoint answered HTTP 400, AADSTS500011",
+            id="identity-failed",
+        ),
+        pytest.param(
             ClientAuthenticationError("quoted-text NameResolutionError"),
             Transient,
             "storage-no-token",
