@@ -5,12 +5,11 @@ The codes and what they lead to stand in ``shared.policy``.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from shared import policy
 from shared.policy import Action
@@ -29,12 +28,15 @@ _TOKEN = re.compile(
     r"\beyJ[A-Za-z0-9_.+/=-]{10,}|\bBearer\s+[A-Za-z0-9_~.+/=-]{10,}", re.IGNORECASE
 )
 
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_scan = json.JSONDecoder(strict=False)
+
 _TITLE = re.compile(rb"<title>([^<]{1,400})</title>", re.IGNORECASE)
 
 
 def error_code(body: bytes) -> str:
     """The service's code in an error body, whether that is valid JSON or single-quoted; "" where none."""
-    match = _CODE.search(body[:65536])
+    match = _CODE.search(_plain(body)) or _CODE.search(body[:65536])
     return match.group(1).decode() if match else ""
 
 
@@ -43,13 +45,23 @@ def error_text(body: bytes) -> str:
 
     What checks tokens may quote the one that it refuses, and a message is logged and stored.
     """
-    return _TOKEN.sub("(a token, not shown)", _said(body[:65536]))[:200]
+    return _TOKEN.sub("(a token, not shown)", _said(_plain(body)))[:200]
+
+
+def _plain(body: bytes) -> bytes:
+    """The begin of a body as UTF-8, which some gateways make UTF-16 of."""
+    start = body[:65536]
+    if start.startswith(_UTF_16):
+        return start.decode("utf-16", "replace").encode("utf-8", "replace")
+    return start
 
 
 def _said(body: bytes) -> str:
+    # A byte order mark, blanks or a stray byte may stand before an object, and bytes that are not UTF-8 within it.
+    text = body[max(0, body.find(b"{")) :].decode("utf-8", "replace")
     try:
-        found = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        found, _ = _scan.raw_decode(text)
+    except (ValueError, RecursionError):
         # The page of a web server or a gateway.
         title = _TITLE.search(body)
         return title.group(1).decode("utf-8", "replace").strip() if title else ""

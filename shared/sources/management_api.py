@@ -58,7 +58,7 @@ OLDEST, NEWEST = AUDIT_POLICY.horizon + timedelta(days=1), timedelta(days=1)
 
 T = TypeVar("T")
 
-_NO_ARRAY = re.compile(rb"\s*[{']")
+_NO_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{']")
 
 
 class ManagementApi:

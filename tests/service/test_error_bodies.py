@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,37 @@ def test_no_body_however_spoilt_is_more_than_an_error_and_never_another_code(
         assert len(str(error)) < 2000
         if found == "AF429" or status == 429:
             assert isinstance(error, Throttled)
+
+
+BODY = '{"error":{"code":"AF20023","message":"The subscription was disabled."}}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(BODY.encode(), id="plain"),
+        pytest.param(BODY.encode("utf-8-sig"), id="byte-order-mark"),
+        pytest.param(BODY.encode("utf-16"), id="utf-16"),
+        pytest.param(b"\xef\xbb\xbf\r\n\r\n" + BODY.encode(), id="mark-and-blank-lines"),
+        pytest.param(b"\x1f" + BODY.encode(), id="stray-byte"),
+        pytest.param(BODY.encode() + b"\x00\r\n", id="bytes-after"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400])
+def test_what_stands_before_an_error_hides_neither_its_code_nor_its_message(
+    body: bytes, status: int
+) -> None:
+    error = error_for(Response(status=status, headers={}, body=body), lambda: NOW, area=Area.API)
+
+    assert error.code == "AF20023"
+    assert "The subscription was disabled." in str(error)
+
+
+@pytest.mark.parametrize("inside", [b"\xe9", b"\n", b"\t"])
+def test_a_byte_that_does_not_belong_into_a_message_does_not_hide_it(inside: bytes) -> None:
+    body = BODY.encode().replace(b"disabled.", inside + b"disabled.")
+
+    assert "The subscription was" in error_text(body)
 
 
 @given(st.binary(max_size=200), st.binary(max_size=40))
