@@ -32,8 +32,10 @@ API_RULES = (
         "http-401",
         Action.REFRESH_TOKEN,
         "the token was refused",
-        "Microsoft refuses the token, a fresh one too. Check that M365_CLOUD (or M365_MANAGEMENT_ENDPOINT and "
-        "M365_MANAGEMENT_SCOPE) is the cloud that the tenant lives in; a fresh consent can take an hour to spread",
+        "Microsoft refuses the token, a fresh one too. Mostly the app lacks a permission, or an administrator's "
+        "consent to it: Entra admin center, App registrations, the app, API permissions: for audit logs "
+        "'ActivityFeed.Read' of 'Office 365 Management APIs' (a fresh consent can take an hour to spread). Else check "
+        "that M365_CLOUD (or M365_MANAGEMENT_ENDPOINT and M365_MANAGEMENT_SCOPE) is the cloud that the tenant lives in",
     ),
     Rule(
         "AF20010",

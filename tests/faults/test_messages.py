@@ -138,7 +138,7 @@ CASES = {
     ),
     "token-refused": Case(
         code="http-401",
-        words=("fresh one too", "M365_CLOUD"),
+        words=("'ActivityFeed.Read' of", "fresh one too", "M365_CLOUD"),
         prepare=lambda rig: rig.tenant.faults.add(
             Fault(on="subscriptions", action="status", status=401, body="{}", times=-1)
         ),
