@@ -21,6 +21,11 @@ record.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
+
 
 class CollectorError(Exception):
     """Base of all errors that end a request, a content or a feed's run in an orderly way.
@@ -36,6 +41,11 @@ class CollectorError(Exception):
         self.code = code
         self.status = status
         self.log = log or message
+
+    def about(self, what: str) -> Self:
+        """Say in the message, too, what the failure is about; the log has a line of its own for that."""
+        self.args = (f"{what}: {self}",)
+        return self
 
 
 class ConfigError(CollectorError):

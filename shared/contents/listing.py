@@ -20,7 +20,7 @@ from shared.errors import CollectorError, Permanent, Transient
 from shared.policy import Action
 from shared.state.dead_letters import ENTRY, DeadLetters
 from shared.state.ledger import Entry, Line, State
-from shared.times import Window, whole_second
+from shared.times import Window, iso, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,8 +131,9 @@ class Listing:
             self._list_window(window)
         except (Transient, Permanent) as error:
             self._unlisted += 1
-            self.problems.append(error)
-            logger.warning("window %s to %s is not listed: %s", window.start, window.end, error.log)
+            start, end = iso(window.start), iso(window.end)
+            self.problems.append(error.about(f"window {start} to {end}"))
+            logger.warning("window %s to %s is not listed: %s", start, end, error.log)
             if self._stop():
                 raise
             return False

@@ -132,8 +132,10 @@ class Attempts:
             cut = self.width(int(width.total_seconds()) // CUT)
             return Attempt(outcome=Outcome.NARROWER, seconds=int(cut.total_seconds()))
         self._failures += 1
-        self.problems.append(error)
         logger.warning("%s to %s is not read: %s", start, end, error)
+        # Of a token that is missing the window says nothing.
+        named = isinstance(error, NoToken)
+        self.problems.append(error if named else error.about(f"window {start} to {end}"))
         return Attempt(outcome=Outcome.NOT_READ, seconds=seconds)
 
     def _next(self, window: Window, seconds: int, read: WindowRead) -> int:

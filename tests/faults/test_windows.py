@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -106,6 +107,7 @@ def test_windows_that_are_refused_for_ever_are_not_passed_and_no_gap_is_made_up(
     summary = rig.run()
 
     assert (summary.status, summary.error_code) == ("failed", "AF20055")
+    assert re.match(r"window 20\S+Z to 20\S+Z: localhost: Microsoft refused", summary.error)
     assert (rig.checkpoint().watermark, summary.gap_seconds) == (None, 0)
     rig.tenant.faults.clear()
     assert rig.run().caught_up

@@ -93,6 +93,7 @@ def test_what_could_not_be_read_is_tried_narrower_where_that_may_help(
     else:
         assert attempt.seconds == seconds
         assert tried.problems == [error]
+        assert str(error).startswith("window ") is not isinstance(error, NoToken)
     assert not tried.hopeless
 
 
