@@ -203,7 +203,12 @@ def event_id(record: bytes) -> str:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         if b"\\ud" in record.lower():
             found = _id_slowly(record)
-    return found if found else hashlib.blake2b(record, digest_size=16).hexdigest()
+    # Blanks, or zeros alone, tell no record from another.
+    return (
+        found
+        if found and found.strip("0- \t\r\n{}")
+        else hashlib.blake2b(record, digest_size=16).hexdigest()
+    )
 
 
 def _id_slowly(record: bytes) -> str | None:

@@ -175,6 +175,7 @@ def _blake(record: bytes) -> str:
         pytest.param(b'{"Id":"one","id":"two"}', "one", id="plain"),
         pytest.param(b'{"a":{"Id":"inner"},"Id":"outer"}', "outer", id="not-the-inner-one"),
         pytest.param('{"Id":"ä→"}'.encode(), "ä→", id="unicode"),
+        pytest.param(b'{"Id":" 0-1 "}', " 0-1 ", id="as-it-stands"),
         pytest.param(rb'{"x":"\ud800","Id":"one"}', "one", id="beside-a-lone-surrogate"),
         pytest.param(rb'{"Id":"\ud83d\ude00"}', "😀", id="surrogate-pair"),
         pytest.param(b'{"x":"\xff","Id":"one"}', "one", id="beside-bytes-that-are-not-utf-8"),
@@ -189,6 +190,11 @@ def test_the_id_of_an_event_is_the_records_own(record: bytes, expected: str) -> 
     [
         pytest.param(b"{}", id="none"),
         pytest.param(b'{"Id":""}', id="empty"),
+        pytest.param(b'{"Id":" \\t"}', id="blank"),
+        pytest.param(b'{"Id":"00000000-0000-0000-0000-000000000000"}', id="zeros"),
+        pytest.param(
+            rb'{"x":"\ud800","Id":"{00000000-0000-0000-0000-000000000000}"}', id="odd-zeros"
+        ),
         pytest.param(b'{"Id":null}', id="null"),
         pytest.param(b'{"Id":17}', id="number"),
         pytest.param(b'{"id":"lower"}', id="lower-case"),
