@@ -9,7 +9,7 @@ import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared import policy
 from shared.policy import Action
@@ -58,9 +58,10 @@ def _plain(body: bytes) -> bytes:
 
 def _said(body: bytes) -> str:
     # A byte order mark, blanks or a stray byte may stand before an object, and bytes that are not UTF-8 within it.
-    text = body[max(0, body.find(b"{")) :].decode("utf-8", "replace")
+    plain = body[max(0, body.find(b"{")) :].decode("utf-8", "replace")
+    found: Any
     try:
-        found, _ = _scan.raw_decode(text)
+        found, _ = _scan.raw_decode(plain)
     except (ValueError, RecursionError):
         # The page of a web server or a gateway.
         title = _TITLE.search(body)
