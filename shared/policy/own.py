@@ -91,6 +91,13 @@ OWN_RULES = (
     Rule("stopped", Action.CARRY_ON, "the run takes no new work", _NEXT, kind=RunStopped),
     Rule("closed", Action.CARRY_ON, "the run has ended", _NEXT, kind=SinkError),
     Rule(
+        "contents-failed",
+        Action.CARRY_ON,
+        "most contents could not be fetched",
+        "Most of the contents that were asked for in a run could not be fetched; they stay pending, and later runs ask "
+        "again. The run's error says how many, and what the commonest answer means",
+    ),
+    Rule(
         "deadline",
         Action.CARRY_ON,
         "the run had to end with events in flight",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -204,6 +205,32 @@ def test_a_page_whose_next_link_is_foreign_is_still_good(rig: Rig) -> None:
     rig.assert_complete()
 
 
+def test_a_run_of_which_most_contents_fail_says_why_and_the_log_says_it_of_each(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    contents = rig.offer_many(4)
+    other = contents[0].content_id
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", code="AF20050", content_id=other, times=-1),
+        Fault(on="content", action="status", code="AF50000", status=500, times=-1),
+    )
+
+    with caplog.at_level(logging.INFO, "m365.contents"):
+        summary = rig.run(tries=1)
+
+    assert (summary.status, summary.error_code) == ("incomplete", "contents-failed")
+    assert summary.error.startswith("4 contents failed, mostly (3): localhost: Microsoft's service")
+    assert "AF50000" in rig.run_rows()[0]["error"]
+    for each in contents:
+        said = [one for one in caplog.messages if f"content {each.content_id} failed: " in one]
+        assert len(said) == 1
+        assert ("AF20050" in said[0]) == (each.content_id == other)
+
+    rig.tenant.faults.clear()
+    rig.tenant.advance(timedelta(minutes=11))
+    assert (rig.run().error, rig.run().error_code) == ("", "")
+
+
 def test_a_corrected_address_is_used(rig: Rig) -> None:
     contents = rig.offer_many(3)
     right = contents[0]
@@ -212,14 +239,14 @@ def test_a_corrected_address_is_used(rig: Rig) -> None:
             {
                 "contentType": EXCHANGE,
                 "contentId": right.content_id,
-                "contentUri": "https://other.example/x",
+                "contentUri": f"{rig.server.endpoint}/api/v1.0/none",
                 "contentCreated": right.created.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
             }
         ]
     )
     rig.tenant.faults.add(Fault(on="list", action="status", status=200, body=wrong, times=-1))
     assert rig.run().pending == 1
-    assert rig.ledger()[right.content_id].reason == "foreign-url"
+    assert rig.ledger()[right.content_id].reason == "http-404"
 
     rig.tenant.faults.clear()
     for _ in range(3):
