@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -220,6 +222,35 @@ def test_an_entry_of_odd_text_costs_its_neighbours_nothing(
     rig.assert_complete()
     # What it named is known, whether it can be fetched or not, and nothing was made up beside it.
     assert len(rig.ledger()) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        pytest.param("AF99", "AF99", id="a-code-of-the-service"),
+        pytest.param("words-of-a-record", "error-object", id="a-code-of-its-own"),
+    ],
+)
+def test_what_an_object_in_place_of_records_says_is_neither_logged_nor_stored(
+    rig: Rig, caplog: pytest.LogCaptureFixture, code: str, reason: str
+) -> None:
+    contents = rig.offer_many(3)
+    bad = contents[0].content_id
+    body = json.dumps({"Id": "1", "code": code, "Message": "words-of-a-record"})
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", status=200, content_id=bad, body=body, times=-1)
+    )
+
+    with caplog.at_level(logging.DEBUG, "m365"):
+        rig.run(tries=1)
+        known = rig.ledger()[bad]
+        rig.tenant.advance(timedelta(days=8, hours=2))
+        summary = rig.run(tries=1)
+
+    assert (known.reason, summary.lost) == (reason, 1)
+    assert f"content {bad} failed" in caplog.text
+    assert "words-of-a-record" not in caplog.text
+    assert "words-of-a-record" not in json.dumps(rig.run_rows() + rig.day_rows(), default=str)
 
 
 def test_records_that_are_no_objects_arrive_beside_their_neighbours(rig: Rig) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -69,20 +71,47 @@ def assert_no_token_left(rig: Rig, foreign: TenantServer) -> None:
 
 
 @pytest.mark.parametrize("link", LINKS)
-def test_a_content_elsewhere_is_refused_and_recorded_and_its_siblings_flow(
-    rig: Rig, foreign: TenantServer, link: Links
+def test_a_content_elsewhere_is_asked_of_our_own_host_and_of_no_other(
+    rig: Rig, foreign: TenantServer, link: Links, caplog: pytest.LogCaptureFixture
 ) -> None:
-    siblings = rig.offer_many(3)
     path = f"/api/v1.0/{rig.tenant.spec.tenant_id}/activity/feed/audit/x$y$z"
-    content = rig.offer(content_uri=link(rig, foreign) + path)
+    for _ in range(2):
+        rig.offer(content_uri=link(rig, foreign) + path)
+    rig.offer_many(3)
+
+    with caplog.at_level(logging.WARNING, "m365.management"):
+        summary = rig.run()
+
+    assert_no_token_left(rig, foreign)
+    assert (summary.status, summary.delivered) == ("succeeded", 5)
+    rig.assert_complete()
+    said = [each for each in caplog.messages if "contents are listed elsewhere" in each]
+    assert len(said) == 1, "once a run"
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("name", ["a%2Fb", "..", "a/../b", "a?b", "a#b", "a\\b", "a\n"])
+def test_a_content_elsewhere_of_no_plain_id_is_refused_and_recorded_and_its_siblings_flow(
+    rig: Rig, foreign: TenantServer, link: Links, name: str
+) -> None:
+    sibling = rig.offer()
+    created = sibling.created.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    uris = {name: f"{link(rig, foreign)}/x", sibling.content_id: ""}
+    listed = [
+        {"contentId": each, "contentUri": uri, "contentCreated": created}
+        for each, uri in uris.items()
+    ]
+    rig.tenant.faults.add(
+        Fault(on="list", action="status", status=200, body=json.dumps(listed), times=-1)
+    )
 
     summary = rig.run()
 
     assert_no_token_left(rig, foreign)
-    assert (summary.status, summary.delivered, summary.pending) == ("incomplete", 3, 1)
-    entry = rig.ledger()[content.content_id]
+    assert (summary.status, summary.delivered, summary.pending) == ("incomplete", 1, 1)
+    entry = rig.ledger()[name]
     assert (entry.state, entry.reason) == (State.ATTEMPT, "foreign-url")
-    assert rig.delivered() == {each.content_id for each in siblings}
+    assert rig.delivered() == {sibling.content_id}
 
 
 @pytest.mark.parametrize("link", LINKS)
