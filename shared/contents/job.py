@@ -253,7 +253,7 @@ class ContentJob:
             self._clock.now().date(),
             {day: size for day, size in closed.items() if self._days.confirmed(day, size)},
             # A replay has to find what is known of them.
-            lambda: {letter.day for letter in self._dead_letters.all()},
+            self._dead_letters.days_among,
         )
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shared.days.states import ALERTING, BY_LOOKS, Facts, Flaw, Known, State, Verdict, merged
-from shared.state.account import DAYS_TABLE, ETAG, Storage
+from shared.state.account import DAYS_TABLE, Storage
 from shared.state.ledger_day import Counts
+from shared.state.tables import ETAG
 from shared.times import iso, utc
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,13 +28,14 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
     ServiceRequestError,
 )
-from azure.data.tables import EdmType, EntityProperty, TableServiceClient, UpdateMode
+from azure.data.tables import TableServiceClient, UpdateMode
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared import policy
 from shared.errors import CollectorError
 from shared.network import azure_transport, chain, identity_failed, reason_of
 from shared.policy import Action
+from shared.state import tables
 from shared.state.transport import transport_options
 
 if TYPE_CHECKING:
@@ -43,15 +43,11 @@ if TYPE_CHECKING:
 
     from azure.core.credentials import TokenCredential
     from azure.core.pipeline import PipelineResponse
-    from azure.data.tables import TableEntity
 
 STATE_CONTAINER = "m365-state"
 DEAD_LETTER_CONTAINER = "m365-dead-letters"
 RUNS_TABLE = "m365runs"
 DAYS_TABLE = "m365days"
-
-ETAG = "etag"
-"""What a row that was read was when it was read, beside its columns."""
 
 _CONTAINER_MISSING = "ContainerNotFound"
 
@@ -214,7 +210,7 @@ class Storage:
 
     def upsert(self, table: str, entity: dict[str, Any]) -> None:
         """Insert or replace one table row."""
-        row = {name: _property(value) for name, value in entity.items()}
+        row = {name: tables.typed(value) for name, value in entity.items()}
         with storage_errors(f"write table {table}"):
             client = self._tables.get_table_client(table)
             try:
@@ -232,7 +228,7 @@ class Storage:
         Raises:
             Conflict: somebody else wrote it.
         """
-        row = {name: _property(value) for name, value in entity.items()}
+        row = {name: tables.typed(value) for name, value in entity.items()}
         with storage_errors(f"write table {table}"):
             client = self._tables.get_table_client(table)
             if etag is not None:
@@ -253,7 +249,7 @@ class Storage:
     ) -> list[dict[str, Any]]:
         """The rows of one partition, in row key order: all, or those from one row key to another, both included.
 
-        Each has its ETag as ``ETAG``.
+        Each has its ETag as ``tables.ETAG``.
         """
         query = "PartitionKey eq @partition" + (
             " and RowKey ge @first and RowKey le @last" if last else ""
@@ -262,7 +258,7 @@ class Storage:
             client = self._tables.get_table_client(table)
             try:
                 return [
-                    _plain(row)
+                    tables.plain(row)
                     for row in client.query_entities(
                         query, parameters={"partition": partition, "first": first, "last": last}
                     )
@@ -273,7 +269,7 @@ class Storage:
     def delete_rows(
         self, table: str, partition: str, *, after: str | None, before: str | None
     ) -> None:
-        """Delete up to a hundred rows of a partition whose row key lies beyond a bound."""
+        """Delete the rows of a partition whose row key lies beyond a bound, some thousands at most."""
         query, bound = ("RowKey gt @bound", after) if after else ("RowKey lt @bound", before)
         # A table is made by its first row, so it may not be there yet.
         with (
@@ -285,27 +281,14 @@ class Storage:
                 f"PartitionKey eq @partition and {query}",
                 parameters={"partition": partition, "bound": bound},
                 select=["PartitionKey", "RowKey"],
-                results_per_page=100,
+                results_per_page=tables.MAX_TOGETHER,
             )
-            for row in itertools.islice(found, 100):
-                client.delete_entity(row["PartitionKey"], row["RowKey"])
+            tables.delete(client, found)
 
     def close(self) -> None:
         """Close the connections."""
         self._blobs.close()
         self._tables.close()
-
-
-def _plain(row: TableEntity) -> dict[str, Any]:
-    found = {name: getattr(value, "value", value) for name, value in row.items()}
-    return {**found, ETAG: str(row.metadata["etag"])}
-
-
-def _property(value: Any) -> Any:
-    # A plain int is stored as 32 bits, which a day's bytes exceed.
-    if isinstance(value, int) and not isinstance(value, bool):
-        return EntityProperty(value, EdmType.INT64)
-    return value
 
 
 def read_blob(container: ContainerClient, name: str) -> Versioned | None:

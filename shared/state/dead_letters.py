@@ -21,7 +21,7 @@ from shared import policy
 from shared.state.account import Conflict, code_of, in_the_way, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from azure.storage.blob import ContainerClient
 
@@ -106,6 +106,15 @@ class DeadLetters:
             raise in_the_way(error) from error
         return name
 
+    def days_among(self, days: Iterable[date]) -> set[date]:
+        """Those of some days of which there are dead letters.
+
+        Raises:
+            CollectorError: storage does not answer.
+        """
+        with storage_errors(f"list {self._prefix}"):
+            return {day for day in days if any(self._letters(f"{day.isoformat()}/", page=1))}
+
     def all(self) -> list[Letter]:
         """Every dead letter of the feed, in the order of their days.
 
@@ -115,9 +124,9 @@ class DeadLetters:
         with storage_errors(f"list {self._prefix}"):
             return list(self._letters())
 
-    def _letters(self) -> Iterator[Letter]:
+    def _letters(self, day: str = "", *, page: int | None = None) -> Iterator[Letter]:
         for blob in self._container.list_blobs(
-            name_starts_with=self._prefix + "/", include=["metadata"]
+            name_starts_with=f"{self._prefix}/{day}", include=["metadata"], results_per_page=page
         ):
             # An account with a hierarchical namespace lists folders among them.
             if match := _NAME.fullmatch(blob.name[len(self._prefix) + 1 :]):

@@ -33,6 +33,8 @@ LONGEST = timedelta(days=30)
 """No content was seen to live longer than 20 days; an expiration later than this is not believed."""
 SPARE = timedelta(days=2)
 LAST_DAY = timedelta(days=1)
+MAX_DROPPED = 14
+"""Days that one run removes at most."""
 PAUSE = 1.0
 """Seconds before the last lines are written again."""
 
@@ -277,7 +279,7 @@ class FeedLedger:
         self,
         today: date,
         closed: dict[date, int],
-        wanted: Callable[[], set[date]] = set,
+        wanted: Callable[[set[date]], set[date]] = lambda _: set(),
     ) -> None:
         """Remove days older than nine days, and than what can be listed, of which everything is terminal.
 
@@ -287,12 +289,14 @@ class FeedLedger:
         Args:
             today: by the service's clock.
             closed: days of which everything is terminal, and the sizes at which that holds.
-            wanted: days that are kept all the same; asked for only where there is something to remove.
+            wanted: which of some days are kept all the same; asked only where there is something to remove.
         """
         keep = max(KEEP, self._retention + SPARE)
         today = min(today, self._wall().date())
         old = {day for day in closed if today - day > keep}
-        if not old or not (old := old - wanted()):
+        # By chance, so that days which are kept for good do not keep others from being asked about.
+        old = set(random.sample(sorted(old), min(len(old), MAX_DROPPED)))
+        if not old or not (old := old - wanted(old)):
             return
         # Another worker may have written of a day since; then it is a later run's to say whether it is settled.
         stored = self._store.stored()

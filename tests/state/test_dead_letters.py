@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.storage.blob import ContainerClient
@@ -117,3 +117,23 @@ def test_a_record_over_the_limit_of_a_content_with_an_odd_id_does_not_stop_its_f
     assert rig.ledger()[entry["contentId"]].state == State.DELIVERED
     assert set(rig.dead_letters().values()) == {huge}
     assert len(rig.delivered()) >= 4
+
+
+def test_of_some_days_those_with_letters_are_found_without_listing_others(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = letters_of(rig)
+    days = [DAY + timedelta(days=n) for n in range(4)]
+    for day in days[:3]:
+        letters.put(RECORD, day, b"{}", content_id="c", reason="x")
+    listed: list[str] = []
+    own = ContainerClient.list_blobs
+
+    def listing(client: ContainerClient, name_starts_with: str, **options: Any) -> Any:
+        listed.append(name_starts_with.rsplit("/", 2)[1])
+        return own(client, name_starts_with, **options)
+
+    monkeypatch.setattr(ContainerClient, "list_blobs", listing)
+
+    assert letters.days_among(days[1::2]) == {days[1]}
+    assert listed == [days[1].isoformat(), days[3].isoformat()]

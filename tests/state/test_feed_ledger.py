@@ -140,12 +140,34 @@ def test_an_old_day_is_kept_for_as_long_as_somebody_wants_it(store: LedgerStore)
     ledger.write([(DAY, Line(id="a", state=State.DEAD_LETTERED.value))])
     closed = ledger.settled_days({})
 
-    ledger.drop_old(here.date(), closed, lambda: {DAY})
+    ledger.drop_old(here.date(), closed, lambda _: {DAY})
     assert DAY in store.stored()
 
-    ledger.drop_old(here.date(), closed, set)
+    ledger.drop_old(here.date(), closed, lambda _: set())
     ledger.close()
     assert DAY not in store.stored()
+
+
+def test_only_days_that_are_to_be_dropped_are_asked_about(store: LedgerStore) -> None:
+    here = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=30)
+    ledger = FeedLedger(store, wall=lambda: here)
+    ledger.open({})
+    young = here.date()
+    ledger.write([(day, Line(id="a", state=State.DELIVERED.value)) for day in (DAY, young)])
+    closed = ledger.settled_days({})
+    asked: list[set[date]] = []
+
+    def wanted(days: set[date]) -> set[date]:
+        asked.append(days)
+        return set()
+
+    ledger.drop_old(here.date(), {young: closed[young]}, wanted)
+    assert asked == []
+    ledger.drop_old(here.date(), closed, wanted)
+    ledger.close()
+
+    assert asked == [{DAY}]
+    assert set(store.stored()) == {young}
 
 
 def test_a_day_of_which_another_worker_wrote_meanwhile_is_not_dropped(store: LedgerStore) -> None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.data.tables import TableClient
 
 from shared.state.account import Storage
 
@@ -43,3 +44,37 @@ def test_only_rows_beyond_the_bound_are_deleted(
         storage.upsert(table, {"PartitionKey": "feed", "RowKey": key})
     storage.delete_rows(table, "feed", after=after, before=before)
     assert [row["RowKey"] for row in storage.rows(table, "feed")] == left
+
+
+def _many(storage: Storage, table: str, count: int) -> None:
+    storage.upsert(table, {"PartitionKey": "feed", "RowKey": "9"})
+    client = storage._tables.get_table_client(table)
+    rows = [{"PartitionKey": "feed", "RowKey": f"1{n:04}"} for n in range(count)]
+    for start in range(0, count, 100):
+        client.submit_transaction([("upsert", row) for row in rows[start : start + 100]])
+
+
+def test_a_cleaning_deletes_more_rows_than_come_in_a_day(storage: Storage, table: str) -> None:
+    _many(storage, table, 288)
+
+    storage.delete_rows(table, "feed", after=None, before="2")
+
+    assert [row["RowKey"] for row in storage.rows(table, "feed")] == ["9"]
+
+
+def test_rows_that_another_worker_deletes_meanwhile_are_no_failure(
+    storage: Storage, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _many(storage, table, 3)
+    together = TableClient.submit_transaction
+
+    def late(client: TableClient, operations: Any) -> Any:
+        monkeypatch.setattr(TableClient, "submit_transaction", together)
+        client.delete_entity("feed", "10001")
+        return together(client, operations)
+
+    monkeypatch.setattr(TableClient, "submit_transaction", late)
+
+    storage.delete_rows(table, "feed", after=None, before="2")
+
+    assert [row["RowKey"] for row in storage.rows(table, "feed")] == ["9"]
