@@ -1,7 +1,7 @@
 """From settings to runs: builds what a run is made of once per process and runs the feeds of a source.
 
-Up to four feeds of one source run at the same time, the one whose last success is oldest first; one failing feed
-never delays or fails another.
+Up to four feeds of one source run at the same time, the one whose last turn is longest ago first; one that fails or
+hangs never fails another, and has no more than its share of the time.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import functools
 import logging
 import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError
@@ -23,6 +22,7 @@ from shared.run.context import Feed, Parts, Tuning
 from shared.run.lifecycle import run_feed
 from shared.run.replays import ReplaySummary
 from shared.run.sinks import sink_of
+from shared.run.turns import LastTurns, Turns
 from shared.service.http import Limits
 from shared.sources.clients import Apis
 from shared.sources.registry import BY_NAME, Source, load
@@ -91,15 +91,35 @@ class App:
         Returns:
             A summary for each feed that was run.
         """
-        end = time.monotonic() + self._tuning.run_seconds
-        connections = self._oldest_first(source)
+        connections = list(self.settings.connections_for(source))
+        turns = Turns(self._tuning.run_seconds, len(connections), workers=PARALLEL_FEEDS)
+        last: LastTurns | None = None
+        if len(connections) > PARALLEL_FEEDS:
+            last = LastTurns(self.storage, source)
+            connections = last.sort(connections)
         with ThreadPoolExecutor(max_workers=PARALLEL_FEEDS, thread_name_prefix="feed") as pool:
-            return list(pool.map(lambda each: self._run_one(each, source, end), connections))
+            ran = list(
+                pool.map(lambda each: self._have_turn(each, source, turns, last), connections)
+            )
+        return [each for each in ran if each is not None]
 
-    def _run_one(self, connection: Connection, source: str, end: float) -> RunSummary:
+    def _have_turn(
+        self, connection: Connection, source: str, turns: Turns, last: LastTurns | None
+    ) -> RunSummary | None:
+        seconds = turns.take()
+        if seconds is None:
+            logger.warning(
+                "no time was left for connection '%s', source %s: it comes first in the next run",
+                connection.name,
+                source,
+            )
+            return None
+        if last is not None:
+            last.note(connection)
+        return self._run_one(connection, source, seconds)
+
+    def _run_one(self, connection: Connection, source: str, seconds: float) -> RunSummary:
         feed, parts = self._feed(connection, source), self._parts(connection, source)
-        # A feed that had to wait for its turn has that much less time.
-        seconds = max(1.0, end - time.monotonic())
         summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
         self._on_progress(summary)
         _warn_of_expiry(connection)
@@ -174,24 +194,6 @@ class App:
             credential_expires=connection.credential.expires,
             version=VERSION,
             format=self._format,
-        )
-
-    def _oldest_first(self, source: str) -> list[Connection]:
-        connections = list(self.settings.connections_for(source))
-        if len(connections) <= PARALLEL_FEEDS:
-            return connections
-        never = datetime.min.replace(tzinfo=UTC)
-        try:
-            written = {
-                blob.name: blob.last_modified
-                for blob in self.storage.state.list_blobs(name_starts_with="checkpoints/")
-            }
-        except Exception as error:  # noqa: BLE001 - only the order depends on it
-            logger.info("the order of the feeds is not known (%s)", type(error).__name__)
-            return connections
-        return sorted(
-            connections,
-            key=lambda each: written.get(f"checkpoints/{each.tenant_id}/{source}.json") or never,
         )
 
     @functools.cached_property
