@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ class Failures:
     Attributes:
         fetched: contents that did not fail.
         ids: contents that failed.
+        reasons: of failures, counted.
+        texts: what the first error of each reason says.
     """
 
     def __init__(self, run: str) -> None:
@@ -39,6 +42,8 @@ class Failures:
         self._closed = False
         self.fetched = 0
         self.ids: set[str] = set()
+        self.reasons: Counter[str] = Counter()
+        self.texts: dict[str, str] = {}
 
     @property
     def outage(self) -> bool:
@@ -46,9 +51,11 @@ class Failures:
         total = len(self.ids) + self.fetched
         return total > 1 and self._unanswered * 2 > total
 
-    def add(self, day: date, line: Line) -> None:
-        """Note an attempt in vain."""
+    def add(self, day: date, line: Line, text: str) -> None:
+        """Note an attempt in vain, and what its error says."""
         self.ids.add(line.id)
+        self.reasons[line.reason] += 1
+        self.texts.setdefault(line.reason, text)
         self._unanswered += not _never_an_outage(line)
         self._waiting.append((day, line))
 

@@ -9,8 +9,6 @@ Tests: tests/faults/test_listing.py, tests/faults/test_kills.py, tests/faults/te
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from shared import policy
@@ -32,12 +30,6 @@ if TYPE_CHECKING:
     from shared.contents.content import ContentApi, ContentPolicy, Gate
     from shared.run.context import Counted, RunContext
     from shared.state.ledger import Entry
-
-
-logger = logging.getLogger("m365.contents")
-
-MOST_SAID = 100
-"""Contents of which the log says in one run why they failed."""
 
 
 class ContentJob:
@@ -225,18 +217,12 @@ class ContentJob:
             self._say_what_failed(self._pipeline)
 
     def _say_what_failed(self, pipeline: Pipeline) -> None:
-        """Log why contents failed; where most did, the run says so, unless something else ended it."""
-        lines = pipeline.failures.lines
-        for work, error in lines[:MOST_SAID]:
-            logger.info("content %s failed: %s", work.content.id, error.log)
-        if len(lines) > MOST_SAID:
-            logger.info("and %d contents more", len(lines) - MOST_SAID)
-        if len(lines) <= pipeline.failures.fetched:
+        """Where most contents failed the run says why, unless something else ended it."""
+        failures = pipeline.failures
+        if len(failures.ids) <= failures.fetched:
             return
-        counts = Counter(error.code for _, error in lines)
-        code, count = counts.most_common(1)[0]
-        mostly = next(error for _, error in lines if error.code == code)
-        text = f"{len(lines)} contents failed, mostly ({count}): {mostly}"
+        reason, count = failures.reasons.most_common(1)[0]
+        text = f"{len(failures.ids)} contents failed, mostly ({count}): {failures.texts[reason]}"
         self.problems.append(policy.error("contents-failed", text=text))
 
     def write_days(self, problem: CollectorError | None) -> None:

@@ -48,6 +48,7 @@ logger = logging.getLogger("m365.pipeline")
 
 CONFIRMED_EMPTY = "confirmed-empty"
 MAX_REFUSALS = 3
+MOST_SAID = 100  # contents of which a run says in the log why they failed
 PATIENCE = 30.0
 """Seconds to wait, once the run takes no new work, for what is being fetched."""
 
@@ -301,9 +302,12 @@ class Pipeline:
             logger.warning("content %s is lost (%s): %s", work.content.id, reason, error.log)
             self._ledger.settle(work.content.day, self._line(work, State.LOST, reason=reason))
             return
-        line = self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__)
         with self._lock:
-            self.failures.add(work.content.day, line)
+            line = self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__)
+            self.failures.add(work.content.day, line, str(error))
+            say = len(self.failures.ids) <= MOST_SAID
+        if say:
+            logger.info("content %s failed: %s", work.content.id, error.log)
         self._slots.release()
         self.write_attempts()
 

@@ -14,7 +14,7 @@ NOW = 1_772_400_000
 
 
 def _fail(failures: Failures, content: str, reason: str = "http-500", day: date = DAY) -> None:
-    failures.add(day, Line(id=content, state=State.ATTEMPT, run="run1", reason=reason))
+    failures.add(day, Line(id=content, state=State.ATTEMPT, run="run1", reason=reason), "why")
 
 
 def _ids(lines: list[tuple[date, Line]]) -> list[str]:
