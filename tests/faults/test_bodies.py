@@ -111,6 +111,7 @@ def test_an_answer_that_is_spoilt_once_is_asked_for_again_and_nothing_is_lost(
 def test_a_listing_that_is_always_spoilt_passes_nothing_and_is_made_up_for(
     rig: Rig, damage: dict[str, Any]
 ) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     rig.offer_many(4, records=2)
     rig.tenant.faults.add(Fault(on="list", times=-1, **damage))
 
@@ -151,6 +152,7 @@ ODD = [17, "text", None, True, [], {}, {"contentId": 5}, {"contentId": ""}, [{"c
 def test_entries_that_are_no_contents_are_kept_and_their_neighbours_are_delivered(
     rig: Rig,
 ) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     content = rig.offer(records=[record()])
     good = {
         "contentType": EXCHANGE,
@@ -202,6 +204,7 @@ def test_entries_that_are_no_contents_are_kept_and_their_neighbours_are_delivere
 def test_an_entry_of_odd_text_costs_its_neighbours_nothing(
     rig: Rig, odd: bytes, mark: bytes
 ) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     content = rig.offer(records=[record()])
     good = json.dumps(
         {"contentId": content.content_id, "contentCreated": content.created.isoformat()}

@@ -193,6 +193,7 @@ def test_one_answer_with_a_wrong_date_makes_nothing_expire(rig: Rig) -> None:
 
 @pytest.mark.first_run
 def test_a_page_whose_next_link_is_foreign_is_still_good(rig: Rig) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     rig.offer_many(4)
     rig.tenant.faults.add(
         Fault(on="list", action="foreign_next_page", host="evil.example", times=-1)
@@ -232,6 +233,7 @@ def test_a_run_of_which_most_contents_fail_says_why_and_the_log_says_it_of_each(
 
 
 def test_a_corrected_address_is_used(rig: Rig) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     contents = rig.offer_many(3)
     right = contents[0]
     wrong = json.dumps(
@@ -302,6 +304,7 @@ def test_a_lease_that_somebody_holds_for_ever_is_reported(rig: Rig) -> None:
 
 @pytest.mark.first_run
 def test_an_entry_without_an_id_is_kept_before_it_is_known(rig: Rig) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     rig.offer_many(2)
     created = (rig.tenant.now() - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     body = json.dumps([{"contentType": EXCHANGE, "contentCreated": created}])

@@ -284,6 +284,7 @@ def test_an_entry_that_could_not_be_understood_is_fetched_after_a_fix_and_then_d
 def test_a_letter_of_a_content_with_an_odd_id_is_delivered_under_its_true_id(
     rig: Rig, content_id: str
 ) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     huge = record(Padding="x" * OVER_THE_LIMIT)
     content = rig.offer(records=[huge, record()], hours_ago=30)
     feed = f"{rig.server.endpoint}/api/v1.0/{rig.tenant.spec.tenant_id}/activity/feed"

@@ -14,7 +14,7 @@ import pytest
 
 from local.tenant import Fault, Tenant, TenantServer, TenantSpec
 from shared.state.ledger import State
-from tests.harness import Rig
+from tests.harness import EXCHANGE, Rig
 
 if TYPE_CHECKING:
     from local.certs import Certs
@@ -94,6 +94,7 @@ def test_a_content_elsewhere_is_asked_of_our_own_host_and_of_no_other(
 def test_a_content_elsewhere_of_no_plain_id_is_refused_and_recorded_and_its_siblings_flow(
     rig: Rig, foreign: TenantServer, link: Links, name: str
 ) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     sibling = rig.offer()
     created = sibling.created.strftime("%Y-%m-%dT%H:%M:%S.000Z")
     uris = {name: f"{link(rig, foreign)}/x", sibling.content_id: ""}

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from local.tenant import Fault
-from tests.harness import Rig, record
+from tests.harness import EXCHANGE, Rig, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +90,7 @@ def test_a_service_that_does_not_say_its_time_corrects_a_fast_clock_by_its_refus
 
 @pytest.mark.parametrize("code", ["AF20055", "AF20030"])
 def test_a_window_that_is_refused_once_is_listed_after_all(rig: Rig, code: str) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     rig.offer_many(3, hours_ago=OLDEST)
     rig.tenant.faults.add(Fault(on="list", action="status", code=code, times=1))
 
@@ -101,6 +102,7 @@ def test_a_window_that_is_refused_once_is_listed_after_all(rig: Rig, code: str) 
 
 
 def test_windows_that_are_refused_for_ever_are_not_passed_and_no_gap_is_made_up(rig: Rig) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     rig.offer_many(3)
     rig.tenant.faults.add(Fault(on="list", action="status", code="AF20055", times=-1))
 

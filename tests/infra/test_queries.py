@@ -84,8 +84,9 @@ def test_a_query_reads_the_line_of_a_day_and_fields_that_are_in_it(
 class Nowhere:
     """Takes the place of a storage account."""
 
-    def upsert(self, *_: object) -> None:
+    def replace(self, *_: object) -> str:
         """Nothing is stored."""
+        return ""
 
 
 def test_the_alert_of_flawed_days_knows_every_kind_that_wakes_somebody() -> None:

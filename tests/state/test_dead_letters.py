@@ -97,6 +97,7 @@ def test_any_content_id_can_be_written_beside_the_bytes(
 def test_a_record_over_the_limit_of_a_content_with_an_odd_id_does_not_stop_its_feed(
     rig: Rig,
 ) -> None:
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     huge = record(Pad="y" * 1_200_000)
     content = rig.offer(records=[huge, record()], hours_ago=30)
     feed = f"{rig.server.endpoint}/api/v1.0/{rig.tenant.spec.tenant_id}/activity/feed"
