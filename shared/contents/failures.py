@@ -36,6 +36,7 @@ class Failures:
 
     def __init__(self, run: str) -> None:
         self._run = run
+        self._certain: list[tuple[date, Line]] = []
         self._waiting: list[tuple[date, Line]] = []
         self._taken: set[tuple[date, str]] = set()
         self._unanswered = 0
@@ -56,8 +57,11 @@ class Failures:
         self.ids.add(line.id)
         self.reasons[line.reason] += 1
         self.texts.setdefault(line.reason, text)
-        self._unanswered += not _never_an_outage(line)
-        self._waiting.append((day, line))
+        if policy.rule_of(line.reason).one_content:
+            self._certain.append((day, line))
+        else:
+            self._unanswered += 1
+            self._waiting.append((day, line))
 
     def take(self) -> list[tuple[date, Line]]:
         """The attempts to write down, each once: all of them, but in what looks like an outage only what is never one.
@@ -66,10 +70,11 @@ class Failures:
         """
         if self._closed:
             return []
-        outage = self.outage
-        taken = [each for each in self._waiting if not outage or _never_an_outage(each[1])]
-        self._waiting = [each for each in self._waiting if outage and not _never_an_outage(each[1])]
-        self._taken.update((day, line.reason) for day, line in taken if not _never_an_outage(line))
+        taken, self._certain = self._certain, []
+        if not self.outage:
+            self._taken.update((day, line.reason) for day, line in self._waiting)
+            taken += self._waiting
+            self._waiting = []
         return taken
 
     def close(self, time: int) -> list[tuple[date, Line]]:
@@ -80,22 +85,14 @@ class Failures:
         """
         lines = self.take()
         if self.outage:
+            name, run = f"void:{self._run}", self._run
             lines += [
-                (
-                    day,
-                    Line(
-                        id=f"void:{self._run}", state=VOID, run=self._run, time=time, reason=reason
-                    ),
-                )
+                (day, Line(id=name, state=VOID, run=run, time=time, reason=reason))
                 for day, reason in sorted(self._taken)
             ]
         # What a thread that was left behind brings now is too late to count.
         self._closed = True
         return lines
-
-
-def _never_an_outage(line: Line) -> bool:
-    return policy.rule_of(line.reason).one_content
 
 
 def loss_of(error: CollectorError, entry: Entry, ledger: FeedLedger, now: datetime) -> str:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 RETRY_LIMIT = timedelta(hours=6)
 LAST_TRIES = timedelta(days=1)
 
-
 EMPTY = "empty-content"
 """Reason of an attempt that brought no records; a content that is empty is so to two runs."""
 
@@ -135,14 +134,13 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
             like: tells such a reason.
             now: the service's time; an attempt dated later was dated by a wrong clock and says nothing.
         """
-        found = now
+        found = now.timestamp()
         for each in sorted(self.tries, reverse=True):
-            at = datetime.fromtimestamp(each.time, UTC)
-            if at <= now:
+            if each.time <= now.timestamp():
                 if not like(each.reason):
                     break
-                found = at
-        return found
+                found = each.time
+        return datetime.fromtimestamp(found, UTC)
 
     def due(self, retry_base: timedelta, now: datetime | None = None) -> datetime:
         """When it may be fetched next: at once, or after the base doubling per failed run up to six hours.
