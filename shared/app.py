@@ -24,6 +24,7 @@ from shared.run.replays import ReplaySummary
 from shared.run.sinks import sink_of
 from shared.run.turns import LastTurns, Turns
 from shared.service.http import Limits
+from shared.service.in_time import TimedCredential
 from shared.sources.clients import Apis
 from shared.sources.registry import BY_NAME, Source, load
 from shared.state.account import Storage
@@ -222,7 +223,7 @@ class App:
         options = self.settings.network.credential_options()
         if client_id:
             options["managed_identity_client_id"] = client_id
-        return DefaultAzureCredential(**options)
+        return TimedCredential(DefaultAzureCredential(**options))
 
     def _sink(self, hub: str, tenant_id: str) -> Sink:
         if self._only_sink is not None:

@@ -61,7 +61,7 @@ class Tokens:
 
     number = 1
 
-    def token(self) -> str:
+    def token(self, stopping: object = None) -> str:
         return f"token{self.number}"
 
     def invalidate(self) -> None:

@@ -132,7 +132,7 @@ class Asker:
             with self._count_lock:
                 self.requests += 1
             # No failure to get one concerns this request alone, so none is retried for its sake.
-            token = self._tokens.token()
+            token = self._tokens.token(self._stopping)
             try:
                 return read(self._request(method, url, token, headers or {}, reserve))
             except TokenInDoubt as doubt:

@@ -21,6 +21,7 @@ from shared import policy
 from shared.config.credentials import CERTIFICATE, MANAGED_IDENTITY, SECRET
 from shared.network import Network, chain, identity_failed, reason_of
 from shared.service.answers import retry_after
+from shared.service.in_time import InTime, NoAnswer
 from shared.service.timed_http import Deadline, TimedAdapter
 from shared.times import utc_now
 
@@ -50,8 +51,11 @@ SPARE = 300.0
 class TokenSource(Protocol):
     """Where bearer tokens come from."""
 
-    def token(self) -> str:
+    def token(self, stopping: Callable[[], bool] = lambda: False) -> str:
         """Return a token that is valid now.
+
+        Args:
+            stopping: whether the run ends; then no answer is waited for.
 
         Raises:
             AuthError: the credential is refused.
@@ -91,8 +95,9 @@ class AzureTokenSource:
         self._credential: TokenCredential | None = None
         self._kept, self._kept_until = "", 0.0
         self._lock = threading.Lock()
+        self._in_time = InTime()
 
-    def token(self) -> str:
+    def token(self, stopping: Callable[[], bool] = lambda: False) -> str:
         """Return a token that is valid now."""
         from azure.core.exceptions import AzureError
 
@@ -104,9 +109,13 @@ class AzureTokenSource:
             if self._credential is None:
                 self._credential = self._make()
             credential = self._credential
-        Deadline(LONGEST_ANSWER).hold()
         try:
-            found = _ask(credential, self._scope)
+            found: AccessTokenInfo = self._in_time.get(
+                id(credential), lambda: _ask(credential, self._scope), stopping
+            )
+        except NoAnswer as error:
+            at = f"connection '{self._name}'"
+            raise policy.error("no-token", at=at, detail="nothing answered in time") from error
         except (AzureError, ValueError, TypeError, KeyError, AttributeError, _AskedToWait) as error:
             # What is not JSON makes the library stumble instead of complain.
             if wait := next((e for e in chain(error) if isinstance(e, _AskedToWait)), None):
@@ -141,6 +150,7 @@ def _ask(credential: TokenCredential, scope: str) -> AccessTokenInfo:
     """A token; of most credentials with the time from which on they would renew it."""
     from azure.core.credentials import AccessTokenInfo
 
+    Deadline(LONGEST_ANSWER).hold()
     if (ask := getattr(credential, "get_token_info", None)) is not None:
         return cast("AccessTokenInfo", ask(scope))
     token, expires_on = credential.get_token(scope)

@@ -123,6 +123,8 @@ def test_tenants_that_hang_do_not_starve_those_that_answer(
                 rig.tenant.faults.add(Fault(on=kind, action="hang", delay_s=60, times=-1))
         else:
             rig.offer_many(2)
+            for kind in ("subscriptions", "list"):
+                rig.tenant.faults.add(Fault(on=kind, action="slow", delay_s=0.5, times=-1))
     good = [rigs["good1"], rigs["good2"]]
     tuning = replace(FAST, run_seconds=15.0, limits=replace(FAST.limits, read=2.0))
     app = App(load(several(good[0], rigs)), tuning=tuning)

@@ -104,7 +104,7 @@ class NoTokens(Tokens):
         self.error = error
         self.times = 0
 
-    def token(self) -> str:
+    def token(self, stopping: object = None) -> str:
         self.times += 1
         raise self.error
 

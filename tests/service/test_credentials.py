@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -9,7 +10,12 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from shared.errors import AuthError, CollectorError, NoToken, Throttled
+from shared.publish.event_hubs import sink_error
 from shared.service.credentials import SPARE, AzureTokenSource, translate
+from shared.service.in_time import TimedCredential
+from shared.state.account import storage_errors
+from shared.stop import Stop
+from tests.waits import LONG
 
 SECRET = "Q8~canary"
 QUOTED = f"client_secret={SECRET}&grant_type=client_credentials Trace ID: 17"
@@ -164,3 +170,45 @@ def test_a_refusal_reaches_the_caller_translated() -> None:
         source.token()
 
     assert SECRET not in str(caught.value)
+
+
+class Hanging(Numbered):
+    """A credential that does not answer before it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def get_token(self, *scopes: str, **more: object) -> AccessToken:
+        assert self.go.wait(LONG)
+        return super().get_token(*scopes, **more)
+
+
+def test_a_token_is_waited_for_no_longer_than_the_run_lasts() -> None:
+    hanging = Hanging()
+    source = AzureTokenSource(lambda: hanging, "scope", "contoso")
+    stop, began, asked = Stop(0.2), time.monotonic(), Numbered.asked
+
+    for _ in range(2):
+        with pytest.raises(NoToken, match="nothing answered in time"):
+            source.token(stop)
+    assert time.monotonic() - began < LONG / 2
+
+    hanging.go.set()
+    assert source.token() == f"scope#{hanging.number}"
+    assert Numbered.asked <= asked + 2, "those who wait together ask once"
+
+
+def test_the_apps_own_identity_is_waited_for_a_bounded_time_by_storage_and_by_the_hub() -> None:
+    hanging = Hanging()
+    identity = TimedCredential(hanging, longest=0.2)
+
+    with pytest.raises(ClientAuthenticationError) as caught:
+        identity.get_token("scope")
+    with pytest.raises(CollectorError) as of_storage, storage_errors("read x"):
+        raise caught.value
+
+    assert of_storage.value.code == "storage-no-token"
+    assert sink_error(caught.value, "hub").code == "hub-no-token"
+    hanging.go.set()
+    assert identity.get_token("scope").token == f"scope#{hanging.number}"

@@ -85,7 +85,7 @@ class Chain:
 class Tokens:
     """One token, that is never refused for long."""
 
-    def token(self) -> str:
+    def token(self, stopping: object = None) -> str:
         return "token"
 
     def invalidate(self) -> None:
