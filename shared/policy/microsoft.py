@@ -266,6 +266,15 @@ API_RULES = (
         "the line, or raise M365_TOTAL_SECONDS",
     ),
     Rule(
+        "too-large",
+        Action.KEEP_PENDING,
+        "the answer is larger than can be held",
+        "An answer is larger than can be held in memory. It is asked for again until the content expires. Should it "
+        "last, report it, with this line",
+        answers=True,
+        one_content=True,
+    ),
+    Rule(
         "bad-encoding",
         Action.RETRY,
         "the answer has an encoding that was not asked for",

@@ -39,6 +39,8 @@ except ImportError:  # pragma: no cover - isal has wheels for every platform of 
 _DIGITS = re.compile(r"[0-9]{1,15}")
 
 CHUNK = 1 << 16
+MAX_SIZE = 200_000_000
+"""Bytes of a body, inflated: many times what Microsoft sends, and what a few of them leave of an instance's memory."""
 GZIP_WINDOW = 31
 _HEADERS = {
     "Accept": "*/*",
@@ -56,6 +58,7 @@ class Limits:
         read: between two reads.
         total: for the whole answer, headers included; it is noticed one read too late at most.
         min_rate: bytes a second that a body must reach on average once ``grace`` seconds have passed.
+        size: bytes that a body may have, inflated.
     """
 
     connect: float = 10.0
@@ -63,6 +66,7 @@ class Limits:
     total: float = 300.0
     min_rate: float = 2048.0
     grace: float = 30.0
+    size: int = MAX_SIZE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +170,7 @@ class HttpClient:
             return body
         if encoding not in ("gzip", "x-gzip"):
             raise policy.error("bad-encoding", at=self.origin[1], detail=encoding[:40])
-        return gunzip(body)
+        return gunzip(body, self._limits.size)
 
     def _read(
         self, answer: requests.Response, deadline: Deadline, on_chunk: Callable[[], None]
@@ -182,6 +186,8 @@ class HttpClient:
                 on_chunk()
                 chunks.append(chunk)
                 size += len(chunk)
+                if size > limits.size:
+                    raise _too_large(limits.size)
                 elapsed = time.monotonic() - begun
                 if deadline.passed or (elapsed > limits.grace and size < limits.min_rate * elapsed):
                     raise self._too_slow(size, elapsed)
@@ -231,18 +237,28 @@ def _names(error: BaseException) -> str:
     return " < ".join(names)
 
 
-def gunzip(data: bytes) -> bytes:
+def _too_large(most: int) -> CollectorError:
+    return policy.error("too-large", detail=f"more than {most} bytes")
+
+
+def gunzip(data: bytes, most: int = MAX_SIZE) -> bytes:
     """Inflate a gzip body of one or more members; length and checksum must be right.
 
     Raises:
         Transient: it is cut short or damaged.
+        Permanent: it inflates to more than ``most`` bytes (code ``too-large``).
     """
+    left = most
     parts: list[bytes] = []
     rest = data
     try:
         while rest:
             inflate = _inflater.decompressobj(wbits=GZIP_WINDOW)
-            parts.append(inflate.decompress(rest))
+            # A body of a thousandth of that may inflate to it, so it ends there and not where memory does.
+            parts.append(inflate.decompress(rest, left + 1))
+            left -= len(parts[-1])
+            if left < 0:
+                raise _too_large(most)
             if not inflate.eof:
                 raise policy.error("cut-short", detail="gzip without its end")
             rest = inflate.unused_data

@@ -7,6 +7,7 @@ import gzip
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -556,3 +557,19 @@ def test_a_changed_byte_anywhere_never_gives_another_body() -> None:
         damaged[place] ^= 0x10
         with contextlib.suppress(Transient):
             assert gunzip(bytes(damaged)) == body
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_a_body_that_inflates_without_end_is_given_up_at_a_bound(members: int) -> None:
+    bomb = gzip.compress(bytes(40_000_000 // members)) * members
+    tracemalloc.start()
+    try:
+        with pytest.raises(Permanent) as caught:
+            gunzip(bomb, 1_000_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert caught.value.code == "too-large"
+    assert peak < 8_000_000
+    assert len(gunzip(gzip.compress(bytes(1_000_000)), 1_000_000)) == 1_000_000
