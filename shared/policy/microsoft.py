@@ -271,7 +271,6 @@ API_RULES = (
         "the answer is larger than can be held",
         "An answer is larger than can be held in memory. It is asked for again until the content expires. Should it "
         "last, report it, with this line",
-        answers=True,
         one_content=True,
     ),
     Rule(
