@@ -222,7 +222,8 @@ class ContentJob:
         if len(failures.ids) <= failures.fetched:
             return
         reason, count = failures.reasons.most_common(1)[0]
-        text = f"{len(failures.ids)} contents failed, mostly ({count}): {failures.texts[reason]}"
+        many = "1 content" if len(failures.ids) == 1 else f"{len(failures.ids)} contents"
+        text = f"{many} failed, mostly ({count}): {failures.texts[reason]}"
         self.problems.append(policy.error("contents-failed", text=text))
 
     def write_days(self, problem: CollectorError | None) -> None:

@@ -247,7 +247,7 @@ def test_what_an_object_in_place_of_records_says_is_neither_logged_nor_stored(
     with caplog.at_level(logging.DEBUG, "m365"):
         rig.run(tries=1)
         known = rig.ledger()[bad]
-        rig.tenant.advance(timedelta(days=8, hours=2))
+        rig.tenant.advance(timedelta(days=31, hours=2))
         summary = rig.run(tries=1)
 
     assert (known.reason, summary.lost) == (reason, 1)

@@ -151,7 +151,7 @@ def test_what_says_nothing_of_a_content_is_not_the_last_word_about_one_that_expi
     assert rig.ledger()[content.content_id].state != State.LOST.value
 
     rig.tenant.faults.clear()
-    rig.tenant.faults.add(Fault(on="content", action="status", code="AF50000", times=-1))
+    rig.tenant.faults.add(Fault(on="content", action="status", code="AF20051", times=-1))
     rig.tenant.advance(timedelta(hours=7))
     after = rig.run()
 

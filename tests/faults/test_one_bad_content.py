@@ -216,7 +216,7 @@ def test_a_run_of_which_most_contents_fail_says_why_and_the_log_says_it_of_each(
         Fault(on="content", action="status", code="AF50000", status=500, times=-1),
     )
 
-    with caplog.at_level(logging.INFO, "m365.contents"):
+    with caplog.at_level(logging.INFO, "m365.pipeline"):
         summary = rig.run(tries=1)
 
     assert (summary.status, summary.error_code) == ("incomplete", "contents-failed")

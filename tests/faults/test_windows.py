@@ -43,7 +43,7 @@ def widest(rig: Rig) -> timedelta:
 def test_a_machine_whose_clock_is_wrong_asks_by_the_services_time(
     make_rig: Callable[..., Rig], ahead: timedelta
 ) -> None:
-    rig = make_rig(reject_future=True)
+    rig = make_rig(reject_future=True, subscribed=(EXCHANGE,))
     # Seen from the service, it is the collector's clock that is off.
     rig.tenant.advance(-ahead)
     for hours in (0.01, 1, 100, OLDEST):
@@ -145,7 +145,7 @@ def test_what_leaves_the_horizon_while_it_is_listed_becomes_a_gap_record(
 def test_a_service_that_refuses_windows_of_exactly_a_day_is_never_asked_for_one(
     make_rig: Callable[..., Rig],
 ) -> None:
-    rig = make_rig(reject_full_day=True)
+    rig = make_rig(reject_full_day=True, subscribed=(EXCHANGE,))
     for outage in (timedelta(0), timedelta(hours=24), timedelta(days=6)):
         rig.tenant.advance(outage)
         rig.offer_many(2, hours_ago=0.5)

@@ -150,7 +150,7 @@ def test_a_content_that_cannot_be_had_is_named_and_fails_the_run(
     assert "$dlp_all$" in pending
     assert "AF20050" in pending
     assert "books" in missing
-    assert any("1 contents failed" in each for each in report["differences"])
+    assert any("1 content failed" in each for each in report["differences"])
 
 
 @pytest.mark.parametrize(
