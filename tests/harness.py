@@ -144,7 +144,7 @@ class Rig:
             watermark=then,
             subscription=note,
             beginning=begun,
-            days_closed=(then - timedelta(days=7)).date(),
+            days_closed=(self.tenant.now() - timedelta(days=7)).date(),
             hub=HUB,
         )
         store.save(known, lease=None)

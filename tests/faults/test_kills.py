@@ -106,10 +106,10 @@ def test_twenty_kills_at_random_moments_lose_nothing_and_repeat_only_what_was_in
     assert rig.repeats() <= KILLS * IN_FLIGHT * 3
 
 
-def kill_while_it_lists(rig: Rig) -> None:
-    """Start a run and kill it in its first listing."""
-    known = len(rig.tenant.books.requests("list"))
-    rig.tenant.faults.add(Fault(on="list", action="hang", delay_s=60, times=-1))
+def kill_while_it_lists(rig: Rig, *, after: int = 0) -> None:
+    """Start a run and kill it in its first listing, or after so many."""
+    known = len(rig.tenant.books.requests("list")) + after
+    rig.tenant.faults.add(Fault(on="list", action="hang", delay_s=60, after=after, times=-1))
     worker = rig.spawn()
     wait_for(lambda: len(rig.tenant.books.requests("list")) > known)
     kill(worker)
@@ -142,7 +142,8 @@ def test_killed_after_it_found_it_on_again_the_gap_ends_where_it_was_found(
     rig.tenant.advance(timedelta(minutes=30))
     rig.run()
     rig.tenant.subscriptions.set(EXCHANGE, "enabled")
-    kill_while_it_lists(rig)
+    # The second that it asks for first says that it is on again.
+    kill_while_it_lists(rig, after=1)
     rig.tenant.advance(timedelta(hours=3))
 
     rig.run()

@@ -13,7 +13,7 @@ from local.azurite import Azurite
 from local.tenant import Fault
 from shared.contents.job import ContentJob
 from tests.campaign import contents_at_hub, free_lease
-from tests.harness import FAST, Rig
+from tests.harness import EXCHANGE, FAST, Rig
 from tests.proxy import APPEND, BUDGET_WRITE, CHECKPOINT_WRITE, Proxy
 from tests.waits import LONG, wait_for
 
@@ -75,6 +75,7 @@ def test_a_run_whose_storage_stops_answering_ends_in_order_and_the_next_one_comp
     own_rig: Rig, account: Azurite, at_hub: int
 ) -> None:
     rig = own_rig
+    rig.tenant.subscriptions.set(EXCHANGE, "enabled")
     rig.offer_many(60, records=2)
     rig.tenant.faults.add(Fault(on="content", action="slow", delay_s=0.04, times=-1))
 

@@ -119,7 +119,7 @@ def test_a_content_elsewhere_of_no_plain_id_is_refused_and_recorded_and_its_sibl
 def test_a_next_page_elsewhere_is_refused_and_what_its_page_held_is_delivered(
     make_rig: Callable[..., Rig], foreign: TenantServer, link: Links
 ) -> None:
-    rig = make_rig(page_size=2)
+    rig = make_rig(page_size=2, subscribed=(EXCHANGE,))
     rig.offer_many(5, records=1, hours_ago=OLDEST)
     rig.tenant.faults.add(
         Fault(on="list", action="foreign_next_page", host=link(rig, foreign), times=1)
