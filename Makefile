@@ -43,7 +43,7 @@ test: node iac  ## Lint, type-check and test: make test ARGS="-k tether"
 	wait $$lint || { echo 'Lint failed, see above.' >&2; exit 1; }; exit $$tests
 
 # Where tests stand that need neither Azurite nor a server of the rig; those beside them that do are marked.
-SOCKETLESS := $(addprefix tests/,config contents ground publish rows service sources state) -m "not sockets and not soak"
+SOCKETLESS := $(addprefix tests/,config contents days ground publish rows run service sources state) -m "not sockets and not soak"
 
 pythons:  ## Run the tests that need no sockets on Python 3.11 and 3.12, where they are installed
 	@set -eu; mkdir -p .cache; pyenv="$${PYENV_ROOT:-$$HOME/.pyenv}/versions"; \
