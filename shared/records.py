@@ -1,8 +1,8 @@
 """Cut a content's body into its records without re-serialising them: every event is the record's own bytes.
 
-The splitter of msgspec hands out slices of the body. It refuses an unpaired surrogate escape, which tenants do send;
-then the standard library's decoder finds the record boundaries instead, an order of magnitude slower and just as
-exact.
+The splitter of msgspec hands out slices of the body. It refuses an unpaired surrogate escape, which tenants do send,
+and whatever is damaged; then ``shared.salvage`` finds the record boundaries instead, an order of magnitude slower and
+just as exact.
 """
 
 from __future__ import annotations
@@ -11,17 +11,29 @@ import functools
 import hashlib
 import json
 import operator
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shared import policy
+from shared.errors import CollectorError
+from shared.salvage import (
+    CODE,
+    Cut,
+    Damage,
+    Mark,
+    columns_of,
+    ends,
+    is_valid,
+    read_members,
+    salvage,
+    skip,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from shared.errors import CollectorError
 
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = " \t\r\n"
@@ -42,6 +54,7 @@ _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _identified = msgspec.json.Decoder(_Identified)
 _scan = json.JSONDecoder()
+_control = re.compile(rb"[\x00-\x1f]")
 
 
 def split(body: bytes) -> list[bytes]:
@@ -51,55 +64,42 @@ def split(body: bytes) -> list[bytes]:
         ErrorBody: the body is a JSON object.
         Permanent: it is not a JSON array (code ``not-records``).
     """
-    if body.startswith(BOM):
-        body = body[len(BOM) :]
+    found = _cut(body)
+    if found.damage is not None:
+        raise _not_records(found.damage.place)
+    if found.invalid:
+        raise _not_records(f"record {min(found.invalid) + 1} is no valid JSON")
+    return found.records
+
+
+def _cut(body: bytes) -> Cut:
+    """The elements of a JSON array, one of which may be damaged.
+
+    Raises:
+        ErrorBody: the body is a JSON object.
+        Permanent: it does not begin as an array (code ``not-records``).
+    """
+    bare = body.removeprefix(BOM)
     try:
-        return [bytes(raw) for raw in _raws.decode(body)]
+        return Cut(records=[bytes(raw) for raw in _raws.decode(bare)])
     except msgspec.ValidationError:
-        if body.lstrip()[:1] == b"{":
+        if bare.lstrip()[:1] == b"{":
             raise ErrorBody from None
         raise _not_records("the body is JSON, but not an array of records") from None
     except (msgspec.DecodeError, RecursionError):
-        return _split_slowly(body)
+        pass
+    text = body.decode(CODE)
+    begin = skip(text, len(body) - len(bare))
+    mark = text[begin : begin + 1]
+    if mark == "{":
+        raise ErrorBody
+    if mark != "[":
+        raise _not_records("the body is not a JSON array of records")
+    return salvage(text, begin, ends(text))
 
 
 def _not_records(detail: str) -> CollectorError:
     return policy.error("not-records", detail=detail)
-
-
-def _split_slowly(body: bytes) -> list[bytes]:
-    # surrogateescape carries bytes that are not UTF-8 through and back unchanged.
-    text = body.decode("utf-8", "surrogateescape")
-    position = _skip(text, 0)
-    if text[position : position + 1] == "{":
-        raise ErrorBody
-    if text[position : position + 1] != "[":
-        raise _not_records("the body is not a JSON array of records")
-    records: list[bytes] = []
-    position = _skip(text, position + 1)
-    if text[position : position + 1] == "]":
-        if _skip(text, position + 1) != len(text):
-            raise _not_records("something follows the array of records")
-        return records
-    while True:
-        try:
-            _, end = _scan.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            raise _not_records(f"record {len(records) + 1} of the body is not JSON") from error
-        records.append(text[position:end].encode("utf-8", "surrogateescape"))
-        position = _skip(text, end)
-        mark = text[position : position + 1]
-        if mark == "]" and _skip(text, position + 1) == len(text):
-            return records
-        if mark != ",":
-            raise _not_records(f"the body breaks off after record {len(records)}")
-        position = _skip(text, position + 1)
-
-
-def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position] in WHITESPACE:
-        position += 1
-    return position
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,7 @@ class Records:
         columns: properties that differ from record to record, one value a record.
         first: number of the first of them in the content, from 0.
         last: whether no record of the content comes after them.
+        damage: bytes of the content that are no record; None where there are none.
     """
 
     bodies: Sequence[bytes]
@@ -119,6 +120,7 @@ class Records:
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     first: int = 0
     last: bool = True
+    damage: Damage | None = None
 
     @classmethod
     def of(cls, bodies: Sequence[bytes], *, first: int = 0, last: bool = True) -> Records:
@@ -127,13 +129,29 @@ class Records:
 
 
 def read_records(body: bytes) -> Records:
-    """All records of a content's body.
+    """All records of a content's body, and the damage where one of them is no JSON.
 
     Raises:
         ErrorBody: the body is a JSON object.
-        Permanent: it is not a JSON array (code ``not-records``).
+        Permanent: it is not a JSON array, or no record of it can be read (code ``not-records``).
     """
-    return Records.of(split(body))
+    found = _cut(body)
+    if found.damage is None and not found.invalid:
+        return Records.of(found.records)
+    if not found.records and found.damage is not None:
+        raise _not_records(found.damage.place)
+    return Records(
+        bodies=found.records,
+        ids=[event_id(each) for each in found.records],
+        columns=columns_of(found.marks()),
+        damage=found.damage,
+    )
+
+
+def read_letters(bodies: Sequence[bytes]) -> Records:
+    """The records that dead letters hold, or what is damaged of them, one each."""
+    columns = columns_of([Mark(invalid=not is_valid(each)) for each in bodies])
+    return Records(bodies=bodies, ids=[event_id(each) for each in bodies], columns=columns)
 
 
 def members(body: bytes) -> dict[str, bytes]:
@@ -155,27 +173,27 @@ def members(body: bytes) -> dict[str, bytes]:
 def _members_slowly(body: bytes) -> dict[str, bytes]:
     text = body.decode("utf-8", "surrogateescape")
     found: dict[str, bytes] = {}
-    position = _skip(text, 0)
+    position = skip(text, 0)
     mark = text[position : position + 1]
     if mark != "{":
         raise _not_records("the body is not a JSON object")
-    if text[(empty := _skip(text, position + 1)) :].rstrip(WHITESPACE) == "}":
+    if text[(empty := skip(text, position + 1)) :].rstrip(WHITESPACE) == "}":
         return found
     position = empty
     try:
         while mark != "}":
             name, position = _scan.raw_decode(text, position)
-            position = _skip(text, position)
+            position = skip(text, position)
             if not isinstance(name, str) or text[position : position + 1] != ":":
                 raise _not_records("the body is not a JSON object")
-            start = _skip(text, position + 1)
+            start = skip(text, position + 1)
             _, end = _scan.raw_decode(text, start)
             found[name] = text[start:end].encode("utf-8", "surrogateescape")
-            position = _skip(text, end)
+            position = skip(text, end)
             mark = text[position : position + 1]
             if mark not in (",", "}"):
                 raise _not_records("the body breaks off")
-            position = _skip(text, position + 1)
+            position = skip(text, position + 1)
     except (ValueError, RecursionError) as error:
         raise _not_records("the body is not a JSON object") from error
     if position != len(text):
@@ -195,13 +213,55 @@ def array_in(body: bytes, name: str) -> tuple[list[bytes], dict[str, bytes]]:
     return split(found[name]), found
 
 
+def cut_in(body: bytes, name: str) -> tuple[Cut, dict[str, bytes]]:
+    """The same of an array of which an element may be damaged; of the other members, their bytes.
+
+    Raises:
+        ErrorBody: it is an object there.
+        Permanent: it is not a JSON object otherwise, or has no array there (code ``not-records``).
+        KeyError: it has nothing of that name.
+    """
+    try:
+        records, found = array_in(body, name)
+        return Cut(records=records), found
+    except CollectorError:
+        pass
+    text, found = body.decode(CODE), {}
+
+    def follows(position: int) -> bool:
+        """Whether the other members of the object follow, and nothing else."""
+        after: dict[str, bytes] = {}
+        position = skip(text, position)
+        try:
+            if text[position : position + 1] == ",":
+                position = read_members(text, skip(text, position + 1), name, after)
+            elif text[position : position + 1] == "}":
+                position += 1
+        except (ValueError, RecursionError):
+            return False
+        found.update(after)
+        return text[position - 1] == "}" and skip(text, position) == len(text)
+
+    begin = skip(text, len(body) - len(body.removeprefix(BOM)))
+    try:
+        begin = read_members(text, skip(text, begin + 1), name, found)
+    except (ValueError, RecursionError):
+        raise _not_records("the body is not a JSON object") from None
+    if text[begin : begin + 1] != "[":
+        raise _not_records("no array of records is in the body")
+    cut = salvage(text, begin, follows)
+    if cut.end < 0:
+        raise _not_records("the body breaks off")
+    return cut, found
+
+
 def event_id(record: bytes) -> str:
     """The stable id of an event: the record's ``Id``, else a blake2b-128 of its bytes."""
     found: Any = None
     try:
         found = _identified.decode(record).Id
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        if b"\\ud" in record.lower():
+        if b"\\ud" in record.lower() or _control.search(record):
             found = _id_slowly(record)
     # Blanks, or zeros alone, tell no record from another.
     return (
@@ -213,7 +273,7 @@ def event_id(record: bytes) -> str:
 
 def _id_slowly(record: bytes) -> str | None:
     try:
-        value = json.loads(record.decode("utf-8", "surrogateescape"))
+        value = json.loads(record.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError):
         return None
     found = value.get("Id") if isinstance(value, dict) else None
@@ -234,7 +294,7 @@ def fields(record: bytes, names: tuple[str, ...]) -> tuple[Any, ...]:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         pass
     try:
-        found = json.loads(record.decode("utf-8", "surrogateescape"))
+        found = json.loads(record.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError):
         found = None
     found = found if isinstance(found, dict) else {}
