@@ -25,7 +25,6 @@ from shared.salvage import (
     Damage,
     Mark,
     columns_of,
-    ends,
     is_valid,
     read_members,
     salvage,
@@ -66,7 +65,7 @@ def split(body: bytes) -> list[bytes]:
     """
     found = _cut(body)
     if found.damage is not None:
-        raise _not_records(found.damage.place)
+        raise damaged(found.damage)
     if found.invalid:
         raise _not_records(f"record {min(found.invalid) + 1} is no valid JSON")
     return found.records
@@ -95,7 +94,12 @@ def _cut(body: bytes) -> Cut:
         raise ErrorBody
     if mark != "[":
         raise _not_records("the body is not a JSON array of records")
-    return salvage(text, begin, ends(text))
+    return salvage(text, begin, lambda position: skip(text, position) == len(text))
+
+
+def damaged(damage: Damage) -> CollectorError:
+    """A damage as an error (code ``not-records``), for whoever takes nothing of what is damaged."""
+    return _not_records(damage.place)
 
 
 def _not_records(detail: str) -> CollectorError:
@@ -136,10 +140,10 @@ def read_records(body: bytes) -> Records:
         Permanent: it is not a JSON array, or no record of it can be read (code ``not-records``).
     """
     found = _cut(body)
-    if found.damage is None and not found.invalid:
+    if not found.is_odd:
         return Records.of(found.records)
     if not found.records and found.damage is not None:
-        raise _not_records(found.damage.place)
+        raise damaged(found.damage)
     return Records(
         bodies=found.records,
         ids=[event_id(each) for each in found.records],

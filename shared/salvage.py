@@ -85,6 +85,11 @@ class Cut:
     damage: Damage | None = None
     end: int = -1
 
+    @property
+    def is_odd(self) -> bool:
+        """Whether there is anything to say of any record."""
+        return self.damage is not None or bool(self.invalid)
+
     def marks(self) -> list[Mark]:
         """What is said of each record."""
         first = len(self.records) if self.damage is None else self.damage.before
@@ -132,11 +137,6 @@ def skip(text: str, position: int) -> int:
     """The next position where no blank stands."""
     found = _blanks.match(text, position)
     return found.end() if found else position
-
-
-def ends(text: str) -> Callable[[int], bool]:
-    """Tells whether nothing follows a position."""
-    return lambda position: skip(text, position) == len(text)
 
 
 def salvage(text: str, begin: int, ends: Callable[[int], bool]) -> Cut:

@@ -18,26 +18,23 @@ from typing import TYPE_CHECKING
 from shared import policy
 from shared.contents.failures import Failures, loss_of
 from shared.contents.memory import Gate
+from shared.contents.reader import ContentReader, Unreadable
 from shared.errors import (
     AuthError,
     CollectorError,
     ConfigError,
     NoToken,
-    Permanent,
     SinkError,
     Throttled,
     textless,
 )
-from shared.policy import Action
 from shared.publish.format import RECORD as RECORD_EVENT
 from shared.publish.format import Event
-from shared.records import BOM, ErrorBody, Records, read_records
 from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
-from shared.state.ledger import EMPTY, Entry, Line, State
+from shared.state.ledger import Line, State
 from shared.stop import RunStopped, Stop
 
 if TYPE_CHECKING:
-    from shared.contents.memory import Reservation
     from shared.contents.work import Fetches, Work
     from shared.publish.outbox import Delivery
     from shared.publish.publisher import Publisher
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("m365.pipeline")
 
-CONFIRMED_EMPTY = "confirmed-empty"
 MAX_REFUSALS = 3
 MOST_SAID = 100  # contents of which a run says in the log why they failed
 PATIENCE = 30.0
@@ -81,7 +77,7 @@ class Pipeline:
         threads: int = 4,
     ) -> None:
         self._run = run
-        self._api = api
+        self._reader = ContentReader(api, ledger, run.parts.clock)
         self._ledger = ledger
         self._dead_letters = dead_letters
         self._gate = Gate(run.tuning.bytes_in_flight, stop)
@@ -132,22 +128,24 @@ class Pipeline:
     # -- called from the publisher's threads
 
     def _settled(self, delivery: Delivery[Work]) -> None:
-        """Every event of a content is acknowledged."""
+        """Every event of a content is acknowledged; what is damaged of it has its dead letter."""
         work = delivery.key
+        dead = delivery.dead + bool(work.damaged)
         if work.reservation is not None:
             work.reservation.release()
         with self._lock:
-            self.delivered += 1
+            self.delivered += not work.damaged
             self.records += delivery.records
             self.bytes += delivery.bytes
-            self.dead += delivery.dead
+            self.dead += dead
+        state = State.DEAD_LETTERED if work.damaged else State.DELIVERED
         line = self._line(
             work,
-            State.DELIVERED,
+            state,
             records=delivery.records,
             size=delivery.bytes,
-            dead=delivery.dead,
-            reason=work.remark,
+            dead=dead,
+            reason=work.damaged or work.remark,
         )
         self._ledger.settle(work.content.day, line)
 
@@ -209,9 +207,15 @@ class Pipeline:
     def _collect(self, work: Work) -> None:
         content = work.content
         work.reservation = self._gate.reservation()
-        records = self._fetch_again_if_empty(work, work.reservation)
-        if records is None:
+        try:
+            records = self._reader.records(work, work.reservation)
+        except Unreadable as found:
+            self._keep(work, found.body, found.reason)
             return
+        if records.damage is not None and records.damage.raw:
+            # Before its siblings flow: the line that says so comes with the last of them.
+            work.damaged = records.damage.place
+            self._put(work, RECORD, records.damage.raw, work.damaged)
         about = self._run.feed.about(content.id, self._kind)
         parcel = self._run.parts.format.parcel(records, about)
         with self._lock:
@@ -224,64 +228,19 @@ class Pipeline:
             self._stop.set(error)
             raise policy.error("stopped", detail="nothing can be published") from error
 
-    def _fetch_again_if_empty(self, work: Work, reservation: Reservation) -> Records | None:
-        """The records of a content; none only where it was empty four times, to two runs in a row.
-
-        No content is listed that has no records, so an empty one is hardly the whole answer.
-        """
-        for _ in range(2):
-            records = self._fetch(work, reservation)
-            if records is None or records.ids:
-                return records
-        if self._entry(work).reason != EMPTY:
-            raise policy.error(EMPTY)
-        logger.warning("content %s is empty, as it was to the run before", work.content.id)
-        work.remark = CONFIRMED_EMPTY
-        return records
-
-    def _fetch(self, work: Work, reservation: Reservation) -> Records | None:
-        """The records of a content; None where its bytes went to the dead letters.
-
-        What came in place of records may have been spoilt on its way, so it is asked for once more at once, and again
-        by the next run. Only what still cannot be split then, or can hardly be asked for again, is given up. What does
-        not even begin as records is hardly the content's own: a gateway's page, nothing at all. It is asked for until
-        the content expires.
-        """
-        for last in (False, True):
-            body = self._api.fetch(work.content, reservation.announce)
-            reservation.actual(len(body))
-            try:
-                return read_records(body)
-            except ErrorBody as error:
-                if not last:
-                    continue
-                raise policy.error("error-object") from error
-            except Permanent as error:
-                if not last:
-                    continue
-                if self._is_hopeless(work, body):
-                    self._keep(work, CONTENT, body, error.log)
-                    return None
-                raise
-        raise AssertionError("unreachable")
-
-    def _is_hopeless(self, work: Work, body: bytes) -> bool:
-        known = self._entry(work)
-        own = body.removeprefix(BOM).lstrip().startswith(b"[")
-        again = policy.rule_of(known.reason).action is Action.DEAD_LETTER
-        return (own and again) or self._clock.now() >= self._ledger.expires_at(known)
-
-    def _keep(self, work: Work, kind: str, data: bytes, reason: str) -> None:
+    def _put(self, work: Work, kind: str, data: bytes, reason: str) -> None:
         content = work.content
         try:
-            name = self._dead_letters.put(
-                kind, content.day, data, content_id=content.id, reason=reason
-            )
+            put = self._dead_letters.put
+            name = put(kind, content.day, data, content_id=content.id, reason=reason)
         except CollectorError as error:
             # Storage's trouble, not the content's: it must not count as an answer about it.
             self._stop.set(error)
             raise policy.error("stopped", detail="a dead letter could not be stored") from error
-        logger.warning("a content is dead-lettered (%s): %s", reason, name)
+        logger.warning("a %s is dead-lettered (%s): %s", kind, reason, name)
+
+    def _keep(self, work: Work, data: bytes, reason: str) -> None:
+        self._put(work, CONTENT, data, reason)
         if work.reservation is not None:
             work.reservation.release()
         with self._lock:
@@ -293,7 +252,7 @@ class Pipeline:
     def _failed(self, work: Work, error: CollectorError) -> None:
         if work.reservation is not None:
             work.reservation.release()
-        known = self._entry(work)
+        known = work.known(self._clock.now())
         reason = loss_of(error, known, self._ledger, self._clock.now())
         if reason:
             with self._lock:
@@ -318,15 +277,6 @@ class Pipeline:
             lines = self.failures.close(now) if last else self.failures.take()
         for day, line in lines:
             self._ledger.settle(day, line)
-
-    def _entry(self, work: Work) -> Entry:
-        """What is known of a content; of one that is new just what its listing said."""
-        return work.entry or Entry(
-            id=work.content.id,
-            created=work.content.created,
-            expires=work.content.expires,
-            listed=int(self._clock.now().timestamp()),
-        )
 
     def _line(
         self,

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 from shared.days.days import facts_of
 from shared.errors import CollectorError, Permanent
 from shared.publish.publisher import Publisher
-from shared.records import ErrorBody, Records, read_records
+from shared.records import ErrorBody, Records, read_letters, read_records
 from shared.run.context import Feed, Parts, Tuning
 from shared.run.replays import ReplaySummary
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import CheckpointStore
-from shared.state.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters, Letter
+from shared.state.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters, Letter, together
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import Entry, Line, State
 from shared.stop import Stop
@@ -57,6 +57,7 @@ class _Job:
     Attributes:
         known: what the ledger knew of the content before.
         stays: names of letters that are not delivered with the others, and why.
+        damaged: where bytes of the body are that are no record; they have a letter of their own.
         settled: whether all of it that can be delivered was acknowledged.
     """
 
@@ -65,6 +66,7 @@ class _Job:
     letters: list[Letter]
     known: Entry | None
     stays: dict[str, str] = field(default_factory=dict)
+    damaged: str = ""
     settled: bool = False
 
     def names(self, record: bytes) -> list[str]:
@@ -171,7 +173,7 @@ class _Replay:
         """Jobs with their records, as many at a time as memory allows."""
         chunk: list[tuple[_Job, Records]] = []
         size = 0
-        for group in _groups(letters):
+        for group in together(letters):
             if (made := self._job(group)) is None:
                 continue
             chunk.append(made)
@@ -194,23 +196,33 @@ class _Replay:
             return None
         day, known = self._ledger.find(first.day, content_id) or (first.day, None)
         job = _Job(content_id, day, letters, known)
-        delivered = known is not None and known.state == State.DELIVERED
         if first.kind == ENTRY:
             return self._entry_job(job, bodies[0])
         if first.kind == RECORD:
-            if known is None or not delivered:
+            if known is None or not _is_out(known):
                 # The run that delivers its siblings counts it, and it would be sent twice.
                 self._keep(letters, NOT_SETTLED)
                 return None
-            records = Records.of(bodies if known.dead else [])
-        elif delivered:
+            records = read_letters(bodies if known.dead else [])
+        elif _is_out(known):
             records = Records.of([])
         else:
-            try:
-                return job, read_records(bodies[0])
-            except (Permanent, ErrorBody):
-                self._keep(letters, NOT_SPLIT)
-                return None
+            return self._content_job(job, bodies[0])
+        return job, records
+
+    def _content_job(self, job: _Job, body: bytes) -> tuple[_Job, Records] | None:
+        """A content's whole body; what is damaged of it is a letter of its own from now on."""
+        try:
+            records = read_records(body)
+        except (Permanent, ErrorBody):
+            self._keep(job.letters, NOT_SPLIT)
+            return None
+        damage = records.damage
+        if damage is not None and damage.raw:
+            self._letters.put(
+                RECORD, job.day, damage.raw, content_id=job.content_id, reason=damage.place
+            )
+            job.damaged = damage.place
         return job, records
 
     def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, Records] | None:
@@ -295,24 +307,27 @@ class _Replay:
 
     def _settled(self, delivery: Delivery[_Job]) -> None:
         job, known = delivery.key, delivery.key.known
-        records, size, dead = delivery.records, delivery.bytes, delivery.dead
+        records, size, dead = delivery.records, delivery.bytes, delivery.dead + bool(job.damaged)
         with self._lock:
             self.summary.records += records
         when = int(self._clock.now().timestamp())
-        if known is not None and known.state == State.DELIVERED:
+        state = State.DEAD_LETTERED if job.damaged else State.DELIVERED
+        if known is not None and _is_out(known):
             # A letter that is gone without having been delivered is still missing, one that stays is not delivered.
             dead = max(known.dead - records, dead)
             size = known.bytes + (size if dead < known.dead else 0)
             records = known.records + known.dead - dead
             when = max(when, known.time + 1)
+            state = State(known.state) if dead else State.DELIVERED
         line = Line(
             id=job.content_id,
-            state=State.DELIVERED.value,
+            state=state.value,
             run=self.summary.run,
             time=when,
             records=records,
             bytes=size,
             dead=dead,
+            reason=job.damaged or (known.reason if known is not None and dead else ""),
         )
         self._ledger.settle(job.day, line)
         job.settled = True
@@ -327,12 +342,6 @@ class _Replay:
                 self.summary.delivered += 1
 
 
-def _groups(letters: list[Letter]) -> Iterator[list[Letter]]:
-    """Letters that are delivered together: the records of one content, anything else alone."""
-    records: dict[tuple[date, str], list[Letter]] = {}
-    for letter in letters:
-        if letter.kind == RECORD:
-            records.setdefault((letter.day, letter.content_id), []).append(letter)
-        else:
-            yield [letter]
-    yield from records.values()
+def _is_out(known: Entry | None) -> bool:
+    """Whether its records are delivered, but for those that were dead-lettered one by one."""
+    return known is not None and (known.state == State.DELIVERED or known.dead > 0)

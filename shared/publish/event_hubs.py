@@ -101,7 +101,7 @@ class EventHubBatch:
         columns = {**parcel.columns, "event_id": parcel.ids}
         for at in range(start, stop):
             data = EventData(parcel.bodies[at])
-            own = {name: values[at] for name, values in columns.items()}
+            own = {name: values[at] for name, values in columns.items() if values[at]}
             data.properties = {**parcel.shared, **own}  # type: ignore[dict-item]
             data.content_type = "application/json"
             try:

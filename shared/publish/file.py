@@ -63,7 +63,8 @@ class _FileBatch:
             body = parcel.bodies[at]
             if self.lines and self.size + len(body) > MAX_BATCH_BYTES:
                 return at - start
-            # A line break in JSON text can only stand between tokens, where a space means the same.
+            # A line break in JSON text can only stand between tokens, where a space means the same. What is no valid
+            # JSON stays one line by it, too.
             self.lines.append(body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
             self.size += len(body)
         return stop - start

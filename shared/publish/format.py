@@ -61,7 +61,7 @@ class Parcel:
         records: the bytes that each body was made from; in the raw format the same objects.
         ids: stable event ids; each travels as the property ``event_id``.
         shared: properties of all events.
-        columns: further properties, which differ from event to event.
+        columns: further properties, which differ from event to event; one whose value is empty has none.
         first: number of the stretch's first record in its content.
         count: records of the stretch; more than there are bodies where some were left out.
         last: whether no record of the content comes after it.

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shared import policy
 from shared.errors import CollectorError, Permanent, Transient
 from shared.rows.row import PAGING, Asked, Row, whole_ms
+from shared.salvage import Mark
 from shared.service.answers import retry_after
 from shared.times import Window, format_wire
 
 if TYPE_CHECKING:
+    from shared.salvage import Cut
     from shared.service.asking import Asker
     from shared.service.http import Response
 
@@ -45,14 +47,16 @@ class Page:
     """One page: the bytes of its rows, and where the next one is.
 
     Attributes:
-        rows: their bytes.
+        rows: that can be read.
         link: where the next one is; None where the service does not say.
         full: no more rows fit on it, so that a missing link does not mean that there are none.
+        cut: what the rows were cut into, where one of them is no JSON.
     """
 
     rows: list[bytes]
     link: str | None
     full: bool = False
+    cut: Cut | None = None
 
 
 First = Callable[[datetime, datetime], str]
@@ -157,7 +161,7 @@ class _Listing(Generic[R]):
         first, stale = True, 0
         while True:
             page = _ask(url, self._ask, first=first)
-            rows = [self._read(raw) for raw in page.rows]
+            rows = _rows(page, self._read)
             self._missing.difference_update(row.lasting for row, _ in rows)
             fresh = progress.take(rows)
             if fresh:
@@ -246,6 +250,21 @@ class _Progress:
         if at == self._oldest:
             self._bottom = max(self._bottom, up)
             self._at_oldest.add(row.lasting)
+
+
+def _rows(
+    page: Page, read: Callable[[bytes], tuple[R, datetime | None]]
+) -> list[tuple[R, datetime | None]]:
+    """The rows of a page; the bytes of it that are none are one, which says so and has no place in the order."""
+    rows = [read(raw) for raw in page.rows]
+    if page.cut is None:
+        return rows
+    marked = zip(rows, page.cut.marks(), strict=True)
+    rows = [(replace(row, mark=mark), moment) for (row, moment), mark in marked]
+    if (damage := page.cut.damage) is not None and damage.raw:
+        row, _ = read(damage.raw)
+        rows.insert(damage.before, (replace(row, mark=Mark(place=damage.place)), None))
+    return rows
 
 
 def _ask(url: str, ask: Ask, *, first: bool) -> Page:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from shared.errors import CollectorError
 from shared.records import Records
 from shared.rows.windows import NARROWEST
+from shared.salvage import columns_of
 from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests
 from shared.stop import RunStopped
@@ -85,7 +86,7 @@ class RowReader:
         listed: rows that were new in this run.
         delivered: rows acknowledged and written down.
         bytes: sum of their bodies.
-        dead: rows over the hub's limit.
+        dead: rows over the hub's limit, or that are no JSON.
         gone: rows of earlier runs that were not delivered and are no longer offered.
     """
 
@@ -198,6 +199,8 @@ class RowReader:
                 due.append(row)
         self._digests.write(LISTED, new)
         self.listed += len(new)
+        self._keep([row for row in due if row.mark.place])
+        due = [row for row in due if not row.mark.place]
         if due:
             self._page = Page(due)
             self.publisher.publish(self._page, self._parcel(due))
@@ -206,9 +209,24 @@ class RowReader:
         records = Records(
             bodies=[row.raw for row in rows],
             ids=[row.digest.hex() for row in rows],
-            columns={"content_id": [_plain(row.id) for row in rows]},
+            columns={
+                "content_id": [_plain(row.id) for row in rows],
+                **columns_of([row.mark for row in rows]),
+            },
         )
         return self._format.parcel(records, self._about)
+
+    def _keep(self, damaged: list[Row]) -> None:
+        """Rows that are no JSON: their bytes are kept, the others of their page flow."""
+        for row in damaged:
+            self._put(row, row.raw, row.mark.place)
+        self._digests.write(DEAD, ((hour_of(row.received), row.digest) for row in damaged))
+        self.dead += len(damaged)
+
+    def _put(self, row: Row, data: bytes, reason: str) -> None:
+        day, about = row.received.date(), _plain(row.id)
+        name = self._dead_letters.put(RECORD, day, data, content_id=about, reason=reason)
+        logger.warning("a row of %d bytes is dead-lettered (%s): %s", len(data), reason, name)
 
     def _settle(self) -> None:
         """Wait until the page that is on its way is acknowledged, and write that down."""
@@ -240,15 +258,8 @@ class RowReader:
     def _oversize(self, delivery: Delivery[Page], event: Event) -> None:
         """A row that no batch can carry: its bytes are kept, the others flow."""
         row = next(each for each in delivery.key.rows if each.digest.hex() == event.id)
-        name = self._dead_letters.put(
-            RECORD,
-            row.received.date(),
-            event.record,
-            content_id=_plain(row.id),
-            reason="over the hub's limit",
-        )
+        self._put(row, event.record, "over the hub's limit")
         delivery.key.dead.add(row.digest)
-        logger.warning("a row of %d bytes is over the hub's limit: %s", len(event.record), name)
 
 
 def _plain(text: str) -> str:

@@ -9,6 +9,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.salvage import PLAIN, Mark
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -37,6 +39,7 @@ class Row:
             the first instant where the row has no time.
         digest: 16 bytes, the key of the row: another listing of the same row has the same.
         lasting: what of its key stays the same when the row changes.
+        mark: what is said of it where its page was not as it should be.
     """
 
     raw: bytes
@@ -44,6 +47,7 @@ class Row:
     received: datetime
     digest: bytes
     lasting: tuple[str, ...]
+    mark: Mark = PLAIN
 
 
 def digest_of_bytes(raw: bytes) -> bytes:

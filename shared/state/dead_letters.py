@@ -177,6 +177,17 @@ class DeadLetters:
                 raise
 
 
+def together(letters: list[Letter]) -> Iterator[list[Letter]]:
+    """Letters that are delivered together: the records of one content, anything else alone."""
+    records: dict[tuple[date, str], list[Letter]] = {}
+    for letter in letters:
+        if letter.kind == RECORD:
+            records.setdefault((letter.day, letter.content_id), []).append(letter)
+        else:
+            yield [letter]
+    yield from records.values()
+
+
 def count_letters(container: ContainerClient, prefix: str = "") -> Counter[str]:
     """How many dead letters there are of each feed whose state key begins so.
 

@@ -63,7 +63,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
         time: seconds since 1970, by the service's clock.
         records: events acknowledged.
         bytes: sum of their bodies.
-        dead: records of this content that were dead-lettered one by one.
+        dead: records of this content that were dead-lettered one by one; the others are then delivered.
         reason: why it is lost, dead-lettered or still pending.
     """
 

@@ -123,11 +123,11 @@ class Day:
         """Recompute the day's completeness."""
         counts = Counts(listed=len(self.entries))
         for entry in self.entries.values():
+            counts.records += entry.records
+            counts.bytes += entry.bytes if entry.records else 0
+            counts.dead_records += entry.dead
             if entry.state == State.DELIVERED:
                 counts.delivered += 1
-                counts.records += entry.records
-                counts.bytes += entry.bytes
-                counts.dead_records += entry.dead
             elif entry.terminal:
                 reason = (
                     entry.state if entry.state == State.DEAD_LETTERED else entry.reason or "unknown"

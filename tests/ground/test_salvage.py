@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -35,8 +34,10 @@ EVIL = (
 texts = st.lists(st.sampled_from(EVIL) | st.text(max_size=6), max_size=3).map("".join)
 values = st.recursive(
     texts | st.integers(0, 99) | st.booleans() | st.none(),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(("Id", "Name", "b")), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(("Id", "Name", "b")), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 objects = st.fixed_dictionaries(
@@ -123,3 +124,164 @@ def _assert_nothing_is_missing(body: bytes, found: Records) -> None:
         rest = rest[start + len(part) :]
     assert not rest.strip(b" \t\r\n]")
     assert body[found.damage.offset :].lstrip().startswith(found.damage.raw)
+
+
+GOOD = [b'{"Id":"%d","Subject":"s","Parameters":[{"Name":"n","Value":"v"}]}' % n for n in range(5)]
+SAMPLE = (
+    b'{"Id":"2","CreationTime":"2026-03-01T10:00:00","Subject":"a \\"b\\" c","Size":12,'
+    b'"Item":{"Path":"x\\\\y"},"Parameters":[{"Name":"n","Value":"v"},{"Name":"m"}],"Last":true}'
+)
+
+
+def _without(mark: bytes, number: int = 0) -> bytes:
+    at = [place for place in range(len(SAMPLE)) if SAMPLE.startswith(mark, place)][number]
+    return SAMPLE[:at] + SAMPLE[at + len(mark) :]
+
+
+MATRIX = {
+    "a raw newline": SAMPLE.replace(b"a \\", b"a\n \\"),
+    "a raw tab": SAMPLE.replace(b"a \\", b"a\t \\"),
+    "a raw NUL": SAMPLE.replace(b"a \\", b"a\x00 \\"),
+    "a raw escape": SAMPLE.replace(b"a \\", b"a\x1b \\"),
+    "not a number": SAMPLE.replace(b"12", b"NaN"),
+    "a hexadecimal escape": SAMPLE.replace(b"a \\", b"\\x41 \\"),
+    "half an escape": SAMPLE.replace(b"a \\", b"\\u12 \\"),
+    "an unescaped backslash": SAMPLE.replace(b"x\\\\y", b"x\\y"),
+    "an unescaped quote": SAMPLE.replace(b'\\"b', b'"b'),
+    "another unescaped quote": SAMPLE.replace(b'b\\"', b'b"'),
+    "an escaped end of a string": SAMPLE.replace(b'v"', b'v\\"'),
+    "no opening quote of a key": _without(b'"'),
+    "no closing quote of a key": _without(b'"', 1),
+    "no opening quote of a value": _without(b'"', 2),
+    "no closing quote of a value": _without(b'"', 3),
+    "no opening bracket": _without(b"{"),
+    "no opening bracket inside": _without(b"{", 1),
+    "no closing bracket inside": _without(b"}"),
+    "no closing bracket of an element": _without(b"}", 1),
+    "no closing bracket": SAMPLE[:-1],
+    "no opening bracket of a list": _without(b"["),
+    "no closing bracket of a list": _without(b"]"),
+    "no colon": _without(b":"),
+    "no comma": _without(b","),
+    "a comma too many": SAMPLE.replace(b"12,", b"12,,"),
+    "no value": SAMPLE.replace(b"12", b""),
+    "a word": SAMPLE.replace(b"true", b"undefined"),
+    "a number that is none": SAMPLE.replace(b"12", b"012"),
+    "single quotes": SAMPLE.replace(b'"Last"', b"'Last'"),
+    "a number for a bracket": SAMPLE.replace(b"12", b"1}"),
+    "a comment": SAMPLE.replace(b"12", b"/* */ 12"),
+    "nothing": b"",
+    "cut in a key": SAMPLE[:12],
+    "cut in a string": SAMPLE[: SAMPLE.index(b"b\\")],
+    "cut after a value": SAMPLE[: SAMPLE.index(b',"Size"')],
+    "cut in a list": SAMPLE[: SAMPLE.index(b',{"Name":"m"')],
+}
+TAKEN = {"a raw newline", "a raw tab", "a raw NUL", "a raw escape", "not a number"}
+
+
+def test_of_36_damages_of_one_record_in_five_one_keeps_siblings_back() -> None:
+    assert len(MATRIX) == 36
+    flow, held = 0, set()
+    for name, bad in MATRIX.items():
+        body = b"[" + b",".join([*GOOD[:2], bad, *GOOD[3:]]) + b"]"
+        found = read_records(body)
+        bodies = [each for each in found.bodies if each != bad]
+        assert not set(bodies) - set(GOOD), name
+        flow += len(bodies)
+        if len(bodies) < 4:
+            held.add(name)
+        if name in TAKEN:
+            assert found.damage is None
+            assert list(found.columns["json"]) == ["", "", "invalid", "", ""]
+        else:
+            assert found.damage is not None, name
+            assert list(found.columns.get("recovered", ())).count("true") == len(bodies) - 2
+            _assert_nothing_is_missing(body, found)
+    # Cut inside a list, the records after it may be elements of that list.
+    assert (flow, held) == (4 * 35 + 2, {"cut in a list"})
+
+
+def test_a_comma_that_is_missing_between_two_records_damages_neither() -> None:
+    found = read_records(b"[" + GOOD[0] + b" " + GOOD[1] + b"," + GOOD[2] + b"]")
+
+    assert list(found.bodies) == GOOD[:3]
+    assert found.damage is not None
+    assert found.damage.raw == b""
+    assert found.columns == {"recovered": ["", "true", "true"]}
+
+
+def test_what_is_damaged_twice_is_one_piece_from_the_first_to_the_last() -> None:
+    body = b"[" + b",".join([GOOD[0], b"{oops}", GOOD[1], b'{"Id":oops}', GOOD[2]]) + b"]"
+
+    found = read_records(body)
+
+    assert list(found.bodies) == [GOOD[0], GOOD[2]]
+    assert found.damage is not None
+    assert found.damage.raw == b",".join([b"{oops}", GOOD[1], b'{"Id":oops}'])
+
+
+@pytest.mark.parametrize("body", [b"[oops]", b"[", b'[{"Id":1', b"[]x", b'["a" 1]'])
+def test_of_what_holds_no_record_nothing_is_taken(body: bytes) -> None:
+    with pytest.raises(Permanent) as caught:
+        read_records(body)
+
+    assert caught.value.code == "not-records"
+
+
+@pytest.mark.parametrize("odd", [b'{"a":"\n"}', b'{"a":NaN}', b'{"a":}'])
+def test_a_listing_is_taken_as_a_whole_or_not_at_all(odd: bytes) -> None:
+    with pytest.raises(Permanent):
+        split(b"[{}," + odd + b",{}]")
+
+
+def test_a_body_made_to_be_slow_is_not() -> None:
+    """Every comma in it begins a record that breaks off at the end."""
+    body = b'[{"a":oops}' + b',{"a":1}' * 20_000 + b',{"a":oops}' + b',{"a":[0' * 5_000
+
+    with pytest.raises(Permanent):
+        read_records(body)
+
+
+def test_an_id_beside_control_characters_is_the_records_own() -> None:
+    assert event_id(b'{"Subject":"a\nb","Id":"one"}') == "one"
+    assert event_id(b'{"Id":"a\nb"}') == "a\nb"
+
+
+def test_what_dead_letters_hold_says_what_is_no_json() -> None:
+    found = read_letters([GOOD[0], GOOD[1][:-1], b'{"a":"\n"}', b"{} x"])
+
+    assert found.columns == {"json": ["", "invalid", "invalid", "invalid"]}
+    assert read_letters(GOOD).columns == {}
+    assert is_valid(b' {"a":"\xff"} ')
+
+
+# -- an array in an object
+
+
+@given(damaged(), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_in_an_object_the_same_is_taken_and_its_other_members(
+    made: tuple[list[bytes], int, bytes, bytes], first: bool
+) -> None:
+    link = b'"next":"https://x"'
+    body = b'{"a":1,%b"value":%b%b}' % (
+        (link + b"," if first else b""),
+        made[3],
+        (b"" if first else b"," + link),
+    )
+
+    try:
+        cut, found = cut_in(body, "value")
+    except Permanent:
+        return
+
+    assert found["next"] == b'"https://x"'
+    assert {each for each in cut.records if each not in made[2]} <= set(made[0])
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":oops,"value":[{}]}', b'{"value":[{"a":1},oops', b'{"value":oops}', b"{oops}"]
+)
+def test_an_object_that_is_damaged_elsewhere_is_refused(body: bytes) -> None:
+    with pytest.raises(Permanent):
+        cut_in(body, "value")
