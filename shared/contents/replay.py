@@ -310,14 +310,14 @@ class _Replay:
         records, size, dead = delivery.records, delivery.bytes, delivery.dead + bool(job.damaged)
         with self._lock:
             self.summary.records += records
-        when = int(self._clock.now().timestamp())
+        # Of two lines that say the same of a content the later one counts, whoever's clock is behind.
+        when = max(int(self._clock.now().timestamp()), known.time + 1 if known is not None else 0)
         state = State.DEAD_LETTERED if job.damaged else State.DELIVERED
         if known is not None and _is_out(known):
             # A letter that is gone without having been delivered is still missing, one that stays is not delivered.
             dead = max(known.dead - records, dead)
             size = known.bytes + (size if dead < known.dead else 0)
             records = known.records + known.dead - dead
-            when = max(when, known.time + 1)
             state = State(known.state) if dead else State.DELIVERED
         line = Line(
             id=job.content_id,

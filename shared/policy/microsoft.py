@@ -184,8 +184,9 @@ API_RULES = (
         "not-records",
         Action.DEAD_LETTER,
         "the body is no array of records",
-        "The bytes of a content are no array of records. They are asked for again, then kept in container "
-        "m365-dead-letters, with the reason in the blob's metadata: look at them there",
+        "The bytes of a content are no array of records, or those of one record are no JSON. They are asked for again, "
+        "then kept in container m365-dead-letters, with the reason in the blob's metadata: look at them there. Other "
+        "records of the content are delivered",
         one_content=True,
     ),
     Rule(
