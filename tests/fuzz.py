@@ -2,8 +2,8 @@
 
 Each round offers contents, lets several runs meet mangled answers, then lets the service tell the truth again. Whatever
 it said before, a run never fails inside, never hangs and loses nothing. Every content that the tenant has is delivered,
-or its bytes, as they came, are a dead letter. Of one with a damaged record the damaged bytes are one, and the others are
-delivered. What is called delivered is at the hub.
+or its bytes, as they came, are a dead letter. Of one with a damaged record the damaged bytes are one, and the others
+are delivered. What is called delivered is at the hub.
 """
 
 from __future__ import annotations

@@ -201,6 +201,40 @@ def test_of_36_damages_of_one_record_in_five_one_keeps_siblings_back() -> None:
     assert (flow, held) == (4 * 35 + 2, {"cut in a list"})
 
 
+TRAPS = {
+    # Elements of a list, as far as anybody can tell, and so may be the records that follow.
+    "cut inside a list": (b'{"Id":"2","More":[{"Id":"a"},{"Id":"b"}', 1, 0),
+    # The string ends where its author wanted it to.
+    "a quote unescaped": (b'{"Id":"2","S":"x"},{},7,[],null,{","T":"y"}', 1, 2),
+    "a quote unescaped, with a list of strings": (
+        b'{"Id":"2","S":["x"]},{",":1},{","y"]}',
+        1,
+        2,
+    ),
+    # Its head alone would pass for a record.
+    "a bracket for a digit": (b'{"Id":"2","Size":1},"Last":true}', 1, 2),
+    # The same, but that the record before it has the key itself.
+    "no opening bracket": (b'"Id":"2","Last":true}', 1, 2),
+    "an object without its bracket": (b'"More":{"Id":"a"},"Last":true}', 0, 2),
+    "a string cut before a bracket": (b'{"Id":"2","S":"},{"', 1, 2),
+}
+"""Bytes in place of a record, and how many of the records around them are taken: of one before, of two after."""
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_what_passes_for_a_record_is_none(name: str) -> None:
+    bad, before, after = TRAPS[name]
+    first, second, third = (b'{"Id":"%d","Subject":"s"}' % n for n in (1, 3, 4))
+    body = b"[" + b",".join([first, bad, second, third]) + b"]"
+
+    found = read_records(body)
+
+    assert found.damage is not None
+    assert list(found.bodies) == [first][:before] + [second, third][:after]
+    assert bad in found.damage.raw
+    _assert_nothing_is_missing(body, found)
+
+
 def test_a_comma_that_is_missing_between_two_records_damages_neither() -> None:
     found = read_records(b"[" + GOOD[0] + b" " + GOOD[1] + b"," + GOOD[2] + b"]")
 
