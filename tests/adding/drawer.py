@@ -56,7 +56,7 @@ class Pile:
             size += len(parcel.bodies[at])
             if size > MOST_BYTES:
                 return at - start
-            own = {name: values[at] for name, values in parcel.columns.items()}
+            own = {name: values[at] for name, values in parcel.columns.items() if values[at]}
             properties = {**parcel.shared, **own, "event_id": parcel.ids[at]}
             self.events.append((parcel.bodies[at], properties))
         return stop - start

@@ -131,7 +131,7 @@ class SinkSuite:
     ) -> None:
         one = replace(
             parcel(b"{0}", b"{1}", b"{2}", source="Audit.Exchange", connection="zoë"),
-            columns={"content_id": ["a", "b", "c"]},
+            columns={"content_id": ["a", "b", "c"], "recovered": ["", "", "true"]},
         )
         other = parcel(b"{3}", first=3, source="DLP.All")
         sender = sink.borrow()
@@ -144,7 +144,7 @@ class SinkSuite:
         common = {"source": "Audit.Exchange", "connection": "zoë"}
         expected = {
             b"{1}": {**common, "content_id": "b", "event_id": "event-1"},
-            b"{2}": {**common, "content_id": "c", "event_id": "event-2"},
+            b"{2}": {**common, "content_id": "c", "event_id": "event-2", "recovered": "true"},
             b"{3}": {"source": "DLP.All", "event_id": "event-3"},
         }
         if not self.keeps_properties:
