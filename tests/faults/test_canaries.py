@@ -270,7 +270,7 @@ def test_an_error_that_nobody_expected_is_logged_without_the_record_that_it_quot
         raise ValueError(body.decode())
 
     prepare(rig)
-    monkeypatch.setattr("shared.contents.pipeline.read_records", stumble)
+    monkeypatch.setattr("shared.contents.reader.read_records", stumble)
 
     summaries = run(rig)
 

@@ -177,7 +177,7 @@ def test_a_letter_of_a_whole_body_is_cut_by_a_replay(rig: Rig) -> None:
     damaged = RECORDS[2][:-9]
     content = offer_damaged(rig, damaged)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shared.contents.pipeline.read_records", _refuse)
+        patch.setattr("shared.contents.reader.read_records", _refuse)
         assert run_twice(rig) == 1
     assert list(rig.dead_letters().values()) == [content.body]
 

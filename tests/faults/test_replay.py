@@ -67,7 +67,7 @@ def _collected_before(rig: Rig) -> None:
 def broken_split(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A splitter with a defect: it refuses every body that has this word in it."""
     with monkeypatch.context() as patch:
-        patch.setattr("shared.contents.pipeline.read_records", refuse)
+        patch.setattr("shared.contents.reader.read_records", refuse)
         yield patch
 
 

@@ -173,7 +173,7 @@ def dead_letter(rig: TraceRig, number: int) -> None:
     """Details of rows that are given up, since their bodies could not be split."""
     rig.tenant.trace.offer(count=number, received=rig.ago(minutes=20))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shared.contents.pipeline.read_records", refuse)
+        patch.setattr("shared.contents.reader.read_records", refuse)
         rig.trace(settings=WANTED)
         rig.pass_time(minutes=11)
         rig.trace(settings=WANTED)
