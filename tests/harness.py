@@ -34,7 +34,7 @@ from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNot
 from shared.state.checkpoint import decode as decode_checkpoint
 from shared.state.ledger import Entry, State
 from shared.state.ledger_day import Day
-from shared.times import parse_wire
+from shared.times import parse_wire, whole_second
 from tests.waits import LONG
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Rig:
         self.tenant.subscriptions.set(source, "enabled")
         store = CheckpointStore(self.storage.state, self.checkpoint_name(source))
         note = SubscriptionNote(enabled=then)
-        begun = then - timedelta(days=30)
+        begun = whole_second(then) - timedelta(days=30)
         known = Checkpoint(
             watermark=then,
             subscription=note,
