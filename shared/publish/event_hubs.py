@@ -28,7 +28,7 @@ class EventHubSink:
         namespace: by identity, with
         credential: a token credential.
         partition_key: put on every batch; None spreads events over the partitions.
-        send_timeout: seconds after which the SDK gives a send up and repeats it on a new connection.
+        send_timeout: seconds after which the SDK gives a send up.
         options: passed on to ``EventHubProducerClient``.
     """
 
@@ -49,7 +49,8 @@ class EventHubSink:
         self._credential = credential
         self._partition_key = partition_key
         self._send_timeout = send_timeout
-        self._options = {"retry_total": 2, "retry_backoff_factor": 0.4, **(options or {})}
+        # A send that was abandoned must not begin anew on a connection of its own: the publisher repeats, nobody else.
+        self._options = {"retry_total": 0, **(options or {})}
         self._idle = _Idle()
 
     def borrow(self) -> Sender:
@@ -143,11 +144,14 @@ class EventHubSender:
     def cut(self) -> None:
         """Shut the socket down; a call that hangs holds the lock which closing the client would wait for.
 
-        The SDK offers no public way to that socket. Where a release moves it, the call hangs on and is counted.
+        Nor may that call begin anew on another connection, as the SDK does after most errors: its events are repeated
+        by others. The SDK offers no public way to either. Where a release moves them, the call hangs on and is counted.
         """
         with contextlib.suppress(Exception):
-            for producer in list(self._client._producers.values()):
-                handler: Any = producer._handler if producer else None
+            self._client._start_producer = _refuse  # type: ignore[method-assign]
+            for producer in filter(None, list(self._client._producers.values())):
+                handler: Any = producer._handler
+                producer._open = handler.open = _refuse  # type: ignore[method-assign]
                 handler._connection._transport.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -211,6 +215,13 @@ def _condition(error: BaseException | None) -> str:
                     return text.lower().rpartition(":")[2]
         error, seen = error.__cause__ or error.__context__, seen + 1
     return ""
+
+
+def _refuse(*_: object, **__: object) -> Any:
+    """What a sender that was cut does in place of connecting."""
+    from azure.eventhub.exceptions import ConnectError
+
+    raise ConnectError("this sender was given up")
 
 
 class _Idle:

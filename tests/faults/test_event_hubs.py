@@ -37,6 +37,9 @@ SMALL = 8_000
 IN_TIME = 90.0
 """A run that ends by itself takes a tenth of it; its own budget, which would end it too, is longer."""
 
+SILENCE = 8.0
+"""Seconds without an acknowledgement that end a run; its answer, whatever it is, comes in a fraction of it."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _let_hanging_sends_end() -> Iterator[None]:
@@ -63,7 +66,6 @@ def collector(
         hub,
         connection_string=rig.hubs.connection_string(),
         send_timeout=send_timeout,
-        options={"retry_total": 1, "retry_backoff_factor": 0.02},
     )
     app = App(load(rig.values()), tuning=tuning, sink=sink)
     try:
@@ -106,31 +108,27 @@ def assert_finishes(rig: Rig, contents: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("faults", "send_timeout"),
+    "faults",
     [
-        pytest.param(
-            [Fault(action="reject", condition=SERVER_BUSY, times=4)], 5.0, id="throttling"
-        ),
-        pytest.param([Fault(action="detach", times=2)], 5.0, id="detaching"),
-        pytest.param([Fault(action="close", times=2)], 5.0, id="closing-the-connection"),
-        pytest.param([Fault(action="end")], 2.0, id="ending-the-session"),
-        pytest.param([Fault(action="drop", times=2)], 5.0, id="dropping-before-storing"),
+        pytest.param([Fault(action="reject", condition=SERVER_BUSY, times=4)], id="throttling"),
+        pytest.param([Fault(action="detach", times=2)], id="detaching"),
+        pytest.param([Fault(action="close", times=2)], id="closing-the-connection"),
+        pytest.param([Fault(action="end")], id="ending-the-session"),
+        pytest.param([Fault(action="drop", times=2)], id="dropping-before-storing"),
         # One for each of two connections, so that both hang at the same time.
         pytest.param(
-            [Fault(action="release"), Fault(action="modify")], 2.0, id="releasing-and-modifying"
+            [Fault(action="release"), Fault(action="modify")], id="releasing-and-modifying"
         ),
-        pytest.param([Fault(on="attach", action="no_credit")], 2.0, id="giving-no-credit"),
+        pytest.param([Fault(on="attach", action="no_credit")], id="giving-no-credit"),
     ],
 )
-def test_what_was_not_stored_is_sent_again_and_arrives_once(
-    rig: Rig, faults: list[Fault], send_timeout: float
-) -> None:
+def test_what_was_not_stored_is_sent_again_and_arrives_once(rig: Rig, faults: list[Fault]) -> None:
     change_hub(rig, max_message_bytes=SMALL)
     rig.offer_many(20)
     rig.hubs.faults.add(*faults)
 
-    # Only what hangs may be abandoned: a send that is but slow would arrive twice.
-    with collector(rig, send_timeout=send_timeout, watchdog=12.0) as app:
+    # Only what hangs may be given up: a send that is but slow would arrive twice.
+    with collector(rig, send_timeout=6.0, watchdog=10.0) as app:
         summary = run_in_time(rig, app)
 
     assert rig.hubs.stats.faults == sum(fault.times for fault in faults)
@@ -210,11 +208,10 @@ def test_a_hub_over_its_throughput_is_given_time_and_gets_everything_once(rig: R
 
 
 @pytest.mark.parametrize(
-    ("fault", "silence", "status", "code", "words"),
+    ("fault", "status", "code", "words"),
     [
         pytest.param(
             Fault(on="attach", action="refuse", condition="amqp:unauthorized-access", times=-1),
-            2.0,
             "failed",
             "unauthorized-access",
             "needs the role 'Azure Event Hubs Data Sender'",
@@ -222,7 +219,6 @@ def test_a_hub_over_its_throughput_is_given_time_and_gets_everything_once(rig: R
         ),
         pytest.param(
             Fault(on="put_token", action="status", times=-1),
-            2.0,
             "failed",
             "client-error",
             "needs the role 'Azure Event Hubs Data Sender'",
@@ -230,7 +226,6 @@ def test_a_hub_over_its_throughput_is_given_time_and_gets_everything_once(rig: R
         ),
         pytest.param(
             Fault(action="reject", condition=SERVER_BUSY, times=-1),
-            1.5,
             "incomplete",
             "sink-throttled",
             "raise the throughput units",
@@ -238,7 +233,6 @@ def test_a_hub_over_its_throughput_is_given_time_and_gets_everything_once(rig: R
         ),
         pytest.param(
             Fault(action="drop", times=-1),
-            8.0,
             "failed",
             "",
             "connection broke",
@@ -247,12 +241,12 @@ def test_a_hub_over_its_throughput_is_given_time_and_gets_everything_once(rig: R
     ],
 )
 def test_a_hub_that_takes_nothing_ends_the_run_in_time_and_loses_nothing(
-    rig: Rig, fault: Fault, silence: float, status: str, code: str, words: str
+    rig: Rig, fault: Fault, status: str, code: str, words: str
 ) -> None:
     rig.offer_many(12)
     rig.hubs.faults.add(fault)
 
-    with collector(rig, no_acknowledgement=silence) as app:
+    with collector(rig, no_acknowledgement=SILENCE) as app:
         summary = run_in_time(rig, app)
 
     assert summary.status == status
@@ -312,7 +306,7 @@ def test_more_hanging_sends_than_allowed_end_the_run_with_a_sink_error(rig: Rig)
 def test_a_hub_that_does_not_exist_is_named_together_with_its_setting(rig: Rig) -> None:
     rig.offer_many(3)
 
-    with collector(rig, hub="missing", no_acknowledgement=2.0) as app:
+    with collector(rig, hub="missing", no_acknowledgement=SILENCE) as app:
         summary = run_in_time(rig, app)
 
     assert summary.status == "failed"
@@ -413,3 +407,22 @@ def test_a_send_that_hangs_in_the_sdk_ends_once_its_connection_is_cut(
 
         assert (summary.status, abandoned.hanging) == ("succeeded", 0)
     rig.assert_complete()
+    assert rig.repeats() == 0, "it began anew on a connection of its own"
+
+
+def test_what_still_hangs_when_a_run_ends_sends_nothing_after_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandoned = Abandoned()
+    monkeypatch.setattr("shared.app.Abandoned", lambda: abandoned)
+    change_hub(rig, max_message_bytes=SMALL)
+    rig.offer_many(20)
+    rig.hubs.faults.add(Fault(action="release", times=2))
+
+    with collector(rig, send_timeout=LONG, watchdog=LONG, no_acknowledgement=3.0) as app:
+        summary = run_in_time(rig, app)
+        wait_for(lambda: not abandoned.hanging)
+
+    assert (summary.status, summary.delivered, rig.events()) == ("failed", 0, [])
+    assert_finishes(rig, 20)
+    assert rig.repeats() == 0
