@@ -17,7 +17,7 @@ import sys
 import uuid
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +129,12 @@ class Rig:
             )
             for n in range(count)
         ]
+
+    def at_noon(self) -> date:
+        """Let it become noon of tomorrow, where what is due hangs on the time of day; returns that day."""
+        noon = datetime.combine(self.tenant.now().date() + timedelta(days=1), time(12), UTC)
+        self.tenant.advance(noon - self.tenant.now())
+        return noon.date()
 
     def has_collected(self, source: str = EXCHANGE, *, hours_ago: float = 3.0) -> None:
         """Leave the state of a run some hours ago that found nothing: the next one lists hours instead of a week.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from local.tenant import Fault
 from shared.state.account import DAYS_TABLE, RUNS_TABLE
@@ -91,10 +91,7 @@ def test_an_outage_of_nine_days_leaves_a_gap_record_and_loses_nothing_that_is_st
     missed = timedelta(days=2)
     assert abs(summary.gap_seconds - missed.total_seconds()) < 900
     rows = {row["RowKey"]: row for row in rig.day_rows()}
-    days: set[date] = {before.date() + timedelta(days=n) for n in range(3)}
-    assert sum(rows[day.isoformat()]["gap_seconds"] for day in days if day.isoformat() in rows) == (
-        summary.gap_seconds
-    )
+    assert sum(row["gap_seconds"] for row in rows.values()) == summary.gap_seconds
     assert not rows[(before.date() + timedelta(days=1)).isoformat()]["complete"]
     assert rig.run().gap_seconds == 0
 
@@ -116,6 +113,7 @@ def test_what_was_lost_and_dead_lettered_is_not_asked_for_again(rig: Rig) -> Non
 
 
 def test_a_day_that_was_listed_in_part_is_open(rig: Rig) -> None:
+    rig.at_noon()
     rig.has_collected(hours_ago=100)
     (content, *_) = rig.offer_many(3, hours_ago=90)
     # Listing fails after the window that holds the contents, in windows of four hours.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,13 +26,6 @@ DAY = timedelta(days=1)
 
 class Died(BaseException):
     """What a kill leaves behind at some point."""
-
-
-def at_noon(rig: Rig) -> date:
-    """Let it become noon of tomorrow; returns that day."""
-    noon = datetime.combine(rig.tenant.now().date() + DAY, time(12), UTC)
-    rig.tenant.advance(noon - rig.tenant.now())
-    return noon.date()
 
 
 def live(rig: Rig, days: float, *, every: timedelta = timedelta(hours=12), **options: Any) -> None:
@@ -72,7 +65,7 @@ def states(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
 def test_a_day_of_a_new_feed_vouches_for_its_beginning_and_the_days_before_for_nothing(
     rig: Rig,
 ) -> None:
-    today = at_noon(rig)
+    today = rig.at_noon()
     before = rig.offer(created=beginning_of(today) - 3 * DAY + HOUR)
     rig.run()
     live(rig, 8.5)
@@ -310,7 +303,7 @@ def test_the_beginning_is_found_beside_the_looks_and_in_the_rows(rig: Rig) -> No
 def test_a_change_of_state_is_logged_once_and_a_row_is_written_only_when_it_changes(
     rig: Rig, states: list[dict[str, Any]]
 ) -> None:
-    at_noon(rig)
+    rig.at_noon()
     rig.has_collected(hours_ago=5)
     rig.run()
     rows = {row["RowKey"]: row for row in rig.day_rows()}

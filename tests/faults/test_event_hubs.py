@@ -191,7 +191,7 @@ def test_a_hub_that_takes_less_than_it_announced_gets_smaller_batches(rig: Rig) 
 
 
 def test_a_hub_over_its_throughput_is_given_time_and_gets_everything_once(rig: Rig) -> None:
-    change_hub(rig, max_message_bytes=SMALL, throughput_units=0.04)
+    change_hub(rig, max_message_bytes=SMALL, throughput_units=0.02)
     rig.offer_many(40)
 
     with collector(rig) as app:
