@@ -1,7 +1,6 @@
 """One measured process: ``python -m local.bench.child``, steered by JSON lines on standard input.
 
-The first line is a ``Task``. The process warms up and says so; every further line lets it do its work once, timed, and
-answer with a ``Reading``, until the line is empty.
+The first line is a ``Task``. Every further line is work: what to collect, timed, and answered with a ``Reading``.
 """
 
 from __future__ import annotations
@@ -30,8 +29,6 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     settings: dict[str, str]  # that reach the tenant, storage and the hub
-    work: list[str]  # what is timed: sources, collected at the same time, or a loop's addresses
-    warm: list[str]  # the same, before the clock starts
     token: str  # for the loops
 
 
@@ -40,18 +37,18 @@ class Collector:
 
     def __init__(self, settings: dict[str, str], _token: str) -> None:
         self._app = App(load(settings))
-        self.close = self._app.close
 
     def collect(self, sources: list[str]) -> Reading:
-        """Run the feeds once: from their leases to their closed run rows."""
+        """Run the feeds once, at the same time: from their leases to their closed run rows."""
         with ThreadPoolExecutor(len(sources)) as pool:
             summaries = list(chain.from_iterable(pool.map(self._app.run, sources)))
         wrong = [f"{s.source}: {s.status} {s.error}" for s in summaries if s.status != "succeeded"]
+        if wrong:
+            raise RuntimeError("; ".join(wrong))
         return Reading(
             events=sum(each.records for each in summaries),
             bytes=sum(each.bytes for each in summaries),
             contents=sum(each.delivered for each in summaries),
-            problem="; ".join(wrong),
         )
 
 
@@ -62,22 +59,16 @@ _SUBJECTS: dict[str, type[Collector | Loop]] = {
 }
 
 
-def main() -> int:
-    """Warm up, measure as often as told; returns the exit status."""
+def main() -> None:
+    """Measure as often as told, until standard input ends."""
     # Function apps log warnings and worse, and so does this.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     lines = orders()
     task = msgspec.json.decode(lines.get(), type=Task)
     subject = _SUBJECTS[task.kind](task.settings, task.token)
-    if task.warm:
-        done = subject.collect(task.warm)
-        if done.problem or not done.events:
-            raise RuntimeError(f"the warm-up failed: {done}")
-    _say({"warm": True})
-    while lines.get():
-        _say(_measure(subject, task.work))
-    subject.close()
-    return 0
+    while True:
+        reading = _measure(subject, msgspec.json.decode(lines.get(), type=list[str]))
+        print(msgspec.json.encode(reading).decode(), flush=True)
 
 
 def _measure(subject: Collector | Loop, work: list[str]) -> Reading:
@@ -97,9 +88,5 @@ def _measure(subject: Collector | Loop, work: list[str]) -> Reading:
     )
 
 
-def _say(value: object) -> None:
-    print(msgspec.json.encode(value).decode(), flush=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

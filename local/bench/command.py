@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from local.bench.figures import HEAD, Figures
 from local.bench.measure import run
-from local.bench.tenants import DEFAULT, QUICK, Sizes
+from local.bench.tenants import DEFAULT, QUICK
 
 ABOUT = """\
 Measure the collector end to end on the local rig, beside the bare ceiling (fetch, split, send pre-encoded) and the
@@ -38,35 +39,22 @@ def bench(options: argparse.Namespace) -> int:
     sizes = QUICK if options.quick else DEFAULT
     if options.repeats:
         sizes = replace(sizes, repeats=options.repeats)
-    figures = _measure(sizes, Console(stderr=True))
+    figures = Figures(run(sizes, partial(print, file=sys.stderr)), sizes)
     if options.json:
         print(json.dumps(figures.as_json(), indent=2))
     else:
-        # What is not a terminal has no width to keep to.
-        known = Console()
-        print_table(figures, known if known.is_terminal else Console(width=WIDTH))
+        print_table(figures)
     if options.write is not None:
         figures.write_into(options.write)
     return 0
 
 
-def _measure(sizes: Sizes, console: Console) -> Figures:
-    """Measure, with a bar on a terminal and a line for each step elsewhere."""
-    columns = ("{task.description}", BarColumn(28), MofNCompleteColumn(), TimeElapsedColumn())
-    bars = console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not bars) as progress:
-        task = progress.add_task("", total=1)
-
-        def step(done: int, steps: int, what: str) -> None:
-            progress.update(task, completed=done, total=steps, description=what)
-            if not bars:
-                console.print(f"{done}/{steps} {what}", highlight=False)
-
-        return Figures(found=run(sizes, step), sizes=sizes)
-
-
-def print_table(figures: Figures, console: Console) -> None:
+def print_table(figures: Figures) -> None:
     """Print the table."""
+    console = Console()
+    if not console.is_terminal:
+        # It has no width to keep to.
+        console = Console(width=WIDTH)
     table = Table(*HEAD, box=SIMPLE, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,105 +31,75 @@ PACKAGES = (
     *("azure-eventhub", "azure-storage-blob", "azure-data-tables"),
     *("requests", "urllib3", "msgspec", "isal"),
 )
-RATES = (END_TO_END, BARE_CEILING, PLAIN_LOOP, SMALL_END_TO_END, SMALL_BARE_CEILING, TRACE)
+HEAD = ("measured", "median", "min to max", "on the wall", "target")
+BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+
 RATIOS = {
     "of_ceiling": (END_TO_END, BARE_CEILING),
     "small_of_ceiling": (SMALL_END_TO_END, SMALL_BARE_CEILING),
     "times_plain_loop": (END_TO_END, PLAIN_LOOP),
 }
-HEAD = ("measured", "median", "min to max", "on the wall", "target")
-BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
-
-_FIGURES: dict[str, Callable[[Reading], float]] = {
-    "cpu": lambda each: each.events / each.cpu_s,
-    "wall": lambda each: each.events / each.wall_s,
+FIGURES: dict[str, Callable[[Reading], float]] = {
+    "events_per_cpu_s": lambda each: each.events / each.cpu_s,
+    "events_per_wall_s": lambda each: each.events / each.wall_s,
     "cpu_s": lambda each: each.cpu_s,
     "wall_s": lambda each: each.wall_s,
-    "memory": lambda each: each.peak_mb - each.idle_mb,
+    "memory_mb": lambda each: each.peak_mb - each.idle_mb,
 }
 """Events a second of CPU time and of the clock, seconds of both, and megabytes above idle at the peak."""
 
-_RATE = (("cpu", "wall"), ",.0f", "")
-_IDLE = (("cpu_s", "wall_s"), ".2f", " s")
-_MEMORY = (("memory",), ".0f", " MB")
-"""Lines of the table: the figures, how they are written, and their unit."""
+
+class _Shape(NamedTuple):
+    """A line of the table: its figure, that on the wall, how they are written, and their unit."""
+
+    figure: str
+    wall: str
+    form: str
+    unit: str = ""
 
 
-class Spread(NamedTuple):
+_RATE = _Shape("events_per_cpu_s", "events_per_wall_s", ",.0f")
+_IDLE = _Shape("cpu_s", "wall_s", ".2f", " s")
+_MEMORY = _Shape("memory_mb", "", ".0f", " MB")
+
+
+def spread(values: Iterable[float]) -> dict[str, float]:
     """What repeats of one measurement came to."""
-
-    median: float
-    least: float
-    most: float
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        """Sum up repeats."""
-        known = sorted(values)
-        return cls(statistics.median(known), known[0], known[-1])
-
-    def pair(self) -> list[float]:
-        """The least and the most, rounded."""
-        digits = 3 if self.most < 100 else 1
-        return [round(self.least, digits), round(self.most, digits)]
+    known = sorted(values)
+    return {"median": statistics.median(known), "min": known[0], "max": known[-1]}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Figures:
     """The benchmark's outcome, and what it was taken on."""
 
-    found: Found
-    sizes: Sizes
-    machine: dict[str, Any] = field(default_factory=lambda: machine())
-
-    def of(self, kind: str, figure: str) -> Spread:
-        """One of ``_FIGURES`` of a kind of measurement."""
-        return Spread.of(map(_FIGURES[figure], self.found.readings[kind]))
-
-    def ratio(self, name: str) -> dict[str, float]:
-        """One rate as a multiple of another."""
-        one, other = RATIOS[name]
-        return {n: self.of(one, n).median / self.of(other, n).median for n in ("cpu", "wall")}
-
-    @property
-    def listing(self) -> float:
-        """Listing requests a delivered content, by the tenant's request log."""
-        return self.found.listing["requests"] / max(1, self.found.listing["delivered"])
+    def __init__(self, found: Found, sizes: Sizes) -> None:
+        self.sizes, self.corpora, self.machine = sizes, found.corpora, _machine()
+        self.measured = {
+            kind: {name: spread(map(figure, readings)) for name, figure in FIGURES.items()}
+            for kind, readings in found.readings.items()
+        }
+        self.ratios = {
+            name: {
+                rate: self.measured[one][rate]["median"] / self.measured[other][rate]["median"]
+                for rate in (_RATE.figure, _RATE.wall)
+            }
+            for name, (one, other) in RATIOS.items()
+        }
+        requests_each = found.listing["requests"] / max(1, found.listing["delivered"])
+        self.listing = {**found.listing, "requests_a_content": requests_each}
 
     def as_json(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        idle = {str(n): idle_name(n) for n in self.sizes.idle}
-        rates = {kind: {n: self.of(kind, n) for n in ("cpu", "wall")} for kind in RATES}
-        idle_cpu = {n: self.of(kind, "cpu_s") for n, kind in idle.items()}
-        runs = (END_TO_END, SMALL_END_TO_END, TRACE, *idle.values())
-        memory = {kind: self.of(kind, "memory") for kind in runs}
-        spreads = {
-            **rates,
-            "idle_run_cpu_s": idle_cpu,
-            "idle_run_wall_s": {n: self.of(kind, "wall_s") for n, kind in idle.items()},
-            "peak_memory_mb_above_idle": memory,
+        corpora = {
+            name: {"events": each.events, "bytes": each.bytes, "wire_bytes": each.wire_bytes}
+            for name, each in self.corpora.items()
         }
         return {
-            **{
-                f"{kind}_events_per_s": {n: round(each.median) for n, each in rate.items()}
-                for kind, rate in rates.items()
-            },
-            "idle_run_cpu_s": {n: round(each.median, 3) for n, each in idle_cpu.items()},
-            "listing_requests_per_delivered": round(self.listing, 3),
-            "peak_memory_mb_above_idle": round(max(each.median for each in memory.values()), 1),
-            **{name: {n: round(v, 3) for n, v in self.ratio(name).items()} for name in RATIOS},
-            "spread": {
-                name: {n: each.pair() for n, each in group.items()}
-                for name, group in spreads.items()
-            },
-            "repeats": self.sizes.repeats,
+            "measured": self.measured,
+            "ratios": self.ratios,
+            "listing": self.listing,
+            "corpora": corpora,
             "sizes": asdict(self.sizes),
-            "corpora": {
-                name: {"events": c.events, "bytes": c.bytes, "wire_bytes": c.wire_bytes}
-                for name, c in self.found.corpora.items()
-            },
-            "listing": self.found.listing,
-            "versions": {"python": platform.python_version()} | {n: version(n) for n in PACKAGES},
             "machine": self.machine,
         }
 
@@ -154,7 +124,7 @@ class Figures:
                 row(f"idle run, {n:,} {known}", kind, _IDLE, targets.get(n, ""))
                 for n, kind in idle.items()
             ),
-            (listing, f"{self.listing:.2f}", "", "", "≤ 0.5"),
+            (listing, f"{self.listing['requests_a_content']:.2f}", "", "", "≤ 0.5"),
             row("peak memory above idle, end to end", END_TO_END, _MEMORY, most),
             *(row(f"the same, idle run, {n:,}", kind, _MEMORY, most) for n, kind in idle.items()),
             row(mail, TRACE, _MEMORY, "≤ 100 MB"),
@@ -162,10 +132,10 @@ class Figures:
 
     def footnote(self) -> str:
         """What the figures were taken with."""
-        about = self.machine
+        about, versions = self.machine, self.machine["versions"]
         return (
             f"{self.sizes.repeats} repeats, taking turns. {about['cpus']} CPUs ({about['cpu']}), load "
-            f"{about['load'][0]}; Python {platform.python_version()}, azure-eventhub {version('azure-eventhub')}."
+            f"{about['load'][0]:.2f}; Python {versions['python']}, azure-eventhub {versions['azure-eventhub']}."
         )
 
     def write_into(self, path: Path) -> None:
@@ -179,21 +149,18 @@ class Figures:
         found = f"{BEGIN}\n{table}\n\n{self.footnote()}\n{END}"
         path.write_text(f"{before}{found}{after}", "utf-8")
 
-    def _row(
-        self, what: str, kind: str, shape: tuple[tuple[str, ...], str, str], target: str = ""
-    ) -> tuple[str, ...]:
-        """Median, least and most of the first figure, and the median of the second."""
-        figures, form, unit = shape
-        first, *more = (self.of(kind, figure) for figure in figures)
-        median, *wall = (f"{each.median:{form}}{unit}" for each in (first, *more))
-        return what, median, f"{first.least:{form}} to {first.most:{form}}", "".join(wall), target
+    def _row(self, what: str, kind: str, shape: _Shape, target: str = "") -> tuple[str, ...]:
+        known, form, unit = self.measured[kind], shape.form, shape.unit
+        median, least, most = (f"{each:{form}}" for each in known[shape.figure].values())
+        wall = f"{known[shape.wall]['median']:{form}}{unit}" if shape.wall else ""
+        return what, median + unit, f"{least} to {most}", wall, target
 
     def _ratio(self, what: str, name: str, form: str, target: str) -> tuple[str, ...]:
-        cpu, wall = (f"{v:{form}}".replace("%", " %") for v in self.ratio(name).values())
+        cpu, wall = (f"{each:{form}}".replace("%", " %") for each in self.ratios[name].values())
         return what, cpu, "", wall, target
 
 
-def machine() -> dict[str, Any]:
+def _machine() -> dict[str, Any]:
     """What the figures were taken on, and how busy it was with everything, the benchmark included."""
     known = Path("/proc/cpuinfo")
     lines = known.read_text().splitlines() if known.exists() else []
@@ -202,5 +169,6 @@ def machine() -> dict[str, Any]:
         "cpu": models[0] if models else platform.processor() or "unknown",
         "cpus": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "load": [round(each, 2) for each in os.getloadavg()],
+        "load": os.getloadavg(),
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in PACKAGES},
     }
