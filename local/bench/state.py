@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from shared.rows.row import DIGEST_BYTES
-from shared.sources.management_api import AUDIT_POLICY
+from shared.sources.audit.management_api import AUDIT_POLICY
 from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote

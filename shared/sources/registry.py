@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from shared.config import settings as config
 from shared.config.declarations import Declared, settings_of
-from shared.sources.audit import audit_jobs, replay_audit
+from shared.sources.audit.feed import audit_jobs, replay_audit
 from shared.sources.message_trace.feed import message_trace_jobs, replay_message_trace
 from shared.sources.message_trace.row import SOURCE
 from shared.sources.message_trace.settings import (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.contents.content import ContentPolicy
 from shared.contents.windows import Plan, plan, split
-from shared.sources.management_api import AUDIT_POLICY
+from shared.sources.audit.management_api import AUDIT_POLICY
 from shared.times import Window, hour_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

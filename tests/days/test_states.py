@@ -23,7 +23,7 @@ from shared.days.states import (
     merged,
     state_of,
 )
-from shared.sources.management_api import AUDIT_POLICY
+from shared.sources.audit.management_api import AUDIT_POLICY
 from shared.state.gaps import AUDITING_OFF, GAP, SUBSCRIPTION_OFF
 from shared.times import HOUR, Window, beginning_of, end_of
 

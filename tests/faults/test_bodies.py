@@ -14,7 +14,7 @@ import pytest
 from local.tenant import Fault
 from shared.records import BOM
 from shared.service.http import Limits
-from shared.sources.management_api import ManagementApi
+from shared.sources.audit.management_api import ManagementApi
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, HUB, Rig, record

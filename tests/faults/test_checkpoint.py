@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.sources.management_api import AUDIT_POLICY
+from shared.sources.audit.management_api import AUDIT_POLICY
 from shared.state.account import read_blob
 from shared.state.checkpoint import SCHEMA
 from shared.state.ledger import Line, State, encode

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import shared.sources.management_api
+import shared.sources.audit.management_api
 from local.__main__ import main
 from local.eventhubs import Fault as HubFault
 from local.tenant import Content, Fault
@@ -253,13 +253,13 @@ def test_an_entry_that_could_not_be_understood_is_fetched_after_a_fix_and_then_d
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = rig.offer(hours_ago=30, hidden_after_listings=1)
-    right = shared.sources.management_api._object
+    right = shared.sources.audit.management_api._object
 
     def wrong(raw: bytes) -> dict[str, Any]:
         return {} if content.content_id.encode() in raw else right(raw)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shared.sources.management_api, "_object", wrong)
+        patch.setattr(shared.sources.audit.management_api, "_object", wrong)
         assert rig.run().dead_letters == 1
     assert rig.events() == []
 

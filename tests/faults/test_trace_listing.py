@@ -15,7 +15,7 @@ from local.tenant.trace.reporting import status_name
 from shared.contents.content import Content
 from shared.errors import CollectorError, ConfigError, Permanent, Throttled, Transient
 from shared.rows.row import WINDOW_TOO_OLD
-from shared.sources.audit import management
+from shared.sources.audit.feed import management
 from shared.sources.clients import Apis
 from shared.sources.message_trace import graph as graph_trace
 from shared.sources.message_trace import reporting as reporting_trace

@@ -29,7 +29,7 @@ from local.bench.tenants import (
 from local.tenant import SOURCES
 from local.tether import ROOT
 from shared.contents.windows import plan
-from shared.sources.management_api import AUDIT_POLICY
+from shared.sources.audit.management_api import AUDIT_POLICY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.sources.auditing import SWITCH, Switches
+from shared.sources.audit.auditing import SWITCH, Switches
 from shared.state.account import Storage, write_blob
 
 if TYPE_CHECKING:

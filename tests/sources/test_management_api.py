@@ -11,7 +11,7 @@ import pytest
 from shared.contents.content import Content
 from shared.errors import AuthError, ConfigError, Permanent, Throttled, Transient
 from shared.policy import Action, rule_of
-from shared.sources.management_api import LIKELY_FULL, ManagementApi, with_publisher
+from shared.sources.audit.management_api import LIKELY_FULL, ManagementApi, with_publisher
 from shared.times import Window
 from tests.scripted import NOON, Service, Waits, asker
 

@@ -17,7 +17,7 @@ from shared.network import origin, refuse_foreign
 from shared.service.asking import Asker
 from shared.service.budget import Allowance, Budget
 from shared.service.http import HttpClient, Response
-from shared.sources.management_api import ManagementApi
+from shared.sources.audit.management_api import ManagementApi
 from shared.times import ServiceClock, Window
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The audit sources: the content types of the Office 365 Management Activity API, each a feed of its own."""
+"""The feeds of the audit sources: their API client, their jobs, and what a replay makes of their dead letters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from shared.contents.job import ContentJob
 from shared.contents.replay import replay_feed
 from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning, days_of
 from shared.service.budget import Allowance
-from shared.sources.audit_subscription import SubscriptionKeeper
-from shared.sources.auditing import Switches
+from shared.sources.audit.auditing import Switches
+from shared.sources.audit.management_api import AUDIT_POLICY, ManagementApi
+from shared.sources.audit.subscription import SubscriptionKeeper
 from shared.sources.clients import Apis, Factory
-from shared.sources.management_api import AUDIT_POLICY, ManagementApi
 from shared.stop import Stop
 from shared.times import ServiceClock, Window
 

@@ -32,8 +32,8 @@ from shared.times import HOUR, ServiceClock, Window, beginning_of, whole_second
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.sources.auditing import Switches
-    from shared.sources.management_api import ManagementApi
+    from shared.sources.audit.auditing import Switches
+    from shared.sources.audit.management_api import ManagementApi
     from shared.state.checkpoint import HeldCheckpoint, SubscriptionNote
     from shared.state.gaps import Gaps
 
