@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shared.config.clouds import CLOUDS, AzureCloud
+from shared.config.clouds import CLOUDS, AzureCloud, Cloud
 from shared.config.credentials import (
     FEDERATED,
     MANAGED_IDENTITY,
@@ -17,7 +17,7 @@ from shared.config.credentials import (
     kind_of_plain,
     read_credential,
 )
-from shared.config.declarations import Declared, keys_of
+from shared.config.declarations import Declared, keys_of, sections_of
 from shared.config.keys import Key, Values
 from shared.config.reader import Reader, setting, shown
 
@@ -37,12 +37,9 @@ class Connection:
         client_id: application id; "" where a managed identity has the grants itself.
         credential: how it proves who it is.
         sources: what is collected from it.
-        publisher_id: lower-case GUID for ``PublisherIdentifier``.
         login: Entra authority.
         known_login: whether the authority is one of Microsoft's, which need no discovery switched off.
-        management: root of the Management Activity API.
-        scope: token scope.
-        own: what its keys say of each source that has keys of its own, by the source's name.
+        own: what its keys say for the sources, by the name of their ``Section``.
     """
 
     name: str
@@ -50,11 +47,8 @@ class Connection:
     client_id: str
     credential: Credential
     sources: tuple[str, ...]
-    publisher_id: str
     login: str
     known_login: bool
-    management: str
-    scope: str
     own: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -132,7 +126,6 @@ class ConnectionReader:
             *values.at("tenant_id"), "the tenant's GUID (Entra overview, 'Tenant ID')"
         )
         login = read.url(*values.at("login_endpoint", cloud.login))
-        management = read.url(*values.at("management_endpoint", cloud.management))
         kind = kind_of(values)
         sources = _sources(values, [each.name for each in self._sources])
         return Connection(
@@ -141,17 +134,20 @@ class ConnectionReader:
             client_id=_client_id(values, kind),
             credential=read_credential(values, kind, login, self._azure, self._identity),
             sources=sources,
-            publisher_id=_publisher_id(values) or tenant_id,
             login=login,
             known_login=is_known(login),
-            management=management,
-            scope=values.text("management_scope", f"{management}/.default"),
-            own={
-                each.name: each.read(values, cloud, login, each.name in sources)
-                for each in self._sources
-                if each.read is not None
-            },
+            own=self._own(values, cloud, login, sources),
         )
+
+    def _own(
+        self, values: Values, cloud: Cloud, login: str, collected: Sequence[str]
+    ) -> dict[str, object]:
+        """What the connection says for the sources, section by section."""
+        wanted = {each.section for each in self._sources if each.name in collected}
+        return {
+            each.name: each.read(values, cloud, login, each in wanted)
+            for each in sections_of(self._sources)
+        }
 
 
 def _refuse_plain(read: Reader, connections: str, keys: Sequence[Key]) -> None:
@@ -174,12 +170,6 @@ def _refuse_plain(read: Reader, connections: str, keys: Sequence[Key]) -> None:
 def _unique(read: Reader, keys: list[str], what: str, where: str) -> None:
     for key in sorted({key for key in keys if keys.count(key) > 1}):
         read.problem(where, f"two connections with the {what} {shown(key)}", "each only once")
-
-
-def _publisher_id(values: Values) -> str:
-    """The GUID that selects the quota; "" where none is named, or with a problem where it is none."""
-    where, text = values.at("publisher_id")
-    return values.read.guid(where, text, "a GUID, or nothing") if text else ""
 
 
 def _client_id(values: Values, kind: str) -> str:

@@ -19,6 +19,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Section:
+    """What is configured for the sources that name it, be it one or several: declared once, and read once.
+
+    Attributes:
+        name: by which what was read of a connection is found in its ``own``.
+        keys: what a connection may say of them, beside the keys that every connection has.
+        settings: numbers of the app that concern them.
+        read: what a connection's values mean for them, given the cloud, the login and whether one of them is collected;
+            notes problems.
+    """
+
+    name: str
+    keys: tuple[Key, ...]
+    settings: tuple[Setting, ...] = ()
+    read: Callable[[Values, Cloud, str, bool], object]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declared:
     """A source, as far as the configuration is concerned.
 
@@ -26,31 +44,32 @@ class Declared:
         name: such as ``Audit.Exchange``.
         setting: how it is spelt inside the name of a setting, and in lower case as a timer's name.
         hub: the event hub that its events go to unless a setting says otherwise.
-        keys: what a connection may say of it, beside the keys that every connection has.
-        settings: numbers of the app that concern it.
-        read: what a connection's values mean for it, given the cloud, the login and whether it is collected; notes
-            problems. None where it has no keys.
+        section: what else is configured for it; None where nothing is.
     """
 
     name: str
     setting: str
     hub: str
-    keys: tuple[Key, ...] = ()
-    settings: tuple[Setting, ...] = ()
-    read: Callable[[Values, Cloud, str, bool], object] | None = None
+    section: Section | None = None
+
+
+def sections_of(sources: Sequence[Declared]) -> tuple[Section, ...]:
+    """The sections that sources name, each once."""
+    return tuple(dict.fromkeys(each.section for each in sources if each.section is not None))
 
 
 def keys_of(sources: Sequence[Declared]) -> tuple[Key, ...]:
-    """Every key of a connection; a key that several sources have is one."""
+    """Every key of a connection; a key that several sections have is one."""
     everything = ",".join(each.name for each in sources)
     common = (replace(key, default=everything) if key.name == "sources" else key for key in KEYS)
-    own = chain.from_iterable(each.keys for each in sources)
+    own = chain.from_iterable(each.keys for each in sections_of(sources))
     return tuple(dict.fromkeys((*common, *own)))
 
 
 def numbers_of(sources: Sequence[Declared]) -> tuple[Setting, ...]:
     """The settings of the app that concern sources; one that several have is one."""
-    return tuple(dict.fromkeys(chain.from_iterable(each.settings for each in sources)))
+    own = chain.from_iterable(each.settings for each in sections_of(sources))
+    return tuple(dict.fromkeys(own))
 
 
 def settings_of(sources: Sequence[Declared]) -> tuple[Setting, ...]:
@@ -170,11 +189,6 @@ STORING = (
         name="M365_TOTAL_SECONDS",
         default="300",
         help="Longest time for one whole answer of the Microsoft 365 APIs.",
-    ),
-    Setting(
-        name="M365_REQUESTS_PER_MINUTE",
-        default="1600",
-        help="Request budget per tenant; Microsoft's baseline quota is 2,000.",
     ),
 )
 """State, identity and the way out."""

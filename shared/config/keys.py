@@ -186,18 +186,6 @@ KEYS: tuple[Key, ...] = (
         help="Display name of the connection, `[a-z0-9-]`, at most 40; on every event.",
     ),
     Key(name="sources", kind=NAMES, help="Sources to collect, comma-separated."),
-    Key(
-        name="publisher_id",
-        help="GUID sent as `PublisherIdentifier`, which selects the quota; the tenant id if empty.",
-    ),
     Key(name="login_endpoint", help="Entra authority, where it is not the cloud's."),
-    Key(
-        name="management_endpoint",
-        help="Root of the Management Activity API, where it is not the cloud's.",
-    ),
-    Key(
-        name="management_scope",
-        help="Token scope, where it is not the cloud's management host followed by `/.default`.",
-    ),
 )
 """The keys that every connection has; a source may add its own. Of ``sources`` the default is all that there are."""

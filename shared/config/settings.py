@@ -49,7 +49,6 @@ class Settings:
     storage_connection_string: str = field(repr=False)
     identity_client_id: str
     network: Network
-    requests_per_minute: int
     run_seconds: float
     retry_seconds: float
     fetch_threads: int
@@ -90,7 +89,6 @@ def load(values: Mapping[str, str], sources: Sequence[Declared]) -> Settings:
         **_storage(read, azure),
         identity_client_id=identity,
         network=_network(read),
-        requests_per_minute=int(read.number("M365_REQUESTS_PER_MINUTE", 5, 100_000)),
         run_seconds=read.number("M365_RUN_SECONDS", 1, 86_400),
         retry_seconds=read.number("M365_RETRY_SECONDS", 0, 86_400),
         fetch_threads=int(read.number("M365_FETCH_THREADS", 1, 64)),

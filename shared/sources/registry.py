@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 from shared.config import settings as config
 from shared.config.declarations import Declared, settings_of
 from shared.sources.audit.feed import audit_jobs, replay_audit
+from shared.sources.audit.settings import AUDIT
 from shared.sources.message_trace.feed import message_trace_jobs, replay_message_trace
 from shared.sources.message_trace.row import SOURCE
-from shared.sources.message_trace.settings import (
-    DELAY,
-    KEYS,
-    REQUESTS,
-    read_message_trace,
-)
+from shared.sources.message_trace.settings import MESSAGE_TRACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +57,7 @@ def _audit(name: str, setting: str) -> Source:
         name=name,
         setting=setting,
         hub=AUDIT_HUB,
+        section=AUDIT,
         engine=CONTENTS,
         jobs=audit_jobs,
         replay=replay_audit,
@@ -80,9 +77,7 @@ SOURCES: tuple[Source, ...] = (
         name=SOURCE,
         setting="MESSAGE_TRACE",
         hub=TRACE_HUB,
-        keys=KEYS,
-        settings=(REQUESTS, DELAY),
-        read=read_message_trace,
+        section=MESSAGE_TRACE,
         engine=ROWS,
         jobs=message_trace_jobs,
         replay=replay_message_trace,

@@ -16,6 +16,7 @@ from shared.config.clouds import AZURE_CLOUDS, CLOUDS
 from shared.config.settings import Settings
 from shared.errors import ConfigError
 from shared.network import Network
+from shared.sources.audit.settings import audit_of
 from shared.sources.message_trace.settings import message_trace_of
 from shared.sources.registry import AUDIT_HUB, SETTINGS, SOURCES, load
 from shared.state.transport import transport_options
@@ -151,11 +152,9 @@ def test_the_least_that_must_be_set_is_enough() -> None:
     found = load(GOOD)
 
     (one,) = found.connections
-    assert (one.name, one.tenant_id, one.publisher_id) == ("default", TENANT, TENANT)
+    assert (one.name, one.tenant_id) == ("default", TENANT)
     assert one.sources == EVERY_SOURCE
     assert one.login == "https://login.microsoftonline.com"
-    assert one.management == "https://manage.office.com"
-    assert one.scope == "https://manage.office.com/.default"
     assert one.known_login
     assert found.hubs == {each.name: each.hub for each in SOURCES}
     audit = {hub for source, hub in found.hubs.items() if source.startswith(("Audit.", "DLP."))}
@@ -323,27 +322,16 @@ def test_a_cloud_names_hosts_that_belong_together(name: str) -> None:
 
     (one,) = found.connections
     cloud = CLOUDS[name]
-    assert (one.login, one.management) == (cloud.login, cloud.management)
-    assert one.scope == f"{cloud.management}/.default"
+    assert one.login == cloud.login
+    assert audit_of(one).endpoint == cloud.management
     assert one.known_login
     assert found.storage_blob_endpoint.endswith(f".blob.{AZURE_CLOUDS[cloud.azure].storage_suffix}")
 
 
-def test_every_endpoint_can_be_another() -> None:
-    found = load(
-        {
-            **GOOD,
-            "M365_LOGIN_ENDPOINT": "https://login.example/",
-            "M365_MANAGEMENT_ENDPOINT": "https://manage.example:8443/",
-            "M365_MANAGEMENT_SCOPE": "api://x/.default",
-            "M365_PUBLISHER_ID": OTHER.upper(),
-        }
-    )
+def test_the_login_can_be_another() -> None:
+    (one,) = load({**GOOD, "M365_LOGIN_ENDPOINT": "https://login.example/"}).connections
 
-    (one,) = found.connections
     assert (one.login, one.known_login) == ("https://login.example", False)
-    assert one.management == "https://manage.example:8443"
-    assert (one.scope, one.publisher_id) == ("api://x/.default", OTHER)
 
 
 def test_a_cloud_without_a_preset_is_reached_by_overrides_alone() -> None:
@@ -363,7 +351,7 @@ def test_a_cloud_without_a_preset_is_reached_by_overrides_alone() -> None:
 
     (one,) = found.connections
     assert one.known_login
-    assert one.scope == "https://manage.office365.cn/.default"
+    assert audit_of(one).scope == "https://manage.office365.cn/.default"
     assert one.credential.audience == "api://AzureADTokenExchangeChina"
     assert found.eventhub_host == "contoso.servicebus.chinacloudapi.cn"
     assert found.storage_blob_endpoint == "https://contosostate.blob.core.chinacloudapi.cn"
@@ -378,8 +366,8 @@ def test_a_cloud_without_a_preset_is_reached_by_overrides_alone() -> None:
     two, other = load(
         many(beside, connection(name="b", tenant_id=OTHER), M365_AZURE_CLOUD="azure-china")
     ).connections
-    assert (two.login, two.management, two.scope) == (one.login, one.management, one.scope)
-    assert other.management == CLOUDS["worldwide"].management
+    assert (two.login, audit_of(two)) == (one.login, audit_of(one))
+    assert audit_of(other).endpoint == CLOUDS["worldwide"].management
 
 
 @pytest.mark.parametrize("name", list(AZURE_CLOUDS))
@@ -501,7 +489,7 @@ def test_many_connections_keep_their_own_values() -> None:
         ("Audit.Exchange", "DLP.All"),
         SECRET,
     )
-    assert (two.tenant_id, two.management, two.credential.secret) == (
+    assert (two.tenant_id, audit_of(two).endpoint, two.credential.secret) == (
         OTHER,
         CLOUDS["gcc-high"].management,
         "another",
@@ -607,8 +595,8 @@ def test_each_plain_setting_that_many_connections_would_overrule_is_refused(
         "M365_CREDENTIAL_EXPIRES": "2027-01-31",
         "M365_CONNECTION_NAME": "contoso",
         "M365_SOURCES": "Audit.Exchange",
-        "M365_PUBLISHER_ID": TENANT,
         "M365_LOGIN_ENDPOINT": "https://login.example",
+        "M365_PUBLISHER_ID": TENANT,
         "M365_MANAGEMENT_ENDPOINT": "https://manage.example",
         "M365_MANAGEMENT_SCOPE": "https://manage.example/.default",
         "M365_MESSAGE_TRACE_API": "reporting",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.config.declarations import settings_of
+from shared.config.declarations import Section, sections_of, settings_of
 from shared.config.keys import NUMBER, Key, Setting, Values
 from shared.errors import ConfigError
 from shared.sources.registry import BY_NAME, SOURCES, load
@@ -27,15 +27,13 @@ def read(values: Values, cloud: Cloud, login: str, wanted: bool) -> tuple[str, f
     return values.text("depth", "2"), values.numbers["M365_MADE_UP_SPEED"], wanted
 
 
-MADE_UP = replace(
-    source_of(Badges()),
+OWN = Section(
     name=NAME,
-    setting="MADE_UP",
-    hub="m365-audit",
     keys=(Key(name="depth", default="2", kind=NUMBER, help="How deep."),),
     settings=(Setting(name="M365_MADE_UP_SPEED", default="7", bounds=(1, 9), help="How fast."),),
     read=read,
 )
+MADE_UP = replace(source_of(Badges()), name=NAME, setting="MADE_UP", hub="m365-audit", section=OWN)
 EVERY = (*SOURCES, MADE_UP)
 
 
@@ -43,6 +41,8 @@ def test_every_name_and_every_setting_of_a_source_is_its_own() -> None:
     assert len({each.name.lower() for each in SOURCES}) == len(SOURCES)
     assert len({each.setting for each in SOURCES}) == len(SOURCES)
     assert list(BY_NAME) == [each.name for each in SOURCES]
+    sections = sections_of(SOURCES)
+    assert len({each.name for each in sections}) == len(sections)
 
 
 def test_the_readme_has_each_timer_with_its_source_and_hub() -> None:
@@ -74,6 +74,26 @@ def test_what_a_connection_says_of_a_source_is_read_by_the_source() -> None:
     assert apart.connections[0].own[NAME] == ("5", 7.0, False)
 
 
+def test_a_section_of_several_sources_is_read_once_and_wanted_with_one_of_them() -> None:
+    calls = []
+
+    def count(values: Values, cloud: Cloud, login: str, wanted: bool) -> bool:
+        calls.append(wanted)
+        return wanted
+
+    one = replace(MADE_UP, section=replace(OWN, read=count))
+    two = replace(one, name="Made.Up.Too", setting="MADE_UP_TOO")
+    either = [load({**GOOD, "M365_SOURCES": each.name}, (one, two)) for each in (one, two)]
+    neither = load({**GOOD, "M365_SOURCES": "DLP.All"}, (*SOURCES, one, two))
+
+    assert calls == [True, True, False]
+    assert [found.connections[0].own[NAME] for found in (*either, neither)] == calls
+    added = {each.name for each in settings_of((one, two))} - {
+        each.name for each in settings_of((one,))
+    }
+    assert added == {"M365_OUTPUT_MADE_UP_TOO", "MADE_UP_TOO_SCHEDULE"}
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -96,7 +116,7 @@ def test_a_mistake_in_it_is_named_like_any_other(values: dict[str, str], expecte
 )
 def test_a_number_without_bounds_is_any_finite_one(text: str, found: float | None) -> None:
     speed = Setting(name="M365_MADE_UP_SPEED", default="7", help="How fast.")
-    sources = (*SOURCES, replace(MADE_UP, settings=(speed,)))
+    sources = (*SOURCES, replace(MADE_UP, section=replace(OWN, settings=(speed,))))
 
     if found is None:
         with pytest.raises(ConfigError, match=rf"_SPEED: found '{text}'; expected a number$"):

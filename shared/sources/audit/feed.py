@@ -10,6 +10,7 @@ from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning, days_o
 from shared.service.budget import Allowance
 from shared.sources.audit.auditing import Switches
 from shared.sources.audit.management_api import AUDIT_POLICY, ManagementApi
+from shared.sources.audit.settings import audit_of
 from shared.sources.audit.subscription import SubscriptionKeeper
 from shared.sources.clients import Apis, Factory
 from shared.stop import Stop
@@ -52,16 +53,15 @@ class AuditContents:
 
 def management(apis: Apis, connection: Connection) -> Factory[ManagementApi]:
     """The Management Activity API of a connection."""
-    allowance = Allowance(limit=apis.settings.requests_per_minute)
-    budget = apis.budget(connection, "management", allowance)
-    clock = ServiceClock()
-    ask = apis.asker(connection, connection.management, connection.scope, budget, clock)
+    audit, clock = audit_of(connection), ServiceClock()
+    budget = apis.budget(connection, "management", Allowance(limit=audit.requests))
+    ask = apis.asker(connection, audit.endpoint, audit.scope, budget, clock)
 
     def build(stop: Stop) -> ManagementApi:
         return ManagementApi(
             tenant_id=connection.tenant_id,
-            publisher_id=connection.publisher_id,
-            root=connection.management,
+            publisher_id=audit.publisher_id or connection.tenant_id,
+            root=audit.endpoint,
             asker=ask(stop),
         )
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.config.clouds import AZURE_CLOUDS, GRAPH_WITHOUT_TRACE, Cloud
+from shared.config.declarations import Section
 from shared.config.keys import NUMBER, Key, Setting, Values
 from shared.config.reader import shown
 from shared.sources.message_trace.row import SOURCE
@@ -91,7 +92,7 @@ class MessageTrace:
 
 def message_trace_of(connection: Connection) -> MessageTrace:
     """How a connection's message trace is read."""
-    found: MessageTrace = connection.own[SOURCE]
+    found: MessageTrace = connection.own[MESSAGE_TRACE.name]
     return found
 
 
@@ -150,3 +151,7 @@ def _details(values: Values, api: str) -> frozenset[str]:
     elif chosen and api != GRAPH:
         read.problem(place, f"set while the API is '{api}'", f"nothing: only '{GRAPH}' has details")
     return frozenset(chosen)
+
+
+MESSAGE_TRACE = Section(name=SOURCE, keys=KEYS, settings=(REQUESTS, DELAY), read=read_message_trace)
+"""What is configured for message trace alone."""
