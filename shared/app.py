@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from shared.config.settings import Settings
     from shared.publish.format import Format
     from shared.publish.sink import Sink
+    from shared.run.context import JobMaker
     from shared.state.run_tables import RunSummary
 
 logger = logging.getLogger("m365.run")
@@ -120,8 +121,9 @@ class App:
         return self._run_one(connection, source, seconds)
 
     def _run_one(self, connection: Connection, source: str, seconds: float) -> RunSummary:
-        feed, parts = self._feed(connection, source), self._parts(connection, source)
-        summary = run_feed(feed, parts, _with_seconds(self._tuning, seconds))
+        parts = self._parts(connection, source, self._jobs(connection, source))
+        feed, tuning = self._feed(connection, source), _with_seconds(self._tuning, seconds)
+        summary = run_feed(feed, parts, tuning)
         self._on_progress(summary)
         _warn_of_expiry(connection)
         level = logging.ERROR if summary.status == "failed" else logging.INFO
@@ -155,8 +157,8 @@ class App:
         try:
             if not collected and not count_letters(letters, feed.state_key):
                 return []
-            parts, replay = self._parts(connection, source), self._sources[source].replay
-            done = replay(self._apis, connection, feed, parts, self._tuning)
+            jobs = self._jobs(connection, source)
+            done = jobs.replay(feed, self._parts(connection, source, jobs), self._tuning)
         except CollectorError as error:
             # What is wrong with one feed is no reason to leave the letters of the others.
             done = [ReplaySummary(connection=feed.connection, source=source, error=str(error))]
@@ -178,12 +180,14 @@ class App:
     def _feed(self, connection: Connection, source: str) -> Feed:
         return Feed(connection=connection.name, tenant_id=connection.tenant_id, source=source)
 
-    def _parts(self, connection: Connection, source: str) -> Parts:
-        hub = self.settings.hubs[source]
+    def _jobs(self, connection: Connection, source: str) -> JobMaker:
         with self._lock:
             # Feeds of one process share its budgets, so there is one of these, whoever comes first.
             apis = self._apis
-        jobs = self._sources[source].jobs(apis, connection)
+        return self._sources[source].jobs(apis, connection)
+
+    def _parts(self, connection: Connection, source: str, jobs: JobMaker) -> Parts:
+        hub = self.settings.hubs[source]
         return Parts(
             job=jobs.make,
             sink=self._sink(hub, connection.tenant_id),

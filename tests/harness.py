@@ -271,14 +271,7 @@ class Rig:
 
     def ledger(self, source: str = EXCHANGE) -> dict[str, Entry]:
         """The merged ledger of a feed, read anew from storage."""
-        store = LedgerStore(self.storage.state, f"ledger/{self.tenant.spec.tenant_id}/{source}")
-        entries: dict[str, Entry] = {}
-        for day, segments in store.stored().items():
-            ledger = Day(day)
-            for segment in sorted(segments.sizes):
-                ledger.load(store.read(day, segment, 0))
-            entries.update(ledger.entries)
-        return entries
+        return ledger_of(self.storage, f"{self.tenant.spec.tenant_id}/{source}")
 
     def ledger_day(self, day: date, source: str = EXCHANGE) -> Day:
         """One day of a feed's ledger, gap records included, read anew from storage."""
@@ -337,6 +330,18 @@ class Rig:
             blob.name: container.download_blob(blob.name).readall()
             for blob in container.list_blobs(name_starts_with=prefix)
         }
+
+
+def ledger_of(storage: Storage, feed: str) -> dict[str, Entry]:
+    """The merged ledger of a feed (``<tenant id>/<source>``), read anew from storage."""
+    store = LedgerStore(storage.state, f"ledger/{feed}")
+    entries: dict[str, Entry] = {}
+    for day, segments in store.stored().items():
+        ledger = Day(day)
+        for segment in sorted(segments.sizes):
+            ledger.load(store.read(day, segment, 0))
+        entries.update(ledger.entries)
+    return entries
 
 
 class Nursery:

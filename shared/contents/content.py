@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from shared.errors import CollectorError
+    from shared.run.context import Counted
     from shared.state.gaps import Gaps
     from shared.times import Window
 
@@ -24,13 +25,13 @@ class ContentPolicy:
     Attributes:
         horizon: how far back the service lists, measured from its now. A content of which no listing says when it
             expires is taken to be there for as long.
-        margin: no window starts closer to the horizon, since time passes before it is asked for.
-        overlap: listed again by every run, behind what is new.
         slice: the widest window of what is new, and what a run lists again at least.
         cycle: the time within which the whole horizon is listed again, as far as ``max_width`` allows.
+        max_width: the widest window that may be asked for.
+        margin: no window starts closer to the horizon, since time passes before it is asked for.
+        overlap: listed again by every run, behind what is new.
         last_call: the least for which a last look before the horizon is worth a request, and how much later than
             expected the next run may be.
-        max_width: the widest window that may be asked for.
         last_look: before an hour leaves the horizon, the time in which a look counts as its last; what is listed for
             the first time after it may be missed.
 
@@ -39,12 +40,12 @@ class ContentPolicy:
     """
 
     horizon: timedelta
-    margin: timedelta
-    overlap: timedelta
     slice: timedelta
     cycle: timedelta
-    last_call: timedelta
     max_width: timedelta
+    margin: timedelta = timedelta(minutes=5)
+    overlap: timedelta = timedelta(hours=2)
+    last_call: timedelta = timedelta(hours=1)
     last_look: timedelta = timedelta(hours=24)
 
     def __post_init__(self) -> None:
@@ -80,14 +81,14 @@ class Content:
     id: str
     uri: str
     created: str
-    expires: str
+    expires: str = ""
     day: date
     dated: bool = True
     malformed: bytes = b""
 
 
-class Gate(Protocol):
-    """What a source knows of whether its contents are listed at all."""
+class Gate:
+    """What a source knows of whether its contents are listed at all: as it stands here, they always are."""
 
     def ensure(self, gaps: Gaps) -> CollectorError | None:
         """Make sure, before anything is listed, that the service lists; returns why listing makes no sense yet.
@@ -95,15 +96,22 @@ class Gate(Protocol):
         Args:
             gaps: where what was never listed is recorded.
         """
-        ...
+        del gaps
+        return None
 
     def refused(self, error: CollectorError, gaps: Gaps) -> None:
         """The listing broke off with this error."""
-        ...
 
 
 class ContentApi(Protocol):
-    """What one source offers of one tenant: contents that are listed, and fetched one by one."""
+    """What one source offers of one tenant: contents that are listed, and fetched one by one.
+
+    Attributes:
+        asker: counts the requests.
+    """
+
+    @property
+    def asker(self) -> Counted: ...  # noqa: D102
 
     def pages(self, window: Window) -> Iterator[list[Content]]:
         """List a window page by page; it is listed to its end when the iterator ends without an error.
@@ -125,13 +133,4 @@ class ContentApi(Protocol):
 
     def content_uri(self, content_id: str) -> str:
         """Where a content is fetched unless its listing said otherwise."""
-        ...
-
-    def read_entry(self, raw: bytes, start: datetime) -> Content:
-        """Understand one entry of a listing.
-
-        Args:
-            raw: its bytes.
-            start: the start of the window it was listed in, whose day it belongs to where it names no good one.
-        """
         ...

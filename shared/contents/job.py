@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared import policy
-from shared.contents.content import Content
+from shared.contents.content import Content, Gate
 from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline
 from shared.contents.work import Work
@@ -27,8 +27,8 @@ from shared.times import iso, parse_wire
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.contents.content import ContentApi, ContentPolicy, Gate
-    from shared.run.context import Counted, RunContext
+    from shared.contents.content import ContentApi, ContentPolicy
+    from shared.run.context import RunContext
     from shared.state.ledger import Entry
 
 
@@ -39,8 +39,7 @@ class ContentJob:
         run: the run.
         api: what lists and fetches.
         policy: how it is listed.
-        gate: knows whether it is listed at all.
-        asker: counts the requests.
+        gate: knows whether it is listed at all, where that is in doubt.
     """
 
     def __init__(
@@ -49,8 +48,7 @@ class ContentJob:
         api: ContentApi,
         policy: ContentPolicy,
         *,
-        gate: Gate,
-        asker: Counted,
+        gate: Gate | None = None,
     ) -> None:
         feed, parts, tuning = run.feed, run.parts, run.tuning
         self._run = run
@@ -62,8 +60,8 @@ class ContentJob:
         self._checkpoint = run.checkpoint
         self._contents = api
         self._policy = policy
-        self._gate = gate
-        self.asker = asker
+        self._gate = gate or Gate()
+        self.asker = api.asker
         self.problems: list[CollectorError] = []
         self._pipeline: Pipeline | None = None
         self._in_work: set[str] = set()

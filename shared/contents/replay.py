@@ -20,7 +20,7 @@ from shared.days.days import facts_of
 from shared.errors import CollectorError, Permanent
 from shared.publish.publisher import Publisher
 from shared.records import ErrorBody, Records, read_letters, read_records
-from shared.run.context import Feed, Parts, Tuning
+from shared.run.context import Feed, Parts, Tuning, days_of
 from shared.run.replays import ReplaySummary
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import CheckpointStore
@@ -30,10 +30,11 @@ from shared.state.ledger import Entry, Line, State
 from shared.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from shared.contents.content import ContentApi
+    from shared.contents.content import Content
     from shared.days.days import Days
+    from shared.days.states import Rules
     from shared.publish.format import About, Event
     from shared.publish.outbox import Delivery
 
@@ -77,10 +78,11 @@ class _Job:
 def replay_feed(
     feed: Feed,
     parts: Parts,
-    api: ContentApi | None,
-    tuning: Tuning | None = None,
+    tuning: Tuning,
+    rules: Rules,
     *,
-    days: Days,
+    looked_at: bool = True,
+    read_entry: Callable[[bytes, datetime], Content] | None = None,
     about: About | None = None,
 ) -> ReplaySummary:
     """Deliver the dead letters of a feed. Never raises for what can go wrong on the way: the summary says it.
@@ -88,12 +90,14 @@ def replay_feed(
     Args:
         feed: whose.
         parts: what a run is made of.
-        api: understands listing entries; it is not asked for anything. None where contents are not listed.
         tuning: what it may use; a replay has no deadline.
-        days: of the feed.
+        rules: of its days.
+        looked_at: whether it is listed by the hour.
+        read_entry: understands the bytes of a listing's entry, given the start of its day; None where none is kept.
         about: what every event has in common; what the feed says where None.
     """
-    replay = _Replay(feed, parts, api, tuning or Tuning(), about or feed.about(), days)
+    days = days_of(feed, parts.storage, rules, looked_at=looked_at)
+    replay = _Replay(feed, parts, tuning, read_entry, about or feed.about(), days)
     summary = replay.summary
     try:
         replay.run()
@@ -118,8 +122,8 @@ class _Replay:
         self,
         feed: Feed,
         parts: Parts,
-        api: ContentApi | None,
         tuning: Tuning,
+        read_entry: Callable[[bytes, datetime], Content] | None,
         about: About,
         days: Days,
     ) -> None:
@@ -127,7 +131,7 @@ class _Replay:
         self._about = about
         self._days = days
         self._parts = parts
-        self._api = api
+        self._read_entry = read_entry
         self._tuning = tuning
         self._clock = parts.clock
         self._stop = Stop(float("inf"))
@@ -227,11 +231,9 @@ class _Replay:
 
     def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, Records] | None:
         """A listing entry is delivered once the content that it names is."""
-        if self._api is None:
-            self._keep(job.letters, NOT_UNDERSTOOD)
-            return None
-        content = self._api.read_entry(raw, datetime.combine(job.day, time(), UTC))
-        if content.malformed:
+        read, start = self._read_entry, datetime.combine(job.day, time(), UTC)
+        content = read(raw, start) if read is not None else None
+        if content is None or content.malformed:
             self._keep(job.letters, NOT_UNDERSTOOD)
             return None
         found = self._ledger.find(content.day, content.id, everywhere=not content.dated)
@@ -243,7 +245,7 @@ class _Replay:
                 state=State.LISTED.value,
                 created=content.created,
                 expires=content.expires,
-                uri="" if content.uri == self._api.content_uri(content.id) else content.uri,
+                uri=content.uri,
                 run=self.summary.run,
                 time=int(self._clock.now().timestamp()),
             )

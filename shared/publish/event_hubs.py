@@ -99,11 +99,9 @@ class EventHubBatch:
         """Add events of a parcel; returns how many fit."""
         from azure.eventhub import EventData
 
-        columns = {**parcel.columns, "event_id": parcel.ids}
         for at in range(start, stop):
             data = EventData(parcel.bodies[at])
-            own = {name: values[at] for name, values in columns.items() if values[at]}
-            data.properties = {**parcel.shared, **own}  # type: ignore[dict-item]
+            data.properties = parcel.properties(at)  # type: ignore[assignment]
             data.content_type = "application/json"
             try:
                 self.sdk.add(data)

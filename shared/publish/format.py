@@ -84,6 +84,11 @@ class Parcel:
         """One of its events by itself."""
         return Event(record=self.records[at], body=self.bodies[at], id=self.ids[at])
 
+    def properties(self, at: int) -> dict[str, str]:
+        """What one of its events travels with beside its body."""
+        own = {name: values[at] for name, values in self.columns.items() if values[at]}
+        return {**self.shared, **own, "event_id": self.ids[at]}
+
 
 class Format(Protocol):
     """Makes what is sent of what was collected.

@@ -19,8 +19,6 @@ from shared.state.gaps import Gaps
 from shared.times import HOUR, beginning_of, end_of, iso, utc_now, whole_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shared.days.table import Found
     from shared.errors import CollectorError
     from shared.rows.source import Follower, RowApi, RowPolicy
@@ -37,7 +35,6 @@ class RowJob:
         run: the run.
         api: what lists.
         policy: how.
-        used: the share of the tenant's request budget that is taken, by anybody.
         follower: what follows on rows, where the source has that.
     """
 
@@ -47,7 +44,6 @@ class RowJob:
         api: RowApi,
         policy: RowPolicy,
         *,
-        used: Callable[[], float],
         follower: Follower | None = None,
     ) -> None:
         self._run = run
@@ -78,7 +74,6 @@ class RowJob:
             digests=self._digests,
             gaps=Gaps(self._ledger, self._clock, run.summary),
             days=self._days,
-            used=used,
         )
 
     def load(self) -> None:

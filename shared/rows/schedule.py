@@ -31,8 +31,6 @@ from shared.rows.windows import (
 from shared.times import HOUR, Window, hour_of, whole_hours, whole_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shared.days.days import Days
     from shared.rows.reader import RowReader, Unseen
     from shared.rows.source import RowApi, RowPolicy
@@ -63,7 +61,6 @@ class Reading:
         digests: what became of each row.
         gaps: records what was never read.
         days: know which hours still need their last reading.
-        used: the share of the tenant's request budget that is taken, by anybody.
 
     Attributes:
         reached_now: whether everything new was read.
@@ -79,7 +76,6 @@ class Reading:
         digests: Digests,
         gaps: Gaps,
         days: Days,
-        used: Callable[[], float],
     ) -> None:
         self._api = api
         self._policy = policy
@@ -87,7 +83,6 @@ class Reading:
         self._digests = digests
         self._gaps = gaps
         self._days = days
-        self._used = used
         self._checkpoint = run.checkpoint
         self._clock = run.parts.clock
         self._stop = run.stop
@@ -276,7 +271,7 @@ class Reading:
     def _yields(self) -> bool:
         """Whether what can wait has to wait."""
         self._stop.raise_if_set()
-        return self._used() > YIELD_ABOVE
+        return self._api.asker.used() > YIELD_ABOVE
 
     def _oldest(self) -> datetime:
         return self._clock.now() - self._api.horizon

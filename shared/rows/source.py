@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from shared.errors import CollectorError
     from shared.rows.row import Row
-    from shared.run.context import Counted
+    from shared.service.budget import Payer
     from shared.times import Window
 
 
@@ -53,7 +53,7 @@ class RowApi(Protocol):
     Attributes:
         max_width: the widest window that may be asked for.
         horizon: how far back a window may start, measured from the service's now.
-        asker: counts the requests.
+        asker: pays for the requests, and counts them.
     """
 
     @property
@@ -63,7 +63,7 @@ class RowApi(Protocol):
     def horizon(self) -> timedelta: ...  # noqa: D102
 
     @property
-    def asker(self) -> Counted: ...  # noqa: D102
+    def asker(self) -> Payer: ...  # noqa: D102
 
     def pages(self, window: Window) -> Iterator[Sequence[Row]]:
         """List the rows received in a window, newest first, page by page.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shared.errors import CollectorError
     from shared.publish.outbox import Delivery
     from shared.publish.sink import Sink
+    from shared.run.replays import ReplaySummary
     from shared.state.account import Storage
     from shared.state.checkpoint import HeldCheckpoint
     from shared.state.run_tables import RunSummary
@@ -105,10 +106,12 @@ class JobMaker:
 
     Attributes:
         make: builds what a run does.
+        replay: delivers the feed's dead letters, or says why they stay.
         clock: learns the time of the service that is asked.
     """
 
     make: Callable[[RunContext], Job]
+    replay: Callable[[Feed, Parts, Tuning], list[ReplaySummary]]
     clock: ServiceClock
 
 

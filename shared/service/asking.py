@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from shared import policy
 from shared.errors import AuthError, CollectorError, ConfigError, Throttled, Transient
+from shared.service.budget import Payer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,7 +65,7 @@ class TokenInDoubt(Exception):
         self.meaning = meaning
 
 
-class Asker:
+class Asker(Payer):
     """Asks one API of one tenant during one run; thread-safe.
 
     Args:
@@ -79,8 +79,6 @@ class Asker:
 
     Attributes:
         clock: the service's.
-        requests: made so far, each paid for.
-        throttled: how many of them the service throttled.
     """
 
     def __init__(
@@ -94,16 +92,13 @@ class Asker:
         retries: Retries | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        super().__init__(budget)
         self.clock = clock
-        self.requests = 0
-        self.throttled = 0
         self._http = http
         self._tokens = tokens
-        self._budget = budget
         self._stopping = stopping
         self._retries = retries or Retries()
         self._sleep = sleep
-        self._count_lock = threading.Lock()
 
     def ask(
         self,
@@ -128,9 +123,7 @@ class Asker:
         """
         attempts = _Attempts(again=method != "POST")
         while True:
-            self._budget.take(self._stopping)
-            with self._count_lock:
-                self.requests += 1
+            self.pay(self._stopping)
             # No failure to get one concerns this request alone, so none is retried for its sake.
             token = self._tokens.token(self._stopping)
             try:

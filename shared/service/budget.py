@@ -299,6 +299,34 @@ class Budget:
             return
 
 
+class Payer:
+    """Pays from a budget for what one run asks, and counts it; thread-safe.
+
+    Args:
+        budget: of the API that is asked.
+
+    Attributes:
+        requests: made so far, each paid for.
+        throttled: how many of them the service throttled.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.requests = 0
+        self.throttled = 0
+        self._budget = budget
+        self._count_lock = threading.Lock()
+
+    def pay(self, deadline: Callable[[], bool] = lambda: False) -> None:
+        """Wait for leave to make one request; see ``Budget.take``."""
+        self._budget.take(deadline)
+        with self._count_lock:
+            self.requests += 1
+
+    def used(self) -> float:
+        """The share of the budget that is taken, by anybody; see ``Budget.used``."""
+        return self._budget.used()
+
+
 def _decode(data: bytes) -> BudgetState:
     try:
         return _state.decode(data)

@@ -31,12 +31,10 @@ class Factory(Generic[Api]):
     Attributes:
         build: given the run's ``Stop``.
         clock: learns the service's time, from every run.
-        budget: of the tenant for this API, shared by all who use it.
     """
 
     build: Callable[[Stop], Api]
     clock: ServiceClock
-    budget: Budget
 
 
 class Apis:

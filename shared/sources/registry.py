@@ -1,19 +1,19 @@
 """The sources, one row each. Timers, settings, hubs, schedules and documents follow from them; nothing else lists them.
 
 A source is added by a row here and by a module that speaks with its API. The row says what is special about it: its
-names, what may be configured, and how its jobs and its replay are made from a connection.
+names, what may be configured, and how its jobs are made from a connection.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from shared.config import settings as config
 from shared.config.declarations import Declared, settings_of
-from shared.sources.audit.feed import audit_jobs, replay_audit
+from shared.sources.audit.feed import audit_jobs
 from shared.sources.audit.settings import AUDIT
-from shared.sources.message_trace.feed import message_trace_jobs, replay_message_trace
+from shared.sources.message_trace.feed import message_trace_jobs
 from shared.sources.message_trace.row import SOURCE
 from shared.sources.message_trace.settings import MESSAGE_TRACE
 
@@ -22,19 +22,10 @@ if TYPE_CHECKING:
 
     from shared.config.connections import Connection
     from shared.config.settings import Settings
-    from shared.run.context import Feed, JobMaker, Parts, Tuning
-    from shared.run.replays import ReplaySummary
+    from shared.run.context import JobMaker
     from shared.sources.clients import Apis
 
 CONTENTS, ROWS = "contents", "rows"
-
-
-class Replay(Protocol):
-    """Delivers the dead letters of a feed, or says why they stay."""
-
-    def __call__(  # noqa: D102
-        self, apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
-    ) -> list[ReplaySummary]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +34,11 @@ class Source(Declared):
 
     Attributes:
         engine: what collects it: ``contents`` (what is listed has to be fetched) or ``rows`` (the listing is the data).
-        jobs: what makes the jobs of its feed of a connection.
-        replay: what delivers the dead letters of that feed.
+        jobs: what makes the jobs of its feed of a connection, and delivers the dead letters of that feed.
     """
 
     engine: str
     jobs: Callable[[Apis, Connection], JobMaker]
-    replay: Replay
 
 
 def _audit(name: str, setting: str) -> Source:
@@ -60,7 +49,6 @@ def _audit(name: str, setting: str) -> Source:
         section=AUDIT,
         engine=CONTENTS,
         jobs=audit_jobs,
-        replay=replay_audit,
     )
 
 
@@ -80,7 +68,6 @@ SOURCES: tuple[Source, ...] = (
         section=MESSAGE_TRACE,
         engine=ROWS,
         jobs=message_trace_jobs,
-        replay=replay_message_trace,
     ),
 )
 """Every source: the content types by the names that Microsoft gives them, and the message trace."""

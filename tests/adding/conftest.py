@@ -5,28 +5,22 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from shared.app import App
 from shared.publish.file import FileSink
-from shared.publish.formats import DEFAULT
 from shared.sources.registry import SOURCES, Source, load
 from shared.state.account import DAYS_TABLE, Storage, read_blob
-from shared.state.append_blobs import LedgerStore
-from shared.state.ledger_day import Day
-from tests.harness import FAST, SECRET
+from tests.harness import FAST, SECRET, ledger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from local.azurite import Azurite
-    from shared.publish.format import Format
-    from shared.publish.sink import Sink
-    from shared.run.context import Tuning
     from shared.run.replays import ReplaySummary
     from shared.state.run_tables import RunSummary
 
@@ -40,29 +34,20 @@ class Desk:
         self._connection = storage_connection
         self._file = file
 
-    def collect(
-        self,
-        source: Source,
-        *,
-        sink: Sink | None = None,
-        format: Format = DEFAULT,
-        tuning: Tuning = FAST,
-    ) -> RunSummary:
-        """One run of the source."""
-        with self._app(source, sink, format, tuning) as app:
+    def collect(self, source: Source, **options: Any) -> RunSummary:
+        """One run of the source; for options see ``App``."""
+        with self._app(source, **options) as app:
             (summary,) = app.run(source.name)
             return summary
 
-    def replay(self, source: Source, *, sink: Sink | None = None) -> list[ReplaySummary]:
+    def replay(self, source: Source, **options: Any) -> list[ReplaySummary]:
         """One replay of the source."""
-        with self._app(source, sink, DEFAULT, FAST) as app:
+        with self._app(source, **options) as app:
             return list(app.replay(source.name))
 
     @contextmanager
-    def _app(
-        self, source: Source, sink: Sink | None, format: Format, tuning: Tuning
-    ) -> Iterator[App]:
-        """An app that has the source beside all others."""
+    def _app(self, source: Source, **options: Any) -> Iterator[App]:
+        """An app that has the source beside all others, and writes into the file unless there is another sink."""
         sources = (*SOURCES, source)
         values = {
             "M365_TENANT_ID": self.tenant_id,
@@ -72,19 +57,11 @@ class Desk:
             "M365_STORAGE_CONNECTION_STRING": self._connection,
             "M365_EVENTHUB_NAMESPACE": "unused.servicebus.windows.net",
         }
-        own = FileSink(self._file)
-        app = App(
-            load(values, sources),
-            tuning=tuning,
-            sink=sink or own,
-            format=format,
-            sources={each.name: each for each in sources},
-        )
-        try:
-            yield app
-        finally:
-            app.close()
-            own.close()
+        known = {each.name: each for each in sources}
+        with closing(FileSink(self._file)) as file:
+            options = {"sink": file, "tuning": FAST, **options}
+            with closing(App(load(values, sources), sources=known, **options)) as app:
+                yield app
 
     def arrived(self) -> Counter[bytes]:
         """What is in the file."""
@@ -96,14 +73,8 @@ class Desk:
 
     def ledger(self, source: Source) -> dict[str, str]:
         """Content id to state."""
-        store = LedgerStore(self.storage.state, f"ledger/{self.tenant_id}/{source.name}")
-        states = {}
-        for day, segments in store.stored().items():
-            known = Day(day)
-            for segment in sorted(segments.sizes):
-                known.load(store.read(day, segment, 0))
-            states.update({entry.id: entry.state for entry in known.entries.values()})
-        return states
+        entries = ledger_of(self.storage, f"{self.tenant_id}/{source.name}")
+        return {name: entry.state for name, entry in entries.items()}
 
     def granted(self, api: str) -> int:
         """Requests that the shared budget of an API has granted."""

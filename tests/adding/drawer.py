@@ -14,35 +14,6 @@ if TYPE_CHECKING:
 MOST_BYTES = 1_000_000
 
 
-class Drawer:
-    """Keeps events in memory."""
-
-    name = "drawer"
-
-    def __init__(self, refusals: int = 0) -> None:
-        self.kept: list[tuple[bytes, dict[str, str]]] = []
-        self.refusals = refusals
-        self._lock = threading.Lock()
-
-    def borrow(self) -> Sender:
-        """A hand for one thread."""
-        return Hand(self)
-
-    def give_back(self, sender: Sender) -> None:
-        """Hands are not kept."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def put(self, events: list[tuple[bytes, dict[str, str]]]) -> None:
-        """Keep all of a batch, or refuse it."""
-        with self._lock:
-            if self.refusals:
-                self.refusals -= 1
-                raise policy.error("not-acknowledged", detail="the drawer is stuck")
-            self.kept += events
-
-
 class Pile:
     """A batch."""
 
@@ -56,26 +27,39 @@ class Pile:
             size += len(parcel.bodies[at])
             if size > MOST_BYTES:
                 return at - start
-            own = {name: values[at] for name, values in parcel.columns.items() if values[at]}
-            properties = {**parcel.shared, **own, "event_id": parcel.ids[at]}
-            self.events.append((parcel.bodies[at], properties))
+            self.events.append((parcel.bodies[at], parcel.properties(at)))
         return stop - start
 
 
-class Hand:
-    """A sender."""
+class Drawer:
+    """Keeps events in memory. It connects to nothing, so it is its own sender, for any number of threads."""
 
-    def __init__(self, drawer: Drawer) -> None:
-        self._drawer = drawer
+    name = "drawer"
+
+    def __init__(self, refusals: int = 0) -> None:
+        self.kept: list[tuple[bytes, dict[str, str]]] = []
+        self.refusals = refusals
+        self._lock = threading.Lock()
+
+    def borrow(self) -> Sender:
+        """Itself."""
+        return self
+
+    def give_back(self, sender: Sender) -> None:
+        """There is no other to keep."""
 
     def new_batch(self) -> Batch:
         """An empty pile."""
         return Pile()
 
     def send(self, batch: Batch) -> None:
-        """Put it into the drawer."""
+        """Keep all of a pile, or refuse it."""
         assert isinstance(batch, Pile)
-        self._drawer.put(batch.events)
+        with self._lock:
+            if self.refusals:
+                self.refusals -= 1
+                raise policy.error("not-acknowledged", detail="the drawer is stuck")
+            self.kept += batch.events
 
     def cut(self) -> None:
         """Nothing hangs."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.config.declarations import settings_of
-from shared.sources.registry import SOURCES
-from shared.times import utc_now
+from shared.contents.replay import NOT_SPLIT
+from shared.times import HOUR
 from tests.adding.badges import Badges, source_of
 
 if TYPE_CHECKING:
@@ -15,77 +13,58 @@ if TYPE_CHECKING:
 
     from tests.adding.conftest import Desk
 
-HOUR = timedelta(hours=1)
-
 
 def test_it_is_collected_once_with_ledger_budget_and_day_rows(desk: Desk) -> None:
     api = Badges()
-    for number in range(5):
-        body = b'[{"Id":"%d-a"},{"Id":"%d-b"}]' % (number, number)
-        api.bodies[f"badge-{number}"] = (utc_now() - (number + 1) * HOUR, body)
+    # The oldest is one that the service lists for a few minutes more.
+    for n in range(5):
+        api.offer(f"badge-{n}", b'[{"Id":"%d-a"},{"Id":"%d-b"}]' % (n, n), hours_ago=71.8 / (n + 1))
+    expected = {b'{"Id":"%d-%c"}' % (n, letter) for n in range(5) for letter in b"ab"}
     source = source_of(api)
 
     first = desk.collect(source)
 
-    assert (first.status, first.error) == ("succeeded", "")
+    assert (first.status, first.error, first.gap_seconds) == ("succeeded", "", 0)
     assert (first.listed, first.delivered, first.records) == (5, 5, 10)
-    assert first.requests == api.requests >= 8
-    assert desk.granted("badges") >= api.requests
-    assert desk.ledger(source) == {name: "delivered" for name in api.bodies}
+    assert desk.granted("badges") >= api.asker.requests == first.requests >= 8
+    assert desk.ledger(source) == dict.fromkeys(api.bodies, "delivered")
     assert sum(row["delivered"] for row in desk.days(source)) == 5
 
-    api.bodies["late"] = (utc_now() - 30 * HOUR, b'[{"Id":"late"}]')
-    api.bodies["broken"] = (utc_now() - HOUR, b"[")
+    api.offer("late", b'[{"Id":"late"}]', hours_ago=30)
     while "late" not in desk.ledger(source):
-        last = desk.collect(source)
+        assert desk.collect(source).error == ""
 
-    assert last.pending == 1
-    assert api.refused == []
-    assert desk.ledger(source)["broken"] in ("listed", "attempt")
-    expected = {b'{"Id":"%d-%c"}' % (n, letter) for n in range(5) for letter in b"ab"}
     assert desk.arrived() == dict.fromkeys({*expected, b'{"Id":"late"}'}, 1)
 
 
-def test_it_is_asked_within_its_own_horizon_and_what_left_that_is_a_gap(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_fails_is_tried_again_and_given_up_at_the_sources_horizon(desk: Desk) -> None:
     api = Badges()
-    source, begin = source_of(api), utc_now()
-
-    first = desk.collect(source)
-
-    oldest = min(window.start for window in api.asked)
-    assert timedelta(0) <= oldest - (begin - timedelta(days=3)) < timedelta(minutes=15)
-    assert first.gap_seconds == 0
-
-    api.ahead = timedelta(days=4)
-    api.bodies["later"] = (utc_now() + timedelta(days=2), b'[{"Id":"later"}]')
-    last = desk.collect(source)
-
-    assert api.refused == []
-    assert (last.delivered, last.pending) == (1, 0)
-    assert 0 <= last.gap_seconds - timedelta(days=1).total_seconds() < 900
-    assert "not listed for more than 3 days" in caplog.text
-    assert sum(row["gap_seconds"] for row in desk.days(source)) == last.gap_seconds
-
-
-def test_a_content_whose_end_nobody_says_is_given_up_at_the_sources_horizon(desk: Desk) -> None:
-    api = Badges()
-    api.bodies["page"] = (utc_now() - HOUR, b"<html>")
+    api.offer("mended", b"[")
+    api.offer("page", b"<html>")
     source = source_of(api)
 
-    for api.ahead in (timedelta(0), timedelta(days=2)):
-        assert desk.collect(source).pending == 1
+    assert desk.collect(source).pending == 2
+    api.ahead, api.bodies["mended"] = 48 * HOUR, b'[{"Id":"mended"}]'
+    assert desk.collect(source).pending == 1
+    assert desk.arrived() == {b'{"Id":"mended"}': 1}
 
-    api.ahead = timedelta(days=3)
+    api.ahead = 72 * HOUR
     assert desk.collect(source).pending == 0
-    assert desk.ledger(source) == {"page": "dead-lettered"}
-    assert api.refused == []
+    assert desk.ledger(source) == {"mended": "delivered", "page": "dead-lettered"}
+    (summary,) = desk.replay(source)
+    assert summary.kept == {NOT_SPLIT: 1}
 
 
-def test_its_settings_schedule_and_hub_follow_from_its_row() -> None:
-    names = {each.name: each.default for each in settings_of((*SOURCES, source_of(Badges())))}
+def test_what_left_its_horizon_is_a_gap(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    api = Badges()
+    source = source_of(api)
+    desk.collect(source)
 
-    assert names["M365_OUTPUT_BADGES"] == "badges"
-    assert names["BADGES_SCHEDULE"]
-    assert names["M365_SOURCES"].endswith(",Badges.All")
+    api.ahead = 96 * HOUR
+    api.offer("later", b'[{"Id":"later"}]', hours_ago=48)
+    last = desk.collect(source)
+
+    assert (last.error, last.delivered, last.pending) == ("", 1, 0)
+    assert 0 <= last.gap_seconds - 24 * 3600 < 900
+    assert "not listed for more than 3 days" in caplog.text
+    assert sum(row["gap_seconds"] for row in desk.days(source)) == last.gap_seconds

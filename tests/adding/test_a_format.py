@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.publish.format import About, Format, Parcel
-from shared.times import utc_now
 from tests.adding.badges import Badges, source_of
 from tests.publish.formats import FormatSuite
 
@@ -53,8 +51,9 @@ class TestWrapped(FormatSuite):
 
 
 def test_what_is_collected_is_published_in_it(desk: Desk) -> None:
-    bodies = {"a": b'[{"Id":"1"},{"Id":"noise"},{"Id":"2"}]', "all-noise": b'[{"Id":"noise"}]'}
-    api = Badges({name: (utc_now() - timedelta(hours=1), body) for name, body in bodies.items()})
+    api = Badges()
+    api.offer("a", b'[{"Id":"1"},{"Id":"noise"},{"Id":"2"}]')
+    api.offer("all-noise", b'[{"Id":"noise"}]')
     source = source_of(api)
 
     summary = desk.collect(source, format=Wrapped())

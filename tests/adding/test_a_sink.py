@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.times import utc_now
 from tests.adding.badges import Badges, source_of
 from tests.adding.drawer import Drawer
 from tests.harness import FAST
 from tests.publish.sinks import Break, SinkSuite, Stored
 
 if TYPE_CHECKING:
-    from shared.publish.sink import Sink
     from tests.adding.conftest import Desk
 
 
@@ -23,30 +20,23 @@ class TestDrawer(SinkSuite):
     """It passes what every sink must."""
 
     @pytest.fixture
-    def sink(self) -> Sink:
+    def sink(self) -> Drawer:
         return Drawer()
 
     @pytest.fixture
-    def stored(self, sink: Sink) -> Stored:
-        assert isinstance(sink, Drawer)
+    def stored(self, sink: Drawer) -> Stored:
         return lambda: list(sink.kept)
 
     @pytest.fixture
-    def broken(self, sink: Sink) -> Break:
-        assert isinstance(sink, Drawer)
-        drawer = sink
-
-        def break_it() -> None:
-            drawer.refusals = 1_000_000
-
-        return break_it
+    def broken(self, sink: Drawer) -> Break:
+        return lambda: setattr(sink, "refusals", 1_000_000)
 
 
 def test_what_is_collected_arrives_in_it_and_nothing_is_claimed_before(desk: Desk) -> None:
-    api = Badges({"a": (utc_now() - timedelta(hours=1), b'[{"Id":"1"},{"Id":"2"}]')})
-    source, drawer = source_of(api), Drawer(refusals=2)
+    api, drawer = Badges(), Drawer(refusals=2)
+    api.offer("a", b'[{"Id":"1"},{"Id":"2"}]')
 
-    summary = desk.collect(source, sink=drawer)
+    summary = desk.collect(source_of(api), sink=drawer)
 
     assert (summary.status, summary.delivered) == ("succeeded", 1)
     assert [body for body, _ in drawer.kept] == [b'{"Id":"1"}', b'{"Id":"2"}']
@@ -60,7 +50,8 @@ def test_what_is_collected_arrives_in_it_and_nothing_is_claimed_before(desk: Des
 
 
 def test_what_it_never_takes_stays_pending(desk: Desk) -> None:
-    api = Badges({"a": (utc_now() - timedelta(hours=1), b'[{"Id":"1"}]')})
+    api, drawer = Badges(), Drawer()
+    api.offer("a", b'[{"Id":"1"}]')
     source = source_of(api)
     hasty = replace(FAST, patience=replace(FAST.patience, no_acknowledgement=1.0))
 
@@ -68,6 +59,5 @@ def test_what_it_never_takes_stays_pending(desk: Desk) -> None:
 
     assert (summary.delivered, summary.pending) == (0, 1)
     assert desk.ledger(source) == {"a": "listed"}
-    drawer = Drawer()
     assert desk.collect(source, sink=drawer).delivered == 1
     assert [body for body, _ in drawer.kept] == [b'{"Id":"1"}']

@@ -48,13 +48,8 @@ def rows() -> Records:
 
 def everything(parcel: Parcel) -> list[tuple[bytes, bytes, dict[str, str]]]:
     """Record, body and properties of each event."""
-    columns = {**parcel.columns, "event_id": parcel.ids}
     return [
-        (
-            record,
-            bytes(body),
-            {**parcel.shared, **{name: of[at] for name, of in columns.items() if of[at]}},
-        )
+        (record, bytes(body), parcel.properties(at))
         for at, (record, body) in enumerate(zip(parcel.records, parcel.bodies, strict=True))
     ]
 

@@ -13,13 +13,13 @@ import pytest
 from shared import policy
 from shared.errors import CollectorError
 from shared.publish.raw import Raw
-from tests.adding.drawer import Drawer, Hand, Pile
+from tests.adding.drawer import Drawer, Pile
 from tests.publish.formats import FormatSuite, everything
 from tests.publish.sinks import SinkSuite
 
 if TYPE_CHECKING:
     from shared.publish.format import About, Format, Parcel
-    from shared.publish.sink import Batch, Sender
+    from shared.publish.sink import Batch
     from shared.records import Records
 
 T = TypeVar("T")
@@ -187,31 +187,25 @@ class Bad(Drawer):
         super().__init__()
         self._pile = pile
 
-    def borrow(self) -> Sender:
-        drawer = self
-
-        class Other(Hand):
-            def new_batch(self) -> Batch:
-                return drawer._pile()
-
-        return Other(self)
+    def new_batch(self) -> Batch:
+        return self._pile()
 
 
 class Silent(Drawer):
     """Says nothing of a failure."""
 
-    def put(self, events: list[tuple[bytes, dict[str, str]]]) -> None:
+    def send(self, batch: Batch) -> None:
         if not self.refusals:
-            super().put(events)
+            super().send(batch)
 
 
 class Foreign(Drawer):
     """Fails with an error that is not a sink's."""
 
-    def put(self, events: list[tuple[bytes, dict[str, str]]]) -> None:
+    def send(self, batch: Batch) -> None:
         if self.refusals:
             raise policy.error("http-500")
-        super().put(events)
+        super().send(batch)
 
 
 class Late(Drawer):
@@ -219,11 +213,11 @@ class Late(Drawer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._next: list[tuple[bytes, dict[str, str]]] = []
+        self._next: Batch = Pile()
 
-    def put(self, events: list[tuple[bytes, dict[str, str]]]) -> None:
-        self._next, due = events, self._next
-        super().put(due)
+    def send(self, batch: Batch) -> None:
+        self._next, due = batch, self._next
+        super().send(due)
 
 
 def keeps(promise: Promise, drawer: Drawer) -> None:

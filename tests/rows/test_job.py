@@ -18,6 +18,7 @@ from shared.rows.row import Row, digest_of_bytes
 from shared.rows.source import RowPolicy
 from shared.run.context import Feed, Parts
 from shared.run.lifecycle import run_feed
+from shared.service.budget import Budget, Payer
 from shared.state.account import DAYS_TABLE, Storage, read_blob
 from shared.times import ServiceClock, Window, beginning_of, utc_now, whole_second
 from tests.harness import FAST
@@ -50,17 +51,9 @@ class Doors:
     rows: list[tuple[datetime, bytes]] = field(default_factory=list)
     asked: list[Window] = field(default_factory=list)
     broken: bool = False
-    throttled: int = 0
+    asker: Payer = field(default_factory=lambda: Payer(Budget(None, "doors")))
     max_width: timedelta = 3 * HOUR
     horizon: timedelta = timedelta(days=4)
-
-    @property
-    def asker(self) -> Doors:
-        return self
-
-    @property
-    def requests(self) -> int:
-        return len(self.asked)
 
     def pages(self, window: Window) -> Iterator[list[Row]]:
         self.asked.append(window)
@@ -138,9 +131,7 @@ class Building:
     def run(self) -> RunSummary:
         sink = FileSink(self._file)
         parts = Parts(
-            job=lambda run: RowJob(
-                run, self.doors, POLICY, used=lambda: 0.0, follower=self.follows
-            ),
+            job=lambda run: RowJob(run, self.doors, POLICY, follower=self.follows),
             sink=sink,
             storage=self.storage,
             clock=ServiceClock(self.now),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shared.contents.job import ContentJob
 from shared.contents.replay import replay_feed
-from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning, days_of
+from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
 from shared.service.budget import Allowance
 from shared.sources.audit.auditing import Switches
 from shared.sources.audit.management_api import AUDIT_POLICY, ManagementApi
@@ -37,8 +37,8 @@ class AuditContents:
         self._api = api
         self._content_type = content_type
         self._switches = switches
+        self.asker = api.asker
         self.content_uri = api.content_uri
-        self.read_entry = api.read_entry
 
     def pages(self, window: Window) -> Iterator[list[Content]]:
         """List a window page by page."""
@@ -65,7 +65,7 @@ def management(apis: Apis, connection: Connection) -> Factory[ManagementApi]:
             asker=ask(stop),
         )
 
-    return Factory(build=build, clock=clock, budget=budget)
+    return Factory(build=build, clock=clock)
 
 
 def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
@@ -83,17 +83,10 @@ def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
             switches=switches,
         )
         contents = AuditContents(api, run.feed.source, switches)
-        return ContentJob(run, contents, AUDIT_POLICY, gate=keeper, asker=api.asker)
+        return ContentJob(run, contents, AUDIT_POLICY, gate=keeper)
 
-    return JobMaker(make=make, clock=made.clock)
+    def replay(feed: Feed, parts: Parts, tuning: Tuning) -> list[ReplaySummary]:
+        read_entry = made.build(Stop(float("inf"))).read_entry
+        return [replay_feed(feed, parts, tuning, AUDIT_POLICY.days, read_entry=read_entry)]
 
-
-def replay_audit(
-    apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
-) -> list[ReplaySummary]:
-    """Deliver the dead letters of an audit feed."""
-    api = apis.client(management, connection).build(Stop(float("inf")))
-    days = days_of(feed, parts.storage, AUDIT_POLICY.days)
-    switches = Switches(parts.storage.state, feed.tenant_id)
-    contents = AuditContents(api, feed.source, switches)
-    return [replay_feed(feed, parts, contents, tuning, days=days)]
+    return JobMaker(make=make, replay=replay, clock=made.clock)

@@ -46,11 +46,8 @@ LIKELY_FULL = 100
 
 AUDIT_POLICY = ContentPolicy(
     horizon=timedelta(days=7),
-    margin=timedelta(minutes=5),
-    overlap=timedelta(hours=2),
     slice=timedelta(hours=4),
     cycle=timedelta(hours=7),
-    last_call=timedelta(hours=1),
     max_width=timedelta(hours=23),
 )
 """How the API is listed: at most seven days back, start and end at most 24 h apart (API reference, "List available
@@ -226,7 +223,6 @@ class ManagementApi:
                 id=f"malformed:{digest}",
                 uri="",
                 created=created,
-                expires="",
                 day=day,
                 dated=dated,
                 malformed=raw,

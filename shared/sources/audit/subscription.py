@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared import policy
+from shared.contents.content import Gate
 from shared.errors import CollectorError, ConfigError, Permanent
 from shared.policy import Action
 from shared.state.gaps import AUDITING_OFF, SUBSCRIPTION_OFF
@@ -57,7 +58,7 @@ _SAID = {
 }
 
 
-class SubscriptionKeeper:
+class SubscriptionKeeper(Gate):
     """Keeps one content type listed.
 
     Args:

@@ -35,11 +35,9 @@ from shared.times import Window, by_day, iso, whole_second
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from shared.days.days import Days
     from shared.rows.row import Row
     from shared.run.context import Feed, RunContext
     from shared.service.budget import Budget
-    from shared.state.account import Storage
 
 logger = logging.getLogger("m365.trace")
 
@@ -118,7 +116,7 @@ class TraceDetails:
             retention=LIFE,
             longest=LIFE,
         )
-        self._days = details_days(details_feed(run.feed), run.parts.storage)
+        self._days = days_of(details_feed(run.feed), run.parts.storage, DAYS, looked_at=False)
         self._waiting = 0
         self._skipping: tuple[datetime, datetime] | None = None
         self.skipped = 0
@@ -257,11 +255,6 @@ class _Paid:
 def details_feed(feed: Feed) -> Feed:
     """The feed of a feed's details, which have a ledger, dead letters and day rows of their own."""
     return replace(feed, source=feed.source + SUFFIX)
-
-
-def details_days(feed: Feed, storage: Storage) -> Days:
-    """The days of a feed of details."""
-    return days_of(feed, storage, DAYS, looked_at=False)
 
 
 def _content(day: date, entry: Entry) -> Content:

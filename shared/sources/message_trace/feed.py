@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.rows.job import RowJob
-from shared.run.context import Feed, JobMaker, Parts, RunContext, Tuning
+from shared.run.context import JobMaker, RunContext
 from shared.service.budget import Allowance, Budget
 from shared.sources.clients import Apis, Factory
 from shared.sources.message_trace.details import TraceApi, TraceDetails
@@ -18,7 +18,6 @@ from shared.times import ServiceClock
 
 if TYPE_CHECKING:
     from shared.config.connections import Connection
-    from shared.run.replays import ReplaySummary
     from shared.stop import Stop
 
 BUDGET_WINDOW = 300.0
@@ -40,7 +39,7 @@ def message_trace(apis: Apis, connection: Connection) -> Factory[TraceApi]:
             return ReportingTrace(root=trace.endpoint, asker=ask(stop))
         return GraphTrace(root=trace.endpoint, asker=ask(stop), offered=trace.offered)
 
-    return Factory(build=build, clock=clock, budget=budget)
+    return Factory(build=build, clock=clock)
 
 
 def message_trace_jobs(apis: Apis, connection: Connection) -> JobMaker:
@@ -55,9 +54,9 @@ def message_trace_jobs(apis: Apis, connection: Connection) -> JobMaker:
         details = None
         if trace.details:
             details = TraceDetails(run, api, statuses=trace.details, budget=budget)
-        return RowJob(run, api, policy, used=made.budget.used, follower=details)
+        return RowJob(run, api, policy, follower=details)
 
-    return JobMaker(make=make, clock=made.clock)
+    return JobMaker(make=make, replay=replay_trace, clock=made.clock)
 
 
 def _budget(
@@ -71,11 +70,3 @@ def _budget(
         # Five minutes are long enough for instances whose own clocks differ to count each other wrong.
         now=lambda: clock.now().timestamp(),
     )
-
-
-def replay_message_trace(
-    apis: Apis, connection: Connection, feed: Feed, parts: Parts, tuning: Tuning
-) -> list[ReplaySummary]:
-    """Deliver the dead letters of a connection's message trace, or say why they stay; it asks no API."""
-    del apis, connection
-    return replay_trace(feed, parts, tuning)

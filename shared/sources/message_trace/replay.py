@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shared.contents.replay import replay_feed
 from shared.publish.format import DETAIL
 from shared.rows.replay import keep_rows
-from shared.sources.message_trace.details import details_days, details_feed
+from shared.sources.message_trace.details import DAYS, details_feed
 
 if TYPE_CHECKING:
     from shared.run.context import Feed, Parts, Tuning
@@ -31,9 +31,9 @@ def replay_trace(feed: Feed, parts: Parts, tuning: Tuning) -> list[ReplaySummary
     details = replay_feed(
         of_details,
         parts,
-        None,
         tuning,
-        days=details_days(of_details, parts.storage),
+        DAYS,
+        looked_at=False,
         about=feed.about(kind=DETAIL),
     )
     return [keep_rows(feed, parts, ROW), *([details] if details.letters or details.error else [])]
