@@ -143,6 +143,28 @@ def test_what_runs_it_locally_is_smaller_than_what_it_runs() -> None:
     assert sum(len(path.read_text().splitlines()) for path in files("local")) < 10_500
 
 
+ADDED = {
+    "a content source": ("badges.py", "test_a_content_source.py"),
+    "a row source": ("test_a_row_source.py",),
+    "a format": ("test_a_format.py",),
+    "a sink": ("drawer.py", "test_a_sink.py"),
+}
+"""What a reader needs in tests/adding/ to see how one is added: what is made up, and its test."""
+
+
+def test_a_source_a_format_and_a_sink_are_each_added_in_under_150_lines() -> None:
+    sizes = {path.name: len(path.read_text().splitlines()) for path in files("tests/adding")}
+    for thing, names in ADDED.items():
+        needed = {name: sizes[name] for name in names}
+        assert sum(needed.values()) < 150, f"{thing} takes {sum(needed.values())} lines: {needed}"
+    # Nor do their lines stand elsewhere: what is beside them knows none of the four, nor what only one of them needs.
+    assert sizes.keys() == {"conftest.py", *(name for names in ADDED.values() for name in names)}
+    beside = ROOT / "tests" / "adding" / "conftest.py"
+    assert sizes[beside.name] < 100, f"{beside} has {sizes[beside.name]} lines"
+    known = re.findall(r"tests\.adding|shared\.contents|shared\.rows", beside.read_text())
+    assert not known, f"{beside} knows {known}"
+
+
 def test_every_decision_has_a_status_a_date_and_one_screen() -> None:
     pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
     assert len(pages) >= 7
