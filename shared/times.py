@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 HOUR = timedelta(hours=1)
 MAX_STEP = timedelta(minutes=5)
@@ -131,6 +131,37 @@ class Window:
         """Refuse an empty or reversed range."""
         if self.start >= self.end:
             raise ValueError(f"window start {self.start} is not before its end {self.end}")
+
+
+Ranges = tuple[Window, ...]
+"""Ranges in the order of time, of which none touch."""
+
+
+def add(ranges: Ranges, *more: Window) -> Ranges:
+    """Put ranges to others; what touches becomes one."""
+    merged: list[Window] = []
+    for each in sorted((*ranges, *more)):
+        if merged and each.start <= merged[-1].end:
+            merged[-1] = Window(merged[-1].start, max(merged[-1].end, each.end))
+        else:
+            merged.append(each)
+    return tuple(merged)
+
+
+def remove(ranges: Ranges, done: Window) -> Ranges:
+    """Take a range out of others."""
+    left: list[Window] = []
+    for each in ranges:
+        if each.start < min(done.start, each.end):
+            left.append(Window(each.start, min(done.start, each.end)))
+        if max(done.end, each.start) < each.end:
+            left.append(Window(max(done.end, each.start), each.end))
+    return tuple(left)
+
+
+def overlaps(ranges: Iterable[Window], start: datetime, end: datetime) -> bool:
+    """Whether any of these ranges has an instant in common with the one from ``start`` to ``end``."""
+    return any(each.start < end and start < each.end for each in ranges)
 
 
 def whole_second(value: datetime) -> datetime:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError, NoToken, Permanent, Transient
 from shared.rows.row import PAGING, WINDOW_TOO_OLD
-from shared.rows.windows import NARROWEST, Ranges, add, next_width
-from shared.times import Window, iso, whole_hours
+from shared.rows.windows import NARROWEST, next_width
+from shared.times import Ranges, Window, add, iso, whole_hours
 
 if TYPE_CHECKING:
     from shared.rows.reader import RowReader, Unseen, WindowRead

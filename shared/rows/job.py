@@ -11,12 +11,19 @@ import msgspec
 from shared.rows.days import HOURS, found_in, hours_of, sizes_by_day
 from shared.rows.reader import RowReader
 from shared.rows.schedule import Reading
-from shared.rows.windows import overlaps
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.digests import Digests
 from shared.state.feed_ledger import KEEP, FeedLedger
 from shared.state.gaps import Gaps
-from shared.times import HOUR, beginning_of, end_of, iso, utc_now, whole_second
+from shared.times import (
+    HOUR,
+    beginning_of,
+    end_of,
+    iso,
+    overlaps,
+    utc_now,
+    whole_second,
+)
 
 if TYPE_CHECKING:
     from shared.days.table import Found

@@ -19,16 +19,22 @@ from shared.errors import CollectorError, Permanent
 from shared.rows.attempts import HASTE, Attempts, Outcome
 from shared.rows.windows import (
     NARROWEST,
-    Ranges,
-    add,
     covers,
     due_hours,
     first_run,
     plan,
-    remove,
     together,
 )
-from shared.times import HOUR, Window, hour_of, whole_hours, whole_second
+from shared.times import (
+    HOUR,
+    Ranges,
+    Window,
+    add,
+    hour_of,
+    remove,
+    whole_hours,
+    whole_second,
+)
 
 if TYPE_CHECKING:
     from shared.days.days import Days

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from shared.times import HOUR, Window, whole_hours, whole_second
+from shared.times import HOUR, Ranges, Window, add, whole_hours, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +30,6 @@ TARGET_PAGES = 2
 
 GROWTH = 2
 """Times that the next window may be as wide as the last, whatever its rows say."""
-
-Ranges = tuple[Window, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,33 +93,6 @@ def _up(moment: datetime) -> datetime:
     """The next whole second."""
     cut = whole_second(moment)
     return cut if cut == moment else cut + timedelta(seconds=1)
-
-
-def add(ranges: Ranges, *more: Window) -> Ranges:
-    """Put ranges to others; what touches becomes one."""
-    merged: list[Window] = []
-    for each in sorted((*ranges, *more)):
-        if merged and each.start <= merged[-1].end:
-            merged[-1] = Window(merged[-1].start, max(merged[-1].end, each.end))
-        else:
-            merged.append(each)
-    return tuple(merged)
-
-
-def remove(ranges: Ranges, done: Window) -> Ranges:
-    """Take a range out of others."""
-    left: list[Window] = []
-    for each in ranges:
-        if each.start < min(done.start, each.end):
-            left.append(Window(each.start, min(done.start, each.end)))
-        if max(done.end, each.start) < each.end:
-            left.append(Window(max(done.end, each.start), each.end))
-    return tuple(left)
-
-
-def overlaps(ranges: Iterable[Window], start: datetime, end: datetime) -> bool:
-    """Whether any of these ranges has an instant in common with the one from ``start`` to ``end``."""
-    return any(each.start < end and start < each.end for each in ranges)
 
 
 def covers(ranges: Iterable[Window], hour: datetime) -> bool:

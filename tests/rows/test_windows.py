@@ -11,19 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.rows.windows import (
-    Ranges,
-    add,
     covers,
     due_hours,
     first_run,
     next_width,
-    overlaps,
     plan,
-    remove,
     together,
 )
 from shared.sources.message_trace.policy import trace_policy
-from shared.times import HOUR, Window, whole_hours
+from shared.times import HOUR, Ranges, Window, add, overlaps, remove, whole_hours
 
 if TYPE_CHECKING:
     from shared.rows.source import RowPolicy
