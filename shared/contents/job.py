@@ -120,7 +120,7 @@ class ContentJob:
             self._gate.refused(error, self._gaps)
             raise
         finally:
-            for one in self._listing.problems:
+            for one in self._listing.refused:
                 self._gate.refused(one, self._gaps)
 
     def _written(self, ids: list[str]) -> None:
@@ -193,8 +193,9 @@ class ContentJob:
         summary, now = self._summary, self._clock.now()
         pending = self._ledger.pending()
         summary.pending = len(pending)
-        oldest = min((entry.created for _, entry in pending), default="")
-        summary.lag_seconds = _age(oldest, now)
+        waits = self._listing.waits_since
+        oldest = [entry.created for _, entry in pending] + ([iso(waits)] if waits else [])
+        summary.lag_seconds = max((_age(each, now) for each in oldest), default=0)
         if self._checkpoint.value.watermark is not None:
             summary.watermark = iso(self._checkpoint.value.watermark)
             if not self._listing.reached_now:
@@ -208,7 +209,7 @@ class ContentJob:
             summary.dead_letters = pipeline.dead + self._listing.dead
             summary.batches = pipeline.publisher.batches
             summary.sink_busy = pipeline.publisher.busy
-        summary.caught_up = self._listing.reached_now and not pending
+        summary.caught_up = self._listing.reached_now and not pending and waits is None
         # After what ended the run, which may have been the cause.
         self.problems += self._listing.problems
         if self._pipeline is not None:

@@ -1,8 +1,8 @@
 """List what is due and write down what is new, before anything of it is fetched.
 
-The watermark moves over a range only when all of it was listed and written down. A range that left the horizon unlisted
-becomes a gap record before the watermark passes it. A window that cannot be listed keeps the watermark before it, and
-listing goes on past it.
+The watermark moves over a range only when all of it was listed and written down, or waits in the backlog. A range that
+left the horizon unlisted becomes a gap record before it is passed over. Where nothing at all can be listed, everything
+stays as it is.
 
 Tests: tests/faults/test_listing.py, tests/faults/test_windows.py.
 """
@@ -15,15 +15,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared import policy
+from shared.contents.backlog import Backlog, Due, covers, parts
 from shared.contents.windows import plan
+from shared.contents.work import SOON
 from shared.errors import CollectorError, Permanent, Transient
 from shared.policy import Action
 from shared.state.dead_letters import ENTRY, DeadLetters
 from shared.state.ledger import Entry, Line, State
-from shared.times import Window, iso, whole_second
+from shared.times import Window, iso, overlaps, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from shared.contents.content import Content, ContentApi, ContentPolicy
     from shared.days.days import Days
@@ -34,7 +37,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("m365.listing")
 
 RELISTS = 3
-MAX_UNLISTED = 3
+OUTAGE = 3
+"""Windows in a row that could not be listed, after which it is the service's trouble and not theirs."""
+
+MOST_REFUSED = 16
+"""Windows that a run has refused to it; a second that fails costs eight of them once, and one in each run after."""
+
 MALFORMED = "a listing entry without a content id"
 
 
@@ -52,8 +60,8 @@ class Listing:
         on_pending: given a content that is listed again and still pending, and what is known of it.
 
     Attributes:
-        reached_now: whether everything up to now was listed.
-        problems: why windows could not be listed.
+        reached_now: whether everything up to now was listed, or waits in the backlog.
+        refused: every failure of a window, also of those that could be listed in parts.
         dead: entries that were dead-lettered.
     """
 
@@ -82,24 +90,32 @@ class Listing:
         self._dead_letters = DeadLetters(run.parts.storage.dead_letters, run.feed.state_key)
         self._on_new = on_new
         self._on_pending = on_pending
+        self._backlog = Backlog(run.checkpoint, policy)
+        self._waiting: list[Due] = []
+        self._failed: dict[Window, CollectorError] = {}
+        self._in_a_row = 0
+        self._works = False
+        self.refused: list[CollectorError] = []
         self.dead = 0
-        self._unlisted = 0
         self.reached_now = False
-        self.problems: list[CollectorError] = []
 
     def list_all(self) -> None:
-        """List every window that is due, moving the checkpoint along.
+        """List what is due, moving the checkpoint along.
 
-        A window that cannot be listed does not keep the newer ones waiting, but the watermark stays before it.
+        What leaves the horizon soon comes first, then what is new, then what was missed.
         """
         self._list_due()
         # Fetching may go on for minutes. Where listing broke off, the run's end writes what was reached.
         self._checkpoint.write()
 
     def _list_due(self) -> None:
-        known = self._checkpoint.value
+        now, known = self._clock.now(), self._checkpoint.value
+        if known.watermark is not None and known.watermark > now:
+            # A wrong clock wrote it. Listing the whole horizon again is cheap: the ledger knows what was delivered.
+            self._checkpoint.move_soon(watermark=None)
+            known = self._checkpoint.value
         todo = plan(
-            self._clock.now(),
+            now,
             policy=self._policy,
             watermark=known.watermark,
             cursor=known.cursor,
@@ -107,37 +123,104 @@ class Listing:
         )
         if todo.gap is not None:
             self._gaps.record(todo.gap, f"not listed for more than {self._horizon} days")
+        self._forget()
+        if todo.last_call is not None:
+            self._try_around(Due(todo.last_call, new=False, moves={"tail": todo.tail}))
+        self._work_off(self._backlog.todo(until=self._policy.oldest(now) + SOON))
         for window in todo.recent:
-            if self._unlisted >= MAX_UNLISTED and window not in todo.recent[-2:]:
+            due = Due(window, new=True, moves={"watermark": window.end})
+            if self._in_a_row >= OUTAGE and window not in todo.recent[-2:]:
                 # Enough failed to call it an outage; the newest (the last may be a second wide) are worth a try.
+                self._waiting.append(due)
                 continue
-            if not self._try_window(window):
-                continue
-            # The overlap lies behind the watermark, which a stored value from the future must not survive.
-            mark = self._checkpoint.value.watermark
-            if not self._unlisted and (mark is None or not window.end <= mark <= todo.end):
-                self._checkpoint.move_soon(watermark=window.end)
-        self.reached_now = not self._unlisted
-        if self._unlisted >= MAX_UNLISTED:
-            return
-        if todo.last_call is None or self._try_window(todo.last_call):
-            self._checkpoint.move_soon(tail=todo.tail)
-        if todo.slice is None or self._try_window(todo.slice):
-            self._checkpoint.move_soon(cursor=todo.cursor)
+            self._try_around(due)
+        if todo.slice is not None:
+            self._try_around(Due(todo.slice, new=False, moves={"cursor": todo.cursor}))
+        if self._in_a_row < OUTAGE:
+            self._put_off()
+            self._work_off(self._backlog.todo())
+        self.reached_now = not self._waiting
 
-    def _try_window(self, window: Window) -> bool:
-        """List a window; False where it could not be, which is tried again by the next run."""
+    def _try_around(self, due: Due) -> None:
+        """List what is due but for what waits in the backlog, which would only fail again."""
+        pieces = self._backlog.around(due)
+        for piece in pieces:
+            self._try(piece)
+        if not pieces and self._waiting:
+            self._waiting.append(due)
+        elif not pieces:
+            self._backlog.move_past(due)
+
+    def _try(self, due: Due) -> None:
+        """List what is due and move past it; where it cannot be listed it waits until something else could be."""
+        if not self._is_listed(due.window):
+            self._waiting.append(due)
+            return
+        self._put_off()
+        self._backlog.move_past(due)
+        self._backlog.done(due.window)
+
+    def _put_off(self) -> None:
+        """Where the service lists at all, what cannot be listed waits in the backlog and keeps nothing else waiting."""
+        if self._works:
+            for due in self._waiting:
+                self._backlog.put(due)
+            self._waiting = []
+
+    def _work_off(self, windows: list[Window]) -> None:
+        """List what waits, as far as it can be, in ever narrower windows."""
+        while windows and len(self.refused) < MOST_REFUSED and not self._is_outage:
+            window = windows.pop(0)
+            if window not in self._failed and self._is_listed(window):
+                self._backlog.done(window)
+            elif len(narrower := parts(window)) > 1:
+                windows[:0] = narrower
+
+    @property
+    def _is_outage(self) -> bool:
+        # One second fails in ever narrower windows, one after the other.
+        return self._in_a_row >= (OUTAGE * 3 if self._works else OUTAGE)
+
+    def _forget(self) -> None:
+        """What left the horizon before it could be listed becomes a gap record, and is dropped then."""
+        oldest = self._policy.oldest(self._clock.now())
+        for each in self._backlog.unlisted:
+            if each.start < oldest:
+                gone = Window(each.start, min(each.end, oldest))
+                self._gaps.record(gone, f"left the {self._horizon}-day horizon unlisted")
+        self._backlog.done(Window(oldest - self._policy.horizon, oldest))
+
+    def _is_listed(self, window: Window) -> bool:
+        """List a window; False where it could not be."""
         try:
             self._list_window(window)
         except (Transient, Permanent) as error:
-            self._unlisted += 1
+            self._in_a_row += 1
+            self.refused.append(error)
             start, end = iso(window.start), iso(window.end)
-            self.problems.append(error.about(f"window {start} to {end}"))
+            self._failed[window] = error.about(f"window {start} to {end}")
             logger.warning("window %s to %s is not listed: %s", start, end, error.log)
             if self._stop():
                 raise
             return False
+        self._in_a_row, self._works = 0, True
         return True
+
+    @property
+    def problems(self) -> list[CollectorError]:
+        """Why what is left is not listed, of each range the narrowest window that was tried."""
+        left = [*self._backlog.todo(), *(due.window for due in self._waiting)]
+        failed = [each for each in self._failed if overlaps(left, each.start, each.end)]
+        return [
+            self._failed[each]
+            for each in failed
+            if not any(other != each and covers(each, other) for other in failed)
+        ]
+
+    @property
+    def waits_since(self) -> datetime | None:
+        """The oldest instant that was never listed although it could be."""
+        return min((each.start for each in self._backlog.unlisted), default=None)
 
     def _list_window(self, window: Window) -> None:
         """List a window to its end; again from its start where the service lost the thread."""
@@ -173,6 +256,7 @@ class Listing:
             if start < min(oldest, window.end):
                 gap = Window(start, min(oldest, window.end))
                 self._gaps.record(gap, f"left the {self._horizon}-day horizon unlisted")
+        self._forget()
         start, end = max(window.start, oldest), min(window.end, now)
         return Window(start, end) if start < end else None
 

@@ -9,6 +9,7 @@ Tests: tests/faults/test_one_bad_content.py, tests/faults/test_kills.py, tests/c
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -19,6 +20,7 @@ from shared import policy
 from shared.contents.failures import Failures, loss_of
 from shared.contents.memory import Gate
 from shared.contents.reader import ContentReader, Unreadable
+from shared.contents.work import LAST, turn_of
 from shared.errors import (
     AuthError,
     CollectorError,
@@ -35,7 +37,7 @@ from shared.state.ledger import Line, State
 from shared.stop import RunStopped, Stop
 
 if TYPE_CHECKING:
-    from shared.contents.work import Fetches, Work
+    from shared.contents.work import Fetches, Turn, Work
     from shared.publish.outbox import Delivery
     from shared.publish.publisher import Publisher
     from shared.run.context import RunContext
@@ -87,7 +89,8 @@ class Pipeline:
         self.publisher: Publisher[Work] = run.publisher(self._settled, self._oversize, stop.set)
         self._refusals = 0
         self._slots = threading.Semaphore(run.tuning.max_unsettled)
-        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._queue: queue.PriorityQueue[tuple[Turn, int, Work | None]] = queue.PriorityQueue()
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
@@ -103,13 +106,16 @@ class Pipeline:
             thread.start()
 
     def submit(self, work: Work) -> None:
-        """Queue a content that is already in the ledger."""
-        self._queue.put(work)
+        """Queue a content that is already in the ledger: what expires soon first, then what is new, then the rest."""
+        now = self._clock.now()
+        known = work.known(now)
+        turn = turn_of(known.created, self._ledger.expires_at(known), now)
+        self._queue.put((turn, next(self._numbers), work))
 
     def finish(self) -> None:
         """Wait until every queued content was fetched, or the run takes no new work."""
         for _ in self._threads:
-            self._queue.put(None)
+            self._queue.put((LAST, next(self._numbers), None))
         while not self._stop() and any(thread.is_alive() for thread in self._threads):
             self._stop.wait(0.05)
         # A thread that still waits for an answer is left behind; what it brings comes too late to count.
@@ -160,7 +166,7 @@ class Pipeline:
     # -- the fetching threads
 
     def _work(self) -> None:
-        while (work := self._queue.get()) is not None:
+        while (work := self._queue.get()[2]) is not None:
             if not self._acquire_slot():
                 continue
             try:

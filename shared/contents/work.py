@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from shared.state.ledger import Entry
+from shared.times import parse_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +16,35 @@ if TYPE_CHECKING:
 
     from shared.contents.content import Content
     from shared.contents.memory import Reservation
+
+SOON = timedelta(days=1)
+"""What can no longer be had after so long comes first."""
+
+LIVE = timedelta(hours=4)
+"""What is younger is new, and waits for no backlog."""
+
+Turn = tuple[int, int, float]
+LAST: Turn = (9, 0, 0.0)
+
+
+def turn_of(created: str, until: datetime, now: datetime) -> Turn:
+    """When it is a content's turn: the least is next. Of those of a kind and a day it is left to chance.
+
+    Else contents that hang until the run ends would keep the same others waiting run after run.
+
+    Args:
+        created: as on the wire.
+        until: it can be fetched.
+        now: the service's time.
+    """
+    if until - now < SOON:
+        return 0, 0, random.random()  # noqa: S311 - fairness, no secret
+    try:
+        made = parse_wire(created)
+    except ValueError:
+        made = now - LIVE
+    kind, day = (1, 0) if now - made < LIVE else (2, until.toordinal())
+    return kind, day, random.random()  # noqa: S311 - as above
 
 
 class Fetches(Protocol):

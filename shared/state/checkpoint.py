@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -73,6 +73,7 @@ class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     follower_closed: dict[date, int] = msgspec.field(default_factory=dict, name="details_closed")
 
 
+Range = tuple[datetime, datetime]
 Look = tuple[datetime, datetime, datetime]
 """A range that was listed whole, from its start to its end, and when."""
 
@@ -84,6 +85,8 @@ class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
         watermark: everything created before it has been listed once; of rows, or is in the backfill.
         cursor: where the rolling re-list goes on.
         tail: everything created before it was listed again shortly before it left the horizon.
+        unlisted: ranges before the watermark that could never be listed, start inclusive and end exclusive.
+        relist: ranges that could not be listed when their turn came again.
         closed: ledger days of which every content is terminal, with the size in bytes at which that was seen; a day
             that has grown since is read again, so a wrong value here can only cost time.
         subscription: what was last known of the subscription.
@@ -102,6 +105,8 @@ class Checkpoint(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     watermark: datetime | None = None
     cursor: datetime | None = None
     tail: datetime | None = None
+    unlisted: tuple[Range, ...] = ()
+    relist: tuple[Range, ...] = ()
     closed: dict[date, int] = msgspec.field(default_factory=dict)
     subscription: SubscriptionNote = SubscriptionNote()
     rows: RowsNote = msgspec.field(default=RowsNote(), name="trace")
@@ -137,35 +142,22 @@ def decode(data: bytes, name: str) -> Checkpoint:
         versions = f"schema {schema}; this version reads up to {SCHEMA}"
         raise policy.error("checkpoint-newer", at=at, detail=versions)
     try:
-        found = _checkpoint.decode(data)
+        found: Checkpoint = _in_utc(_checkpoint.decode(data))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise policy.error("checkpoint-unreadable", at=at, detail=str(error)) from error
-    return msgspec.structs.replace(
-        found,
-        watermark=_utc(found.watermark),
-        cursor=_utc(found.cursor),
-        tail=_utc(found.tail),
-        updated=_utc(found.updated),
-        beginning=_utc(found.beginning),
-        looks=tuple((utc(start), utc(end), utc(at)) for start, end, at in found.looks),
-        subscription=SubscriptionNote(
-            enabled=_utc(found.subscription.enabled),
-            attempt=_utc(found.subscription.attempt),
-            disabled=_utc(found.subscription.disabled),
-            why=found.subscription.why,
-            switched=tuple((utc(a), utc(b)) for a, b in found.subscription.switched),
-        ),
-        rows=msgspec.structs.replace(
-            found.rows,
-            since=_utc(found.rows.since),
-            backfill=tuple((utc(start), utc(end)) for start, end in found.rows.backfill),
-            again=tuple(map(utc, found.rows.again)),
-        ),
-    )
+    return found
 
 
-def _utc(value: datetime | None) -> datetime | None:
-    return None if value is None else utc(value)
+def _in_utc(value: Any) -> Any:
+    """What was stored, with every time of it in UTC."""
+    if isinstance(value, datetime):
+        return utc(value)
+    if isinstance(value, tuple):
+        return tuple(map(_in_utc, value))
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _in_utc(getattr(value, name)) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **fields)
+    return value
 
 
 def _encode(checkpoint: Checkpoint) -> bytes:
@@ -226,6 +218,7 @@ Change = (
     | SubscriptionNote
     | RowsNote
     | dict[date, int]
+    | tuple[Range, ...]
     | tuple[Look, ...]
     | None
 )

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from local.tenant import Fault
+from shared.times import whole_second
 from tests.harness import EXCHANGE, Rig, record
 
 if TYPE_CHECKING:
@@ -171,22 +172,26 @@ def test_a_page_token_that_is_refused_in_mid_chain_has_its_window_listed_again(
     assert rig.repeats() == 0
 
 
-def test_page_tokens_that_are_refused_for_ever_pass_nothing_and_deliver_what_was_listed(
+def test_page_tokens_that_are_refused_for_ever_keep_back_only_the_second_that_needs_them(
     make_rig: Callable[..., Rig],
 ) -> None:
     rig = make_rig(page_size=3)
-    rig.offer_many(11, records=1, hours_ago=OLDEST)
+    contents = rig.offer_many(11, records=1, hours_ago=OLDEST)
+    crowded = [rig.offer(created=contents[5].created, records=[record()]) for _ in range(3)]
     newest = rig.offer_many(2, records=1)
     rig.tenant.faults.add(Fault(on="list", action="refuse_page_token", times=-1))
 
     summary = rig.run()
 
     assert (summary.status, summary.error_code) == ("failed", "AF20031")
-    assert rig.checkpoint().watermark is None
-    assert summary.delivered == 3 + len(newest)
+    # A page of that second is listed, the rest of it needs a token.
+    assert summary.delivered == len(contents) + len(crowded) + len(newest) - 1
+    second = whole_second(contents[5].created)
+    assert rig.checkpoint().unlisted == ((second, second + timedelta(seconds=1)),)
     rig.assert_nothing_claimed_early()
 
     rig.tenant.faults.clear()
     assert rig.run().caught_up
+    assert rig.checkpoint().unlisted == ()
     rig.assert_complete()
     assert rig.repeats() == 0
