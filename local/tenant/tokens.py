@@ -12,9 +12,7 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
@@ -26,6 +24,9 @@ from local.tenant.messages import Answer, Refused, Request, json_answer
 from local.tenant.spec import AUDIENCES, ROLE_APIS, TenantSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from local.tenant.model import Tenant
 
 

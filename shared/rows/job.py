@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,6 +25,8 @@ from shared.times import (
 )
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from shared.days.table import Found
     from shared.errors import CollectorError
     from shared.rows.source import Follower, RowApi, RowPolicy

@@ -7,7 +7,6 @@ harmless. None reaches into the future.
 from __future__ import annotations
 
 import logging
-from datetime import date
 from typing import TYPE_CHECKING
 
 from shared.state.ledger import GAP as GAP_LINE
@@ -16,6 +15,7 @@ from shared.times import ServiceClock, Window, by_day, iso, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import date
 
     from shared.state.feed_ledger import FeedLedger
     from shared.state.run_tables import RunSummary
