@@ -42,6 +42,12 @@ Timer = Callable[[], None]
 Speak = Callable[..., None]  # writes a JSON line: the event, and what belongs to it
 
 
+def _is_worth_it(record: logging.LogRecord) -> bool:
+    """Azure's libraries say much about every request, some to the root logger, and nothing that a run does not say."""
+    noisy = record.name == "root" or record.name.partition(".")[0] == "azure"
+    return record.levelno >= logging.ERROR or not noisy
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve commands until told to end; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.host")
@@ -53,9 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    # Both say much about every request, and nothing that a run summary does not.
-    for noisy in ("azure", "root"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_worth_it)
     lock = threading.Lock()
 
     def speak(event: str, **fields: Any) -> None:

@@ -73,7 +73,9 @@ def test_the_printed_settings_let_the_app_collect_from_the_rig(tmp_path: Path) -
     assert not path.exists()
 
 
-def test_the_settings_of_a_closed_network_lead_through_its_proxy() -> None:
+def test_the_settings_of_a_closed_network_lead_through_its_proxy(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     spec = make_spec(3, contents=5, records=2, trace=TraceSpec(rows=9))
     with LocalRig(spec, proxy=True) as rig:
         assert len(rig.tenant.trace_rows()) == rig.tenant.trace_books()["visible"] == 9
@@ -82,9 +84,12 @@ def test_the_settings_of_a_closed_network_lead_through_its_proxy() -> None:
         assert rig.tenant.trace_rows("standing", since=early) == set()
         settings = rig.settings()
         assert settings["HTTPS_PROXY"].startswith("http://127.0.0.1:")
-        with HostProcess(settings) as host:
+        with HostProcess(settings, verbose=True) as host:
             done = host.round(lambda _summary: None)
         assert done.errors == []
+        log = capsys.readouterr().err
+        assert log.count(" INFO m365.run feed_run ") == len(done.summaries)
+        assert " INFO azure" not in log
         # Five contents and nine rows.
         assert sum(each["delivered"] for each in done.summaries) == 14
         tunnels = [json.loads(line) for line in rig.proxied().splitlines()]
