@@ -174,7 +174,7 @@ class DayTable:
     def drop_old(self, now: datetime) -> None:
         """Remove days older than 13 months."""
         before = (now - KEEP_DAYS).date().isoformat()
-        self._storage.delete_rows(DAYS_TABLE, self._partition, after=None, before=before)
+        self._storage.delete_rows(DAYS_TABLE, self._partition, before=before)
 
 
 def columns_of(

@@ -268,10 +268,11 @@ class Storage:
                 return []
 
     def delete_rows(
-        self, table: str, partition: str, *, after: str | None, before: str | None
+        self, table: str, partition: str, *, after: str = "", before: str = "", more: str = ""
     ) -> None:
-        """Delete the rows of a partition whose row key lies beyond a bound, some thousands at most."""
-        query, bound = ("RowKey gt @bound", after) if after else ("RowKey lt @bound", before)
+        """Delete the rows of a partition between two row keys, some thousands at most; ``more`` is a filter's rest."""
+        bounds = ("RowKey gt @after" * bool(after), "RowKey lt @before" * bool(before), more)
+        query = " and ".join(filter(None, ("PartitionKey eq @partition", *bounds)))
         # A table is made by its first row, so it may not be there yet.
         with (
             storage_errors(f"clean table {table}"),
@@ -279,8 +280,8 @@ class Storage:
         ):
             client = self._tables.get_table_client(table)
             found = client.query_entities(
-                f"PartitionKey eq @partition and {query}",
-                parameters={"partition": partition, "bound": bound},
+                query,
+                parameters={"partition": partition, "after": after, "before": before},
                 select=["PartitionKey", "RowKey"],
                 results_per_page=tables.MAX_TOGETHER,
             )

@@ -15,6 +15,7 @@ from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage
 
 KEEP_RUNS = timedelta(days=90)
 KEEP_DAYS = timedelta(days=400)
+LATELY = timedelta(days=1)
 FAR_FUTURE = datetime(3000, 1, 1, tzinfo=UTC)
 
 
@@ -67,6 +68,12 @@ class RunSummary:
     credential_expires: str = ""
     version: str = ""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether it found nothing, left nothing, and met nothing worth a word."""
+        found = (self.listed, self.delivered, self.lost, self.dead_letters, self.gap_seconds)
+        return self.caught_up and not any((*found, self.throttled, self.sink_busy, self.error))
+
     def fields(self) -> dict[str, str | int | float | bool]:
         """The flat fields, as logged and as written to the table."""
         return asdict(self)
@@ -90,20 +97,23 @@ class Runs:
         self._partition = f"{tenant_id}_{source}"
 
     def write(self, summary: RunSummary) -> None:
-        """Insert or replace a run's row; the newest run comes first in the table."""
-        key = f"{_newest_first(datetime.fromisoformat(summary.started))}_{summary.run}"
-        self._storage.upsert(
-            RUNS_TABLE,
-            {"PartitionKey": self._partition, "RowKey": key, **summary.fields()},
-        )
+        """Insert or replace a run's row; the newest run comes first in the table.
+
+        Of quiet runs only the last one keeps its row: of each day they would be 144, and say nothing.
+        """
+        started = datetime.fromisoformat(summary.started)
+        key = f"{_newest_first(started)}_{summary.run}"
+        row = {"PartitionKey": self._partition, "RowKey": key, "quiet": summary.quiet}
+        self._storage.upsert(RUNS_TABLE, {**row, **summary.fields()})
+        if summary.quiet:
+            bounds = {"after": key, "before": _newest_first(started - LATELY)}
+            self._storage.delete_rows(RUNS_TABLE, self._partition, **bounds, more="quiet eq true")
 
     def drop_old(self, now: datetime) -> None:
         """Remove runs older than 90 days and days older than 13 months."""
+        self._storage.delete_rows(RUNS_TABLE, self._partition, after=_newest_first(now - KEEP_RUNS))
         self._storage.delete_rows(
-            RUNS_TABLE, self._partition, after=_newest_first(now - KEEP_RUNS), before=None
-        )
-        self._storage.delete_rows(
-            DAYS_TABLE, self._partition, after=None, before=(now - KEEP_DAYS).date().isoformat()
+            DAYS_TABLE, self._partition, before=(now - KEEP_DAYS).date().isoformat()
         )
 
 

@@ -201,3 +201,19 @@ def test_a_feed_that_cannot_list_lags_by_what_it_has_not_listed_and_not_once_it_
     summary = rig.run()
 
     assert (summary.caught_up, summary.lag_seconds) == (True, 0)
+
+
+def test_of_runs_that_found_nothing_the_last_one_keeps_its_row(rig: Rig) -> None:
+    rig.run()
+    rig.offer()
+    rig.run()
+    for _ in range(3):
+        rig.tenant.advance(timedelta(minutes=10))
+        rig.run()
+
+    rows = rig.run_rows()
+
+    assert [(row["quiet"], row["delivered"]) for row in rows] == [(True, 0), (False, 1)]
+    rig.tenant.faults.add(Fault(on="list", action="status", status=500, times=-1))
+    rig.run(tries=1)
+    assert [row["status"] for row in rig.run_rows()] == ["failed", "succeeded", "succeeded"]

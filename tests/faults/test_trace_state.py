@@ -221,9 +221,7 @@ def test_a_day_whose_row_was_lost_is_counted_again_from_its_digests(mail: Mail) 
     rig = mail(rows=120, days=2.0)
     rig.trace_until_caught_up()
     before = {key: (row["listed"], row["delivered"]) for key, row in rig.days().items()}
-    rig.storage.delete_rows(
-        DAYS_TABLE, f"{rig.tenant.spec.tenant_id}_{SOURCE}", after="0", before=None
-    )
+    rig.storage.delete_rows(DAYS_TABLE, f"{rig.tenant.spec.tenant_id}_{SOURCE}", after="0")
 
     rig.trace()
 
