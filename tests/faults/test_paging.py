@@ -117,9 +117,9 @@ def test_pages_with_nothing_new_that_never_end_keep_no_other_window_waiting(
 
     summary = rig.run()
 
-    assert (summary.status, summary.error_code) == ("failed", "page-loop")
-    assert (summary.listed, summary.delivered, summary.caught_up) == (6, 6, False)
-    assert rig.checkpoint().watermark is None, "a range that was not listed was passed"
+    # The narrower windows that take its place are in order.
+    assert (summary.status, summary.listed, summary.delivered) == ("succeeded", 8, 8)
+    assert summary.caught_up
     assert summary.requests < 300
 
     rig.tenant.faults.clear()
@@ -180,10 +180,9 @@ def test_a_window_that_loops_does_not_keep_the_newer_ones_waiting(
 
     summary = rig.run()
 
-    assert (summary.status, summary.error_code) == ("failed", "page-loop")
-    assert not summary.caught_up
-    assert rig.checkpoint().watermark is None
+    # It is listed in parts, after what is new.
+    assert (summary.status, summary.caught_up) == ("succeeded", True)
+    assert rig.tenant.faults.played()
     assert {content.content_id for content in newer} <= {event[0] for event in rig.events()}
-    assert rig.run().caught_up
     rig.assert_complete()
     assert rig.repeats() == 0

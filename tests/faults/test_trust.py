@@ -117,7 +117,10 @@ def test_a_content_elsewhere_of_no_plain_id_is_refused_and_recorded_and_its_sibl
 
 @pytest.mark.parametrize("link", LINKS)
 def test_a_next_page_elsewhere_is_refused_and_what_its_page_held_is_delivered(
-    make_rig: Callable[..., Rig], foreign: TenantServer, link: Links
+    make_rig: Callable[..., Rig],
+    foreign: TenantServer,
+    link: Links,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = make_rig(page_size=2, subscribed=(EXCHANGE,))
     rig.offer_many(5, records=1, hours_ago=OLDEST)
@@ -128,9 +131,9 @@ def test_a_next_page_elsewhere_is_refused_and_what_its_page_held_is_delivered(
     summary = rig.run()
 
     assert_no_token_left(rig, foreign)
-    assert (summary.status, summary.error_code) == ("failed", "foreign-url")
-    assert (summary.delivered, rig.checkpoint().watermark) == (2, None)
-    assert rig.run().caught_up
+    # The rest is listed in parts by our own host.
+    assert (summary.status, summary.delivered) == ("succeeded", 5)
+    assert "is not listed: " in caplog.text
     rig.assert_complete()
     assert rig.repeats() == 0
 
