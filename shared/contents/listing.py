@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared import policy
@@ -26,7 +26,6 @@ from shared.times import Window, iso, overlaps, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from shared.contents.content import Content, ContentApi, ContentPolicy
     from shared.days.days import Days
@@ -44,6 +43,9 @@ MOST_REFUSED = 16
 """Windows that a run has refused to it; a second that fails costs eight of them once, and one in each run after."""
 
 MALFORMED = "a listing entry without a content id"
+
+
+EVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Listing:
@@ -188,7 +190,7 @@ class Listing:
             if each.start < oldest:
                 gone = Window(each.start, min(each.end, oldest))
                 self._gaps.record(gone, f"left the {self._horizon}-day horizon unlisted")
-        self._backlog.done(Window(oldest - self._policy.horizon, oldest))
+        self._backlog.done(Window(EVER, oldest))
 
     def _is_listed(self, window: Window) -> bool:
         """List a window; False where it could not be."""

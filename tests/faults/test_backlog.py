@@ -99,6 +99,26 @@ def test_a_second_that_leaves_the_horizon_unlisted_is_a_gap_of_a_second(rig: Rig
     assert rig.run(tries=1).caught_up
 
 
+def test_what_waits_while_nothing_runs_for_weeks_is_a_gap_and_waits_no_longer(rig: Rig) -> None:
+    rig.has_collected(hours_ago=5)
+    poison = rig.tenant.now() - 3 * HOUR
+    bad = Poison(rig, poison)
+    rig.run(tries=1)
+    assert rig.checkpoint().unlisted == (second_of(poison),)
+    bad.moments = ()
+    rig.tenant.advance(20 * DAY)
+    asked = lists(rig)
+
+    summary = rig.run()
+
+    # Nobody asks for it any more.
+    assert not any(note.code for note in rig.tenant.books.requests("list")[asked:])
+
+    assert (summary.status, summary.caught_up, summary.lag_seconds) == ("succeeded", True, 0)
+    assert rig.checkpoint().unlisted == ()
+    assert ("gap", *second_of(poison)) in rig.reasons(poison.date())
+
+
 def test_many_that_cannot_be_listed_cost_a_run_no_more_than_it_may(rig: Rig) -> None:
     rig.has_collected(hours_ago=9)
     now = rig.tenant.now()
