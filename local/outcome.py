@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.sources.registry import BY_NAME, ROWS
-from shared.state.account import RUNS_TABLE, Storage
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.digests import Hour
 from shared.state.ledger_day import Counts, Day
+from shared.state.tables import RUNS_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from local.readback import Event, Sample
     from shared.config.connections import Connection
     from shared.config.settings import Settings
+    from shared.state.account import Storage
     from shared.state.ledger import Entry
 
 EXAMPLES = 3
@@ -174,7 +175,7 @@ class Feeds:
             for hour in self._load(digests, f"digests of {feed}", lambda _: Hour()):
                 counts.add(hour.counts().counts())
             # Digests know no sizes, so the bytes are those of the runs.
-            runs = self._storage.rows(RUNS_TABLE, f"{connection.tenant_id}_{source}")
+            runs = self._storage.table(RUNS_TABLE).rows(f"{connection.tenant_id}_{source}")
             counts.bytes += sum(int(run["bytes"]) for run in runs)
         entries = [entry for day in days for entry in day.entries.values()]
         pending = tuple(entry for entry in entries if not entry.terminal)

@@ -28,12 +28,13 @@ from shared.publish.pace import Patience
 from shared.run.context import Tuning
 from shared.service.http import Limits
 from shared.sources.registry import load
-from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage, read_blob
+from shared.state.account import Storage, read_blob
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
 from shared.state.checkpoint import decode as decode_checkpoint
 from shared.state.ledger import Entry, State
 from shared.state.ledger_day import Day
+from shared.state.tables import DAYS_TABLE, RUNS_TABLE
 from shared.times import parse_wire, whole_second
 from tests.waits import LONG
 
@@ -304,11 +305,11 @@ class Rig:
 
     def run_rows(self, source: str = EXCHANGE) -> list[dict[str, Any]]:
         """The rows of the table of runs, newest first."""
-        return self.storage.rows(RUNS_TABLE, f"{self.tenant.spec.tenant_id}_{source}")
+        return self.storage.table(RUNS_TABLE).rows(f"{self.tenant.spec.tenant_id}_{source}")
 
     def day_rows(self, source: str = EXCHANGE) -> list[dict[str, Any]]:
         """The rows of the table of days."""
-        return self.storage.rows(DAYS_TABLE, f"{self.tenant.spec.tenant_id}_{source}")
+        return self.storage.table(DAYS_TABLE).rows(f"{self.tenant.spec.tenant_id}_{source}")
 
     def states(self, source: str = EXCHANGE) -> dict[date, str]:
         """What the table calls each day."""

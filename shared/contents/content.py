@@ -12,9 +12,9 @@ from shared.times import whole_second
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from shared.days.gaps import Gaps
     from shared.errors import CollectorError
     from shared.run.context import Counted
-    from shared.state.gaps import Gaps
     from shared.times import Window
 
 

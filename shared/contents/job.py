@@ -17,11 +17,11 @@ from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline
 from shared.contents.work import Work
 from shared.days.days import facts_of
+from shared.days.gaps import Gaps
 from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
-from shared.state.gaps import Gaps
 from shared.times import iso, parse_wire
 
 if TYPE_CHECKING:

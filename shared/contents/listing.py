@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from shared.contents.content import Content, ContentApi, ContentPolicy
     from shared.days.days import Days
+    from shared.days.gaps import Gaps
     from shared.run.context import RunContext
     from shared.state.feed_ledger import FeedLedger
-    from shared.state.gaps import Gaps
 
 logger = logging.getLogger("m365.listing")
 

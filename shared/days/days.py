@@ -14,6 +14,7 @@ import logging
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shared.days.gaps import kind_of
 from shared.days.looks import WRITE_EVERY, Looks
 from shared.days.states import DEAD_LETTERED, LOST, Facts, Flaw, State, merged, state_of
 from shared.days.table import (
@@ -24,10 +25,9 @@ from shared.days.table import (
     with_forgotten,
 )
 from shared.errors import CollectorError
-from shared.state.account import Conflict
 from shared.state.checkpoint import SCHEMA
+from shared.state.failures import Conflict
 from shared.state.feed_ledger import KEEP
-from shared.state.gaps import kind_of
 from shared.state.ledger import Entry
 from shared.state.ledger import State as ContentState
 from shared.times import Window, beginning_of, end_of, parse_wire, whole_hours, whole_second

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.state.account import Conflict, in_the_way, read_blob, write_blob
+from shared.state.account import read_blob, write_blob
+from shared.state.failures import Conflict, in_the_way
 from shared.times import HOUR, Window, beginning_of, hour_of, utc, whole_hours, whole_second
 
 if TYPE_CHECKING:

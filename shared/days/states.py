@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from shared.state.gaps import AUDITING_OFF, GAP, SUBSCRIPTION_OFF
+from shared.days.gaps import AUDITING_OFF, GAP, SUBSCRIPTION_OFF
 from shared.times import HOUR, beginning_of, end_of
 
 if TYPE_CHECKING:

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shared.days.states import ALERTING, BY_LOOKS, Facts, Flaw, Known, State, Verdict, merged
-from shared.state.account import DAYS_TABLE, Storage
 from shared.state.ledger_day import Counts
-from shared.state.tables import ETAG
+from shared.state.tables import DAYS_TABLE, ETAG
 from shared.times import iso, utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shared.state.account import Storage
+
 logger = logging.getLogger("m365.days")
 
-KEEP_DAYS = timedelta(days=400)
 MOST_FLAWS = 100
 """Ranges that a row names; a table's column holds no more than 32,000 characters."""
 
@@ -106,20 +106,18 @@ class DayTable:
     """
 
     def __init__(self, storage: Storage, tenant_id: str, source: str, connection: str) -> None:
-        self._storage = storage
+        self._table = storage.table(DAYS_TABLE)
         self._partition = f"{tenant_id}_{source}"
         self._feed = {"connection": connection, "tenant_id": tenant_id, "source": source}
 
     def read(self, first: date, last: date) -> dict[date, Row]:
         """The stored rows from one day to another, both included."""
-        rows = self._storage.rows(
-            DAYS_TABLE, self._partition, first=first.isoformat(), last=last.isoformat()
-        )
+        rows = self._table.rows(self._partition, first=first.isoformat(), last=last.isoformat())
         return {date.fromisoformat(each["RowKey"]): _row(each) for each in rows}
 
     def older_version(self) -> dict[date, Row]:
         """The rows that a version without states wrote."""
-        rows = self._storage.rows(DAYS_TABLE, self._partition)
+        rows = self._table.rows(self._partition)
         return {
             date.fromisoformat(each["RowKey"]): _row(each) for each in rows if "state" not in each
         }
@@ -152,7 +150,7 @@ class DayTable:
         key = {"PartitionKey": self._partition, "RowKey": day.isoformat()}
         etag = old.pop(ETAG, None)
         row = {**old, **columns, **key, "updated": iso(now)}
-        etag = self._storage.replace(DAYS_TABLE, row, etag)
+        etag = self._table.replace(row, etag)
         return _row({**row, ETAG: etag})
 
     def _log(self, day: date, columns: Mapping[str, Any], before: Row | None) -> None:
@@ -170,11 +168,6 @@ class DayTable:
         kinds = {each.kind for each in _decode(columns["reasons"])}
         level = logging.WARNING if kinds & ALERTING or columns["late"] else logging.INFO
         logger.log(level, "day_state %s", msgspec.json.encode(line).decode())
-
-    def drop_old(self, now: datetime) -> None:
-        """Remove days older than 13 months."""
-        before = (now - KEEP_DAYS).date().isoformat()
-        self._storage.delete_rows(DAYS_TABLE, self._partition, before=before)
 
 
 def columns_of(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.days.gaps import Gaps
 from shared.rows.days import HOURS, found_in, hours_of, sizes_by_day
 from shared.rows.reader import RowReader
 from shared.rows.schedule import Reading
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.digests import Digests
 from shared.state.feed_ledger import KEEP, FeedLedger
-from shared.state.gaps import Gaps
 from shared.times import (
     HOUR,
     beginning_of,

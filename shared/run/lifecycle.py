@@ -19,8 +19,8 @@ from shared import policy
 from shared.errors import CollectorError, Throttled, textless
 from shared.policy import Action
 from shared.run.context import Feed, Job, Parts, RunContext, Tuning
-from shared.state.account import Conflict
 from shared.state.checkpoint import CheckpointStore, HeldCheckpoint
+from shared.state.failures import Conflict
 from shared.state.lease import Lease
 from shared.state.run_tables import Runs, RunSummary
 from shared.stop import RunStopped, Stop

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.state.account import read_blob, storage_errors
+from shared.state.account import read_blob
+from shared.state.failures import storage_errors
 from shared.times import iso, utc_now
 
 if TYPE_CHECKING:

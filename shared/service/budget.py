@@ -23,7 +23,8 @@ import msgspec
 from shared import policy
 from shared.errors import CollectorError
 from shared.service.answers import MAX_PAUSE
-from shared.state.account import Conflict, read_blob, write_blob
+from shared.state.account import read_blob, write_blob
+from shared.state.failures import Conflict
 from shared.times import utc_now
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ One place for every storage call, so that each has a timeout, bounded retries an
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,39 +21,30 @@ from urllib.parse import urlsplit
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
-    AzureError,
-    ClientAuthenticationError,
-    HttpResponseError,
     ResourceExistsError,
     ResourceNotFoundError,
     ServiceRequestError,
 )
-from azure.data.tables import TableServiceClient, UpdateMode
+from azure.data.tables import TableServiceClient
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared import policy
-from shared.errors import CollectorError
-from shared.network import azure_transport, chain, identity_failed, reason_of
+from shared.network import azure_transport
 from shared.policy import Action
-from shared.state import tables
+from shared.state.failures import code_of, storage_errors
+from shared.state.tables import Table
 from shared.state.transport import transport_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from azure.core.credentials import TokenCredential
     from azure.core.pipeline import PipelineResponse
 
 STATE_CONTAINER = "m365-state"
 DEAD_LETTER_CONTAINER = "m365-dead-letters"
-RUNS_TABLE = "m365runs"
-DAYS_TABLE = "m365days"
 
 _CONTAINER_MISSING = "ContainerNotFound"
-
-
-class Conflict(CollectorError):
-    """Somebody else changed the blob, or holds its lease; expected, and always handled by the caller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,62 +53,6 @@ class Versioned:
 
     data: bytes
     etag: str
-
-
-@contextlib.contextmanager
-def storage_errors(what: str) -> Iterator[None]:
-    """Translate the SDK's errors into ours, naming what was being done."""
-    try:
-        yield
-    except HttpResponseError as error:
-        raise _answered(f"storage: {what}", error) from error
-    except AzureError as error:
-        why = reason_of(error) or type(error).__name__
-        raise policy.error("storage-unreachable", at=f"storage: {what}", detail=why) from error
-    except TypeError as error:
-        # Of an answer without a message the blob SDK stumbles over the words that it wants to make of it.
-        answer = next((each for each in chain(error) if isinstance(each, HttpResponseError)), None)
-        if answer is None:
-            raise
-        raise _answered(f"storage: {what}", answer) from error
-
-
-def _answered(at: str, error: HttpResponseError) -> CollectorError:
-    """What an answer of the account means, or a credential's failure, which the SDK takes for one."""
-    code, status = code_of(error), error.status_code or 0
-    if error.response is None and isinstance(error, ClientAuthenticationError):
-        # A credential that cannot reach Entra raises the same as one that nobody answers or whose endpoint fails.
-        if failed := identity_failed(error):
-            return policy.error("storage-identity-failed", at=at, detail=failed)
-        why = reason_of(error)
-        return policy.error("storage-no-token" if why else "storage-no-identity", at=at, detail=why)
-    action = policy.rule_of(code, policy.Area.STORAGE).action
-    detail = ", ".join(word for word in (code, f"HTTP {status}") if word)
-    if status in (401, 403) and action is not Action.STOP_FEED:
-        return policy.error("storage-refused", at=at, detail=detail, status=status)
-    if status in (409, 412) and not (policy.is_known(code) and action is Action.RETRY):
-        return Conflict(f"{at}: {code}", code=code, status=status)
-    return policy.error(
-        code or "storage-failed", area=policy.Area.STORAGE, at=at, detail=detail, status=status
-    )
-
-
-def in_the_way(conflict: Conflict) -> CollectorError:
-    """What a conflict is where nobody competes: a failure as any other."""
-    return policy.error(
-        conflict.code or "storage-failed",
-        area=policy.Area.STORAGE,
-        at="storage",
-        detail=str(conflict),
-        status=conflict.status,
-    )
-
-
-def code_of(error: Exception) -> str:
-    """The service's word for an error, "" where it said none."""
-    code = getattr(error, "error_code", None) or ""
-    # The SDKs give an enumeration for the codes that they know, and a text for others.
-    return str(getattr(code, "value", code))
 
 
 class Storage:
@@ -185,6 +119,10 @@ class Storage:
         """The container of dead letters; made when it is missing."""
         return self._containers[DEAD_LETTER_CONTAINER]
 
+    def table(self, name: str) -> Table:
+        """One table; it is made with its first row."""
+        return Table(self._tables, name)
+
     def _make(self, name: str) -> None:
         with storage_errors(f"make container {name}"):
             try:
@@ -208,84 +146,6 @@ class Storage:
             if asked.startswith(urlsplit(container.url).path + "/"):
                 self._make(name)
                 raise ServiceRequestError(f"container {name} was missing; it is made now")
-
-    def upsert(self, table: str, entity: dict[str, Any]) -> None:
-        """Insert or replace one table row."""
-        row = {name: tables.typed(value) for name, value in entity.items()}
-        with storage_errors(f"write table {table}"):
-            client = self._tables.get_table_client(table)
-            try:
-                client.upsert_entity(row, mode=UpdateMode.REPLACE)
-            except ResourceNotFoundError:
-                self._tables.create_table_if_not_exists(table)
-                client.upsert_entity(row, mode=UpdateMode.REPLACE)
-
-    def replace(self, table: str, entity: dict[str, Any], etag: str | None) -> str:
-        """Write one table row if it still is what was read; ``etag=None`` means it must not exist yet.
-
-        Returns:
-            The new ETag.
-
-        Raises:
-            Conflict: somebody else wrote it.
-        """
-        row = {name: tables.typed(value) for name, value in entity.items()}
-        with storage_errors(f"write table {table}"):
-            client = self._tables.get_table_client(table)
-            if etag is not None:
-                unchanged = MatchConditions.IfNotModified
-                answer = client.update_entity(
-                    row, mode=UpdateMode.REPLACE, etag=etag, match_condition=unchanged
-                )
-            else:
-                try:
-                    answer = client.create_entity(row)
-                except ResourceNotFoundError:
-                    self._tables.create_table_if_not_exists(table)
-                    answer = client.create_entity(row)
-            return str(answer["etag"])
-
-    def rows(
-        self, table: str, partition: str, *, first: str = "", last: str = ""
-    ) -> list[dict[str, Any]]:
-        """The rows of one partition, in row key order: all, or those from one row key to another, both included.
-
-        Each has its ETag as ``tables.ETAG``.
-        """
-        query = "PartitionKey eq @partition" + (
-            " and RowKey ge @first and RowKey le @last" if last else ""
-        )
-        with storage_errors(f"read table {table}"):
-            client = self._tables.get_table_client(table)
-            try:
-                return [
-                    tables.plain(row)
-                    for row in client.query_entities(
-                        query, parameters={"partition": partition, "first": first, "last": last}
-                    )
-                ]
-            except ResourceNotFoundError:
-                return []
-
-    def delete_rows(
-        self, table: str, partition: str, *, after: str = "", before: str = "", more: str = ""
-    ) -> None:
-        """Delete the rows of a partition between two row keys, some thousands at most; ``more`` is a filter's rest."""
-        bounds = ("RowKey gt @after" * bool(after), "RowKey lt @before" * bool(before), more)
-        query = " and ".join(filter(None, ("PartitionKey eq @partition", *bounds)))
-        # A table is made by its first row, so it may not be there yet.
-        with (
-            storage_errors(f"clean table {table}"),
-            contextlib.suppress(ResourceNotFoundError),
-        ):
-            client = self._tables.get_table_client(table)
-            found = client.query_entities(
-                query,
-                parameters={"partition": partition, "after": after, "before": before},
-                select=["PartitionKey", "RowKey"],
-                results_per_page=tables.MAX_TOGETHER,
-            )
-            tables.delete(client, found)
 
     def close(self) -> None:
         """Close the connections."""

@@ -20,7 +20,7 @@ from azure.core.exceptions import (
 )
 
 from shared import policy
-from shared.state.account import Conflict, in_the_way, storage_errors
+from shared.state.failures import Conflict, in_the_way, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shared import policy
-from shared.state.account import Conflict, read_blob, write_blob
+from shared.state.account import read_blob, write_blob
+from shared.state.failures import Conflict
 from shared.times import utc
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class SubscriptionNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=
         attempt: when a start was last asked for (Microsoft allows one in 15 minutes).
         disabled: from when on it was off, as far as that is not on record to the end of a day: while an administrator
             keeps it off, it moves along with midnight. Set before a start, so that a lost answer hides no gap.
-        why: it was off; see ``shared.state.gaps``.
+        why: it was off; see ``shared.days.gaps``.
         switched: ranges in which auditing was off by the records of the switch, as far as they are on record.
     """
 

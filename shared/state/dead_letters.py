@@ -18,7 +18,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 
 from shared import policy
-from shared.state.account import Conflict, code_of, in_the_way, storage_errors
+from shared.state.failures import Conflict, code_of, in_the_way, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from azure.storage.blob import BlobLeaseClient
 
 from shared.errors import CollectorError
-from shared.state.account import Conflict, storage_errors
+from shared.state.failures import Conflict, storage_errors
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.state.account import DAYS_TABLE, RUNS_TABLE, Storage
+from shared.state.tables import DAYS_TABLE, RUNS_TABLE
+
+if TYPE_CHECKING:
+    from shared.state.account import Storage
 
 KEEP_RUNS = timedelta(days=90)
 KEEP_DAYS = timedelta(days=400)
@@ -93,7 +97,7 @@ class Runs:
     """
 
     def __init__(self, storage: Storage, tenant_id: str, source: str) -> None:
-        self._storage = storage
+        self._runs, self._days = storage.table(RUNS_TABLE), storage.table(DAYS_TABLE)
         self._partition = f"{tenant_id}_{source}"
 
     def write(self, summary: RunSummary) -> None:
@@ -104,17 +108,15 @@ class Runs:
         started = datetime.fromisoformat(summary.started)
         key = f"{_newest_first(started)}_{summary.run}"
         row = {"PartitionKey": self._partition, "RowKey": key, "quiet": summary.quiet}
-        self._storage.upsert(RUNS_TABLE, {**row, **summary.fields()})
+        self._runs.upsert({**row, **summary.fields()})
         if summary.quiet:
             bounds = {"after": key, "before": _newest_first(started - LATELY)}
-            self._storage.delete_rows(RUNS_TABLE, self._partition, **bounds, more="quiet eq true")
+            self._runs.delete(self._partition, **bounds, more="quiet eq true")
 
     def drop_old(self, now: datetime) -> None:
         """Remove runs older than 90 days and days older than 13 months."""
-        self._storage.delete_rows(RUNS_TABLE, self._partition, after=_newest_first(now - KEEP_RUNS))
-        self._storage.delete_rows(
-            DAYS_TABLE, self._partition, before=(now - KEEP_DAYS).date().isoformat()
-        )
+        self._runs.delete(self._partition, after=_newest_first(now - KEEP_RUNS))
+        self._days.delete(self._partition, before=(now - KEEP_DAYS).date().isoformat())
 
 
 def _newest_first(started: datetime) -> str:

@@ -1,15 +1,25 @@
-"""The rows of tables: what the SDK makes of them, and how many are deleted at a time."""
+"""One table of the customer's account: its rows are read, written and deleted by partition."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from azure.data.tables import EdmType, EntityProperty, TableTransactionError
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import EdmType, EntityProperty, TableTransactionError, UpdateMode
+
+from shared.state.failures import storage_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from azure.core.paging import ItemPaged
-    from azure.data.tables import TableClient, TableEntity
+    from azure.data.tables import TableClient, TableEntity, TableServiceClient
+
+RUNS_TABLE = "m365runs"
+DAYS_TABLE = "m365days"
 
 ETAG = "etag"
 """What a row that was read was when it was read, beside its columns."""
@@ -18,7 +28,89 @@ MAX_TOGETHER, MAX_PAGES = 100, 40
 """Rows that one transaction of a table may hold, and how often so many are deleted at a time."""
 
 
-def delete(client: TableClient, found: ItemPaged[TableEntity]) -> None:
+class Table:
+    """One table; it is made with its first row.
+
+    Args:
+        service: the account's table service.
+        name: of the table.
+    """
+
+    def __init__(self, service: TableServiceClient, name: str) -> None:
+        self._service = service
+        self._name = name
+        self._client = service.get_table_client(name)
+
+    def upsert(self, row: dict[str, Any]) -> None:
+        """Insert or replace one row."""
+        typed = _typed(row)
+        self._write(lambda: self._client.upsert_entity(typed, mode=UpdateMode.REPLACE))
+
+    def replace(self, row: dict[str, Any], etag: str | None) -> str:
+        """Write one row if it still is what was read; ``etag=None`` means it must not exist yet.
+
+        Returns:
+            The new ETag.
+
+        Raises:
+            Conflict: somebody else wrote it.
+        """
+        typed = _typed(row)
+        if etag is None:
+            return str(self._write(lambda: self._client.create_entity(typed))["etag"])
+        with storage_errors(f"write table {self._name}"):
+            answer = self._client.update_entity(
+                typed,
+                mode=UpdateMode.REPLACE,
+                etag=etag,
+                match_condition=MatchConditions.IfNotModified,
+            )
+            return str(answer["etag"])
+
+    def _write(self, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        with storage_errors(f"write table {self._name}"):
+            try:
+                return write()
+            except ResourceNotFoundError:
+                self._service.create_table_if_not_exists(self._name)
+                return write()
+
+    def rows(self, partition: str, *, first: str = "", last: str = "") -> list[dict[str, Any]]:
+        """The rows of one partition, in row key order: all, or those from one row key to another, both included.
+
+        Each has its ETag as ``ETAG``.
+        """
+        query = "PartitionKey eq @partition" + (
+            " and RowKey ge @first and RowKey le @last" if last else ""
+        )
+        parameters = {"partition": partition, "first": first, "last": last}
+        with storage_errors(f"read table {self._name}"):
+            try:
+                found = list(self._client.query_entities(query, parameters=parameters))
+            except ResourceNotFoundError:
+                return []
+        return [_plain(row) for row in found]
+
+    def delete(self, partition: str, *, after: str = "", before: str = "", more: str = "") -> None:
+        """Delete the rows of a partition between two row keys, some thousands at most; ``more`` is a filter's rest."""
+        bounds = ("RowKey gt @after" * bool(after), "RowKey lt @before" * bool(before), more)
+        query = " and ".join(filter(None, ("PartitionKey eq @partition", *bounds)))
+        parameters = {"partition": partition, "after": after, "before": before}
+        # A table is made by its first row, so it may not be there yet.
+        with (
+            storage_errors(f"clean table {self._name}"),
+            contextlib.suppress(ResourceNotFoundError),
+        ):
+            found = self._client.query_entities(
+                query,
+                parameters=parameters,
+                select=["PartitionKey", "RowKey"],
+                results_per_page=MAX_TOGETHER,
+            )
+            _delete(self._client, found)
+
+
+def _delete(client: TableClient, found: ItemPaged[TableEntity]) -> None:
     """Delete rows of one partition that were found, some thousands at most."""
     for page in itertools.islice(found.by_page(), MAX_PAGES):
         rows = list(page)
@@ -32,15 +124,17 @@ def delete(client: TableClient, found: ItemPaged[TableEntity]) -> None:
                 client.delete_entity(row["PartitionKey"], row["RowKey"])
 
 
-def plain(row: TableEntity) -> dict[str, Any]:
+def _plain(row: TableEntity) -> dict[str, Any]:
     """A row with plain values, and its ETag as ``ETAG``."""
     found = {name: getattr(value, "value", value) for name, value in row.items()}
     return {**found, ETAG: str(row.metadata["etag"])}
 
 
-def typed(value: Any) -> Any:
-    """A value as it is stored."""
-    # A plain int is stored as 32 bits, which a day's bytes exceed.
-    if isinstance(value, int) and not isinstance(value, bool):
-        return EntityProperty(value, EdmType.INT64)
-    return value
+def _typed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as it is stored: a plain int is stored as 32 bits, which a day's bytes exceed."""
+    return {
+        name: EntityProperty(value, EdmType.INT64)
+        if isinstance(value, int) and not isinstance(value, bool)
+        else value
+        for name, value in row.items()
+    }

@@ -13,7 +13,8 @@ import pytest
 from shared.app import App
 from shared.publish.file import FileSink
 from shared.sources.registry import SOURCES, Source, load
-from shared.state.account import DAYS_TABLE, Storage, read_blob
+from shared.state.account import Storage, read_blob
+from shared.state.tables import DAYS_TABLE
 from tests.harness import FAST, SECRET, ledger_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Desk:
 
     def days(self, source: Source) -> list[dict[str, Any]]:
         """The source's day rows."""
-        return self.storage.rows(DAYS_TABLE, f"{self.tenant_id}_{source.name}")
+        return self.storage.table(DAYS_TABLE).rows(f"{self.tenant_id}_{source.name}")
 
     def ledger(self, source: Source) -> dict[str, str]:
         """Content id to state."""

@@ -13,10 +13,10 @@ from random import Random
 import pytest
 
 from shared.contents.windows import plan
+from shared.days.gaps import GAP, SUBSCRIPTION_OFF
 from shared.days.looks import Looks
 from shared.days.states import LOST, Facts, Flaw, Known, State, state_of
 from shared.sources.audit.management_api import AUDIT_POLICY
-from shared.state.gaps import GAP, SUBSCRIPTION_OFF
 from shared.times import HOUR, Window, beginning_of, hour_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

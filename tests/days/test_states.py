@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.days.gaps import AUDITING_OFF, GAP, SUBSCRIPTION_OFF
 from shared.days.looks import Looks
 from shared.days.states import (
     BEFORE_BEGINNING,
@@ -24,7 +25,6 @@ from shared.days.states import (
     state_of,
 )
 from shared.sources.audit.management_api import AUDIT_POLICY
-from shared.state.gaps import AUDITING_OFF, GAP, SUBSCRIPTION_OFF
 from shared.times import HOUR, Window, beginning_of, end_of
 
 DAY = date(2026, 3, 10)

@@ -25,7 +25,7 @@ from local.connect_proxy import ConnectProxy
 from local.eventhubs import Fault as HubFault
 from local.eventhubs.namespace import KEY
 from local.tenant import Fault
-from shared.state.account import DAYS_TABLE, RUNS_TABLE
+from shared.state.tables import DAYS_TABLE, RUNS_TABLE
 from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, SECRET, Rig, record
 from tests.waits import LONG
@@ -100,7 +100,7 @@ def stored(rig: Rig) -> str:
                 data = container.download_blob(blob.name).readall()
                 found.append(data.decode("utf-8", "replace"))
     for table in (RUNS_TABLE, DAYS_TABLE):
-        rows = rig.storage.rows(table, f"{tenant_id}_{EXCHANGE}")
+        rows = rig.storage.table(table).rows(f"{tenant_id}_{EXCHANGE}")
         found += [json.dumps(row, default=str) for row in rows]
     return "\n".join(found)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 
 from local.tenant import Fault
-from shared.state.account import DAYS_TABLE, RUNS_TABLE
 from shared.state.run_tables import Runs
+from shared.state.tables import DAYS_TABLE, RUNS_TABLE
 from tests.harness import EXCHANGE, Rig
 
 
@@ -61,12 +61,11 @@ def test_the_newest_run_comes_first_and_old_rows_are_removed(rig: Rig) -> None:
     runs = Runs(rig.storage, rig.tenant.spec.tenant_id, EXCHANGE)
     rig.run()
     (row,) = rig.run_rows()
-    rig.storage.upsert(
-        RUNS_TABLE,
+    rig.storage.table(RUNS_TABLE).upsert(
         {**row, "RowKey": "999999999999999_old", "status": "crashed"},
     )
     partition = {"PartitionKey": row["PartitionKey"]}
-    rig.storage.upsert(DAYS_TABLE, {**partition, "RowKey": "2020-01-01", "listed": 1})
+    rig.storage.table(DAYS_TABLE).upsert({**partition, "RowKey": "2020-01-01", "listed": 1})
 
     rig.run()
     assert [each["RowKey"] for each in rig.run_rows()][0] < row["RowKey"]

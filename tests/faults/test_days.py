@@ -11,8 +11,9 @@ import pytest
 
 from local.tenant import Fault
 from shared.contents.job import ContentJob
-from shared.state.account import DAYS_TABLE, read_blob, write_blob
+from shared.state.account import read_blob, write_blob
 from shared.state.feed_ledger import FeedLedger
+from shared.state.tables import DAYS_TABLE
 from shared.times import HOUR, ServiceClock, beginning_of, end_of, utc_now
 from tests.campaign import free_lease
 from tests.harness import EXCHANGE, Rig
@@ -348,8 +349,7 @@ def test_state_of_an_older_version_is_provisional_at_best_and_wakes_nobody(
     write_blob(rig.storage.state, rig.checkpoint_name(), json.dumps(old).encode(), etag=stored.etag)
     today, partition = rig.tenant.now().date(), f"{rig.tenant.spec.tenant_id}_{EXCHANGE}"
     for n in range(40):
-        rig.storage.upsert(
-            DAYS_TABLE,
+        rig.storage.table(DAYS_TABLE).upsert(
             {
                 "PartitionKey": partition,
                 "RowKey": str(today - n * DAY),

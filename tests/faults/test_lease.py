@@ -11,9 +11,10 @@ from azure.storage.blob import BlobLeaseClient
 from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
 from shared.publish.pace import Patience
-from shared.state.account import Conflict, read_blob
+from shared.state.account import read_blob
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore
+from shared.state.failures import Conflict
 from shared.state.ledger import Line, State, encode
 from tests.campaign import contents_at_hub, free_lease
 from tests.harness import EXCHANGE, HUB, Rig

@@ -18,7 +18,7 @@ import pytest
 from local.tenant import Fault
 from shared.app import App
 from shared.sources.registry import load
-from shared.state.account import RUNS_TABLE
+from shared.state.tables import RUNS_TABLE
 from tests.certificate import certificate
 from tests.harness import EXCHANGE, FAST, SECRET, Rig
 from tests.messages import assert_said_once
@@ -215,7 +215,7 @@ def ran(certs: Certs, azurite: Azurite) -> Iterator[Ran]:
         # Of the tenant that is named: one that does not exist may have rows of an earlier time.
         rows = {
             each["name"]: len(
-                rigs[WELL].storage.rows(RUNS_TABLE, f"{each['tenant_id']}_{EXCHANGE}")
+                rigs[WELL].storage.table(RUNS_TABLE).rows(f"{each['tenant_id']}_{EXCHANGE}")
             )
             for each in connections
         }
@@ -254,7 +254,7 @@ def test_what_a_person_got_wrong_is_said_with_its_fix(ran: Ran, name: str) -> No
 
     assert (failed.status, failed.error_code) == ("failed", case.code)
     assert_said_once(ran.records, failed, case.words)
-    rows = rig.storage.rows(RUNS_TABLE, f"{failed.tenant_id}_{EXCHANGE}")
+    rows = rig.storage.table(RUNS_TABLE).rows(f"{failed.tenant_id}_{EXCHANGE}")
     assert len(rows) == ran.rows[name] + 1
     assert (rows[0]["status"], rows[0]["error_code"]) == ("failed", case.code)
     assert rows[0]["error"] == failed.error

@@ -19,7 +19,8 @@ from local.azurite import Azurite
 from local.certs import Certs, make_certs
 from local.connect_proxy import ConnectProxy
 from local.eventhubs import EventHubs
-from shared.state.account import RUNS_TABLE, Storage
+from shared.state.account import Storage
+from shared.state.tables import RUNS_TABLE
 from tests.harness import EXCHANGE, FAST, HUB, Rig
 from tests.waits import LONG
 
@@ -188,7 +189,7 @@ def test_an_identity_reaches_hub_and_storage_by_endpoints_of_their_own(
     rig.assert_complete()
     assert asked == set(_ports(rig, storage).values())
     assert identity.asked == {"https://storage.azure.com", "https://eventhubs.azure.net/"}
-    assert rig.storage.rows(RUNS_TABLE, f"{rig.tenant.spec.tenant_id}_{EXCHANGE}")
+    assert rig.storage.table(RUNS_TABLE).rows(f"{rig.tenant.spec.tenant_id}_{EXCHANGE}")
 
 
 class _Identity:

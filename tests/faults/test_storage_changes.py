@@ -10,14 +10,8 @@ import pytest
 
 from local.azurite import Azurite
 from local.tenant import Fault
-from shared.state.account import (
-    DAYS_TABLE,
-    DEAD_LETTER_CONTAINER,
-    RUNS_TABLE,
-    STATE_CONTAINER,
-    read_blob,
-    write_blob,
-)
+from shared.state.account import DEAD_LETTER_CONTAINER, STATE_CONTAINER, read_blob, write_blob
+from shared.state.tables import DAYS_TABLE, RUNS_TABLE
 from tests.harness import EXCHANGE, Rig, record
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from local.tenant import Fault
 from shared.rows.schedule import Reading
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
-from shared.state.account import DAYS_TABLE
 from shared.state.append_blobs import DigestStore
 from shared.state.checkpoint import CheckpointStore
 from shared.state.digests import LISTED
 from shared.state.lease import Lease
+from shared.state.tables import DAYS_TABLE
 from shared.times import end_of, hour_of
 from tests.campaign import free_lease, kill
 from tests.harness import FAST, Nursery
@@ -221,7 +221,7 @@ def test_a_day_whose_row_was_lost_is_counted_again_from_its_digests(mail: Mail) 
     rig = mail(rows=120, days=2.0)
     rig.trace_until_caught_up()
     before = {key: (row["listed"], row["delivered"]) for key, row in rig.days().items()}
-    rig.storage.delete_rows(DAYS_TABLE, f"{rig.tenant.spec.tenant_id}_{SOURCE}", after="0")
+    rig.storage.table(DAYS_TABLE).delete(f"{rig.tenant.spec.tenant_id}_{SOURCE}", after="0")
 
     rig.trace()
 

@@ -19,7 +19,8 @@ from shared.rows.source import RowPolicy
 from shared.run.context import Feed, Parts
 from shared.run.lifecycle import run_feed
 from shared.service.budget import Budget, Payer
-from shared.state.account import DAYS_TABLE, Storage, read_blob
+from shared.state.account import Storage, read_blob
+from shared.state.tables import DAYS_TABLE
 from shared.times import ServiceClock, Window, beginning_of, utc_now, whole_second
 from tests.harness import FAST
 
@@ -145,7 +146,7 @@ class Building:
         return Counter(self._file.read_bytes().splitlines())
 
     def days(self) -> dict[str, dict[str, Any]]:
-        rows = self.storage.rows(DAYS_TABLE, f"{self.feed.tenant_id}_{self.feed.source}")
+        rows = self.storage.table(DAYS_TABLE).rows(f"{self.feed.tenant_id}_{self.feed.source}")
         return {row["RowKey"]: row for row in rows}
 
     def note(self) -> dict[str, Any]:

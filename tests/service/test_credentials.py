@@ -13,7 +13,7 @@ from shared.errors import AuthError, CollectorError, NoToken, Throttled
 from shared.publish.event_hubs import sink_error
 from shared.service.credentials import SPARE, AzureTokenSource, translate
 from shared.service.in_time import TimedCredential
-from shared.state.account import storage_errors
+from shared.state.failures import storage_errors
 from shared.stop import Stop
 from tests.waits import LONG
 

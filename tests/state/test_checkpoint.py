@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.errors import StateError
-from shared.state.account import Conflict, Storage, read_blob
+from shared.state.account import Storage, read_blob
 from shared.state.checkpoint import (
     SCHEMA,
     Checkpoint,
@@ -20,6 +20,7 @@ from shared.state.checkpoint import (
     SubscriptionNote,
     decode,
 )
+from shared.state.failures import Conflict
 from shared.state.lease import Lease
 
 if TYPE_CHECKING:

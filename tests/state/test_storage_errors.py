@@ -20,7 +20,8 @@ from azure.core.exceptions import (
 from azure.identity import CredentialUnavailableError
 
 from shared.errors import CollectorError, ConfigError, Transient
-from shared.state.account import Conflict, Storage, read_blob, storage_errors
+from shared.state.account import Storage, read_blob
+from shared.state.failures import Conflict, storage_errors
 from tests.waits import LONG
 
 if TYPE_CHECKING:

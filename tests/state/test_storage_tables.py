@@ -27,7 +27,7 @@ def table() -> str:
 
 
 def test_a_table_that_nobody_has_written_to_needs_no_cleaning(storage: Storage, table: str) -> None:
-    storage.delete_rows(table, "feed", before="2026")
+    storage.table(table).delete("feed", before="2026")
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_only_rows_beyond_the_bound_are_deleted(
     storage: Storage, table: str, after: str, before: str, left: list[str]
 ) -> None:
     for key in ("1", "2", "3"):
-        storage.upsert(table, {"PartitionKey": "feed", "RowKey": key})
-    storage.delete_rows(table, "feed", after=after, before=before)
-    assert [row["RowKey"] for row in storage.rows(table, "feed")] == left
+        storage.table(table).upsert({"PartitionKey": "feed", "RowKey": key})
+    storage.table(table).delete("feed", after=after, before=before)
+    assert [row["RowKey"] for row in storage.table(table).rows("feed")] == left
 
 
 def _many(storage: Storage, table: str, count: int) -> None:
-    storage.upsert(table, {"PartitionKey": "feed", "RowKey": "9"})
+    storage.table(table).upsert({"PartitionKey": "feed", "RowKey": "9"})
     client = storage._tables.get_table_client(table)
     rows = [{"PartitionKey": "feed", "RowKey": f"1{n:04}"} for n in range(count)]
     for start in range(0, count, 100):
@@ -57,9 +57,9 @@ def _many(storage: Storage, table: str, count: int) -> None:
 def test_a_cleaning_deletes_more_rows_than_come_in_a_day(storage: Storage, table: str) -> None:
     _many(storage, table, 288)
 
-    storage.delete_rows(table, "feed", before="2")
+    storage.table(table).delete("feed", before="2")
 
-    assert [row["RowKey"] for row in storage.rows(table, "feed")] == ["9"]
+    assert [row["RowKey"] for row in storage.table(table).rows("feed")] == ["9"]
 
 
 def test_rows_that_another_worker_deletes_meanwhile_are_no_failure(
@@ -75,6 +75,6 @@ def test_rows_that_another_worker_deletes_meanwhile_are_no_failure(
 
     monkeypatch.setattr(TableClient, "submit_transaction", late)
 
-    storage.delete_rows(table, "feed", before="2")
+    storage.table(table).delete("feed", before="2")
 
-    assert [row["RowKey"] for row in storage.rows(table, "feed")] == ["9"]
+    assert [row["RowKey"] for row in storage.table(table).rows("feed")] == ["9"]

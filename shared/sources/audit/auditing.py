@@ -16,7 +16,8 @@ import msgspec
 
 from shared.errors import CollectorError
 from shared.records import ErrorBody, fields, read_records
-from shared.state.account import Conflict, read_blob, write_blob
+from shared.state.account import read_blob, write_blob
+from shared.state.failures import Conflict
 from shared.times import parse_wire, utc
 
 if TYPE_CHECKING:

@@ -25,18 +25,18 @@ import msgspec
 
 from shared import policy
 from shared.contents.content import Gate
+from shared.days.gaps import AUDITING_OFF, SUBSCRIPTION_OFF
 from shared.errors import CollectorError, ConfigError, Permanent
 from shared.policy import Action
-from shared.state.gaps import AUDITING_OFF, SUBSCRIPTION_OFF
 from shared.times import HOUR, ServiceClock, Window, beginning_of, whole_second
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from shared.days.gaps import Gaps
     from shared.sources.audit.auditing import Switches
     from shared.sources.audit.management_api import ManagementApi
     from shared.state.checkpoint import HeldCheckpoint, SubscriptionNote
-    from shared.state.gaps import Gaps
 
 logger = logging.getLogger("m365.subscription")
 

@@ -16,6 +16,7 @@ from shared.contents.content import Content
 from shared.contents.pipeline import Pipeline
 from shared.contents.work import Work
 from shared.days.days import facts_of
+from shared.days.gaps import GAP
 from shared.days.states import Rules
 from shared.errors import CollectorError
 from shared.publish.format import DETAIL
@@ -26,7 +27,6 @@ from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
-from shared.state.gaps import GAP
 from shared.state.ledger import GAP as GAP_LINE
 from shared.state.ledger import Entry, Line, State
 from shared.stop import RunStopped, Stop
