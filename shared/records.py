@@ -140,7 +140,7 @@ def read_records(body: bytes) -> Records:
         Permanent: it is not a JSON array, or no record of it can be read (code ``not-records``).
     """
     found = _cut(body)
-    if not found.is_odd:
+    if found.damage is None and not found.invalid:
         return Records.of(found.records)
     if not found.records and found.damage is not None:
         raise damaged(found.damage)

@@ -289,14 +289,9 @@ class Days:
             known=None if row is None else row.known,
         )
         said = problem if problem is not None and now < end_of(day) else None
-        columns = columns_of(
-            verdict,
-            found,
-            beginning=self.looks.beginning,
-            problem=("", "") if said is None else (said.code, str(said)),
-        )
+        columns = columns_of(verdict, found, self.looks.beginning)
         try:
-            self._rows[day] = self._table.write(day, columns, row, now)
+            self._rows[day] = self._table.write(day, columns, row, now, said)
         except Conflict as conflict:
             logger.info("another worker has written the row of %s: %s", day, conflict)
             self._rows.pop(day, None)

@@ -22,6 +22,7 @@ from shared.times import iso, utc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shared.errors import CollectorError
     from shared.state.account import Storage
 
 logger = logging.getLogger("m365.days")
@@ -123,15 +124,21 @@ class DayTable:
         }
 
     def write(
-        self, day: date, columns: Mapping[str, Any], before: Row | None, now: datetime
+        self,
+        day: date,
+        columns: Mapping[str, Any],
+        before: Row | None,
+        now: datetime,
+        problem: CollectorError | None = None,
     ) -> Row:
         """Replace a row where it changes; a change of its state is logged first, so that none goes unsaid.
 
         Args:
             day: whose.
-            columns: all of them.
+            columns: all but those of the problem.
             before: the row as it is stored.
             now: the service's time.
+            problem: what ended the last run, where the day is not over.
 
         Returns:
             The row as it is stored now.
@@ -139,6 +146,8 @@ class DayTable:
         Raises:
             Conflict: another worker has written it since it was read.
         """
+        code, text = ("", "") if problem is None else (problem.code, str(problem))
+        columns = {**columns, "error_code": code, "error": text}
         old = dict(before.columns) if before is not None else {}
         if before is not None and all(old.get(name) == value for name, value in columns.items()):
             return before
@@ -170,16 +179,13 @@ class DayTable:
         logger.log(level, "day_state %s", msgspec.json.encode(line).decode())
 
 
-def columns_of(
-    verdict: Verdict, found: Found, *, beginning: datetime | None, problem: tuple[str, str]
-) -> dict[str, Any]:
-    """What a row says, but for when it was written.
+def columns_of(verdict: Verdict, found: Found, beginning: datetime | None) -> dict[str, Any]:
+    """What a row says, but for when it was written and what ended the run.
 
     Args:
         verdict: on the day.
         found: its numbers, and what is wrong with its contents.
         beginning: of the feed.
-        problem: code and text of what ended the last run, where the day is not over; "" for none.
     """
     counts = found.counts
     return {
@@ -201,8 +207,6 @@ def columns_of(
         "gap_seconds": counts.gap_seconds,
         "on_record": _encode(found.facts.flaws),
         "ledger_bytes": found.size,
-        "error_code": problem[0],
-        "error": problem[1],
         **found.more,
     }
 

@@ -9,6 +9,8 @@ docs/errors.md is written from this table.
 
 from __future__ import annotations
 
+from typing import Any
+
 from shared.errors import (
     AuthError,
     CollectorError,
@@ -37,6 +39,7 @@ __all__ = [
     "Action",
     "Area",
     "Rule",
+    "answered",
     "area_of",
     "error",
     "is_known",
@@ -140,3 +143,28 @@ def error(
     if issubclass(kind, Throttled):
         return kind(message, code=code, status=status, log=log, retry_after=retry_after)
     return kind(message, code=code, status=status, log=log)
+
+
+def answered(code: str, status: int, *, area: Area, **about: Any) -> CollectorError:
+    """The error of an answer over HTTP that is not a success.
+
+    Args:
+        code: as the answer says it; "" where it says none.
+        status: of the answer.
+        area: who answers; a code that only another service uses means nothing here.
+        about: as ``error`` has it.
+    """
+    return error(_meaning(code, status, area), area=area, status=status, **about)
+
+
+def _meaning(code: str, status: int, area: Area) -> str:
+    """The code under which an answer stands in the table."""
+    # Words in lower case are ours, in every area.
+    known = is_known(code, area) and not code.islower()
+    if status == 429 and not (known and rule_of(code).action is Action.WAIT):
+        return "throttled"
+    if known:
+        return code
+    # A token that is refused is dropped, whatever the answer calls that. Else the code says more than the status, but
+    # not where the policy has the same word for what another service says, or we do.
+    return f"http-{status}" if status == 401 or not code or is_known(code) else code

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.publish.format import Event, Parcel
+    from shared.publish.sink import Batch
 
 K = TypeVar("K")
+
+CHUNK = 64
+"""Events taken from the queue at a time, so that several connections share a large content."""
 
 
 @dataclass(eq=False)
@@ -150,6 +154,54 @@ class Outbox(Generic[K]):
                 self._queue.extendleft(rest)
                 most -= count(head)
         return load
+
+    def fill(
+        self, load: Load[K], batch: Batch, *, most: int, linger: Callable[[], float]
+    ) -> int | None:
+        """Move events into a batch until it is full or nothing more comes for a moment.
+
+        Args:
+            load: what is in hand; it grows in place, and holds what the batch holds in the end.
+            batch: an empty one.
+            most: events in the batch.
+            linger: seconds to wait, once, for more of them; asked under the lock.
+
+        Returns:
+            The sum of their bodies in bytes; None where not even the empty batch holds the first event, which alone is
+            in hand then.
+        """
+        size = 0
+        lingered = False
+        while True:
+            with self.lock:
+                chunk = self.take(min(CHUNK, most - count(load)))
+                load += chunk
+                if not chunk:
+                    seconds = 0.0 if lingered or not load else linger()
+                    if not seconds:
+                        return size
+                    self.lock.wait(seconds)
+                    lingered = True
+            for position, piece in enumerate(chunk):
+                taken = batch.take(piece.parcel, piece.start, piece.stop)
+                head, rest = piece.cut(taken)
+                size += sum(each.size for each in head)
+                if rest:
+                    return size if self._keep(load, head, rest + chunk[position + 1 :]) else None
+            if count(load) >= most:
+                return size
+
+    def _keep(self, load: Load[K], head: Load[K], rest: Load[K]) -> bool:
+        """Of the pieces that were taken last keep ``head`` alone; False where that, and all in hand, is nothing."""
+        del load[len(load) - len(rest) :]
+        load += head
+        if load:
+            self.give_back(rest)
+            return True
+        one, more = rest[0].cut(1)
+        load += one
+        self.give_back(more + rest[1:])
+        return False
 
     def give_back(self, load: Load[K]) -> None:
         """Put events back to the head: they were not sent, or nobody knows."""

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Generic
 
 from shared import policy
 from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, textless
-from shared.publish.filling import fill
 from shared.publish.outbox import Delivery, K, Outbox, count
 from shared.publish.pace import Sending
 from shared.publish.watchdog import Slot, Watchdog
@@ -191,10 +190,9 @@ class Publisher(Generic[K]):
             slot.busy_since = None
         if slot.abandoned:
             return
-        size = fill(
+        size = self._outbox.fill(
             slot.load,
             batch,
-            self._outbox,
             most=self._cap,
             linger=lambda: 0.0 if self._closing or self._stopped else self._patience.linger,
         )

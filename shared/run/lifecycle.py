@@ -153,7 +153,6 @@ class FeedRun:
             logger.info("another worker has written this feed's state: %s", error)
             stop.set(policy.error("superseded", text="another worker goes on with this feed"))
         except CollectorError as error:
-            self._note(error)
             stop.set(error)
         finally:
             problems = held.finish(runs)

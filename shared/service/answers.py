@@ -12,7 +12,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from shared import policy
-from shared.policy import Action
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,12 +105,12 @@ def error_for(
         at: the host.
     """
     detail, seconds = _detail(answer), retry_after(answer.headers, now)
-    return policy.error(
-        _meaning(answer, error_code(answer.body), area),
+    return policy.answered(
+        error_code(answer.body),
+        answer.status,
         area=area,
         at=at,
         detail=detail,
-        status=answer.status,
         retry_after=seconds,
     )
 
@@ -125,20 +124,6 @@ def error_named(name: str, answer: Response, *, at: str = "") -> CollectorError:
         at: the host.
     """
     return policy.error(name, at=at, detail=_detail(answer), status=answer.status)
-
-
-def _meaning(answer: Response, code: str, area: Area) -> str:
-    """The code under which an answer stands in the policy."""
-    status = answer.status
-    # Words in lower case are ours, in every area.
-    known = policy.is_known(code, area) and not code.islower()
-    if status == 429 and not (known and policy.rule_of(code).action is Action.WAIT):
-        return "throttled"
-    if known:
-        return code
-    # A token that is refused is dropped, whatever the answer calls that. Else the code says more than the status, but
-    # not where the policy has the same word for what another service says, or we do.
-    return f"http-{status}" if status == 401 or not code or policy.is_known(code) else code
 
 
 def _detail(answer: Response) -> str:

@@ -89,7 +89,9 @@ def test_the_api_is_asked_as_it_says_and_as_the_tenant_where_it_names_no_publish
     apis = Asking(M365_PUBLISHER_ID=said, M365_MANAGEMENT_SCOPE="api://x/.default")
     apis.service.say()
 
-    management(apis, apis.settings.connections[0]).build(Stop(60)).enabled()
+    management(apis, apis.settings.connections[0]).build(Stop(60))(
+        "Audit.General", lambda _: None
+    ).enabled()
 
     assert apis.made == ("https://manage.office.com", "api://x/.default")
     ((_, url),) = apis.service.asked

@@ -54,6 +54,8 @@ def waits() -> Waits:
 @pytest.fixture
 def api(service: Service, waits: Waits) -> ManagementApi:
     return ManagementApi(
+        EXCHANGE,
+        lambda _: None,
         tenant_id=TENANT,
         publisher_id=PUBLISHER,
         root=ROOT,
@@ -110,8 +112,8 @@ def test_every_call_names_the_publisher(api: ManagementApi, service: Service) ->
     service.say()
 
     api.enabled()
-    api.start(EXCHANGE)
-    list(api.pages(EXCHANGE, WINDOW))
+    api.start()
+    list(api.pages(WINDOW))
     api.fetch(
         Content(id="a", uri=f"{FEED}/audit/a", created="", expires="", day=date(2026, 3, 1)),
         lambda *_: None,
@@ -127,7 +129,7 @@ def test_every_call_names_the_publisher(api: ManagementApi, service: Service) ->
 def test_a_window_is_asked_for_in_utc_whole_seconds(api: ManagementApi, service: Service) -> None:
     service.say()
 
-    assert list(api.pages(EXCHANGE, WINDOW)) == [[]]
+    assert list(api.pages(WINDOW)) == [[]]
 
     assert service.asked[0][1].startswith(
         f"{FEED}/subscriptions/content?contentType=Audit.Exchange"
@@ -140,7 +142,7 @@ def test_an_empty_page_does_not_end_a_listing(api: ManagementApi, service: Servi
     service.say(b"[]", NextPageUrl=f"{FEED}/x?nextPage=3")
     service.say(listed("b"))
 
-    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [["a"], [], ["b"]]
+    assert ids(list(api.pages(WINDOW))) == [["a"], [], ["b"]]
 
 
 def numbered(*numbers: int) -> bytes:
@@ -166,7 +168,7 @@ def test_a_last_page_as_large_as_any_is_asked_for_from_its_newest_on(
     service.say(numbered(6, 7, 8))
     service.say(numbered(8, 9))
 
-    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [
+    assert ids(list(api.pages(WINDOW))) == [
         ["1", "2", "3"],
         ["4", "6", "5"],
         ["7", "8"],
@@ -182,7 +184,7 @@ def test_a_large_page_is_not_believed_to_be_the_last_though_none_had_a_next_one(
     service.say(numbered(*range(LIKELY_FULL)))
     service.say(numbered(LIKELY_FULL - 1))
 
-    assert [len(page) for page in api.pages(EXCHANGE, WINDOW)] == [LIKELY_FULL, 0]
+    assert [len(page) for page in api.pages(WINDOW)] == [LIKELY_FULL, 0]
 
 
 def test_asking_once_more_ends_where_nothing_new_comes(
@@ -192,7 +194,7 @@ def test_asking_once_more_ends_where_nothing_new_comes(
     service.say(numbered(3, 4))
     service.say(numbered(4, 3))
 
-    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [["1", "2"], ["3", "4"], []]
+    assert ids(list(api.pages(WINDOW))) == [["1", "2"], ["3", "4"], []]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_what_is_no_full_page_is_asked_for_once(
         service.say(numbered(*entries), NextPageUri=f"{FEED}/x?nextPage={number}")
     service.say(numbered(*range(1000, 1000 + sizes[-1])))
 
-    assert [len(page) for page in api.pages(EXCHANGE, WINDOW)] == sizes
+    assert [len(page) for page in api.pages(WINDOW)] == sizes
     assert len(service.asked) == len(sizes)
 
 
@@ -228,7 +230,7 @@ def test_a_repeated_page_ends_in_an_error_after_what_was_listed(
 
     found: list[list[Content]] = []
     with pytest.raises(Permanent) as caught:
-        found.extend(api.pages(EXCHANGE, WINDOW))
+        found.extend(api.pages(WINDOW))
 
     assert caught.value.code == "page-loop"
     assert ids(found) == [["a"], ["b"], ["c"]]
@@ -241,7 +243,7 @@ def test_a_refused_page_token_asks_for_the_window_again(
     service.say(error_body("AF20031"), status=400)
 
     with pytest.raises(Permanent) as caught:
-        list(api.pages(EXCHANGE, WINDOW))
+        list(api.pages(WINDOW))
 
     assert rule_of(caught.value).action is Action.LIST_AGAIN
     assert len(service.asked) == 2, "the same bad token is not sent again"
@@ -256,7 +258,7 @@ def test_a_next_page_elsewhere_is_refused_without_asking_for_it(
     service.say(listed("a"), NextPageUri=link)
 
     with pytest.raises(Permanent) as caught:
-        list(api.pages(EXCHANGE, WINDOW))
+        list(api.pages(WINDOW))
 
     assert caught.value.code == "foreign-url"
     assert len(service.asked) == 1
@@ -277,13 +279,13 @@ def test_what_is_no_listing_is_asked_for_again(
     service.say(body)
     service.say(listed("a"))
 
-    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [["a"]]
+    assert ids(list(api.pages(WINDOW))) == [["a"]]
 
 
 def test_an_entry_without_an_id_is_kept_as_it_came(api: ManagementApi, service: Service) -> None:
     service.say(b'[{"contentUri":"x"}, 17, {"contentId":""}]')
 
-    ((one, two, three),) = list(api.pages(EXCHANGE, WINDOW))
+    ((one, two, three),) = list(api.pages(WINDOW))
 
     assert [one.malformed, two.malformed, three.malformed] == [
         b'{"contentUri":"x"}',
@@ -305,7 +307,7 @@ def test_an_entry_whose_creation_cannot_be_read_belongs_to_the_windows_first_day
 ) -> None:
     service.say(listed("a", contentCreated=created, contentExpiration=None, contentUri=None))
 
-    (((content,)),) = list(api.pages(EXCHANGE, WINDOW))
+    (((content,)),) = list(api.pages(WINDOW))
 
     assert (content.id, content.day, content.malformed) == ("a", date(2026, 3, 1), b"")
     assert (content.uri, content.expires) == (f"{FEED}/audit/a", "")
@@ -318,7 +320,7 @@ def test_a_refused_token_is_renewed_once(api: ManagementApi, service: Service) -
     service.say(b"", status=401)
     service.say(listed("a"))
 
-    assert ids(list(api.pages(EXCHANGE, WINDOW))) == [["a"]]
+    assert ids(list(api.pages(WINDOW))) == [["a"]]
     assert service.tokens == ["Bearer token1", "Bearer token2"]
 
 
@@ -354,8 +356,8 @@ def test_a_token_that_was_refused_is_not_kept_for_the_next_run(
     service.say(listed("a"))
 
     with pytest.raises(AuthError):
-        list(api.pages(EXCHANGE, WINDOW))
-    list(api.pages(EXCHANGE, WINDOW))
+        list(api.pages(WINDOW))
+    list(api.pages(WINDOW))
 
     assert service.tokens == [f"Bearer token{n}" for n in (1, 2, 3, 4)]
 
@@ -370,7 +372,7 @@ def test_an_error_object_with_status_200_is_an_error(
     service.say(error_body(code))
 
     with pytest.raises(kind):
-        list(api.pages(EXCHANGE, WINDOW))
+        list(api.pages(WINDOW))
 
 
 TENANT_UNKNOWN = b"Tenant 3c5158d0 does not exist."
@@ -426,7 +428,7 @@ def test_a_start_that_is_throttled_is_not_repeated(api: ManagementApi, service: 
     service.say(error_body("AF429"), status=429)
 
     with pytest.raises(Throttled):
-        api.start(EXCHANGE)
+        api.start()
 
     assert len(service.asked) == 1
 
@@ -434,7 +436,7 @@ def test_a_start_that_is_throttled_is_not_repeated(api: ManagementApi, service: 
 def test_a_start_of_what_is_already_on_succeeds(api: ManagementApi, service: Service) -> None:
     service.say(error_body("AF20024"), status=400)
 
-    api.start(EXCHANGE)
+    api.start()
 
     assert service.asked[0][0] == "POST"
 

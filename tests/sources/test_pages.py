@@ -100,6 +100,8 @@ def api_over(chain: Chain) -> ManagementApi:
         now[0] += seconds
 
     return ManagementApi(
+        "Audit.Exchange",
+        lambda _: None,
         tenant_id=TENANT,
         publisher_id=TENANT,
         root=ROOT,
@@ -145,7 +147,7 @@ def handed_out(chain: Chain) -> tuple[list[str], CollectorError | None]:
     """The ids that a listing hands out, and what ends it."""
     found: list[str] = []
     try:
-        for page in api_over(chain).pages("Audit.Exchange", WINDOW):
+        for page in api_over(chain).pages(WINDOW):
             found += [content.id for content in page]
     except CollectorError as error:
         return found, error

@@ -29,7 +29,9 @@ SWITCH = "UnifiedAuditLogIngestionEnabled"
 KEEP = timedelta(days=30)
 TRIES = 5
 
-_NEEDLE = SWITCH.encode()
+MENTION = SWITCH.encode()
+"""What a body holds that may say that it was switched."""
+
 _READ = ("Operation", "CreationTime", "Parameters", "ResultStatus")
 # Its decoder is made by the thread that imports this.
 fields(b"{}", _READ)
@@ -65,8 +67,6 @@ class Switches:
         Raises:
             CollectorError: they are not known to be stored; the content has to be fetched again.
         """
-        if _NEEDLE not in body:
-            return
         found = dict(filter(None, map(_switch, _records(body))))
         if found:
             self._add(found)

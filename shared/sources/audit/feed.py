@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from shared.contents.job import ContentJob
@@ -14,51 +15,26 @@ from shared.sources.audit.settings import audit_of
 from shared.sources.audit.subscription import SubscriptionKeeper
 from shared.sources.clients import Apis, Factory
 from shared.stop import Stop
-from shared.times import ServiceClock, Window
+from shared.times import ServiceClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from shared.config.connections import Connection
-    from shared.contents.content import Content
     from shared.run.replays import ReplaySummary
 
 
-class AuditContents:
-    """One content type of a tenant; see ``ContentApi``.
-
-    Args:
-        api: the tenant's Management Activity API.
-        content_type: such as ``Audit.Exchange``.
-        switches: told of every body.
-    """
-
-    def __init__(self, api: ManagementApi, content_type: str, switches: Switches) -> None:
-        self._api = api
-        self._content_type = content_type
-        self._switches = switches
-        self.asker = api.asker
-        self.content_uri = api.content_uri
-
-    def pages(self, window: Window) -> Iterator[list[Content]]:
-        """List a window page by page."""
-        return self._api.pages(self._content_type, window)
-
-    def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
-        """Fetch a content's body; what it says of auditing is written down before anything of it is published."""
-        body = self._api.fetch(content, reserve)
-        self._switches.watch(body)
-        return body
-
-
-def management(apis: Apis, connection: Connection) -> Factory[ManagementApi]:
-    """The Management Activity API of a connection."""
+def management(
+    apis: Apis, connection: Connection
+) -> Factory[Callable[[str, Callable[[bytes], None]], ManagementApi]]:
+    """The Management Activity API of a connection, by content type."""
     audit, clock = audit_of(connection), ServiceClock()
     budget = apis.budget(connection, "management", Allowance(limit=audit.requests))
     ask = apis.asker(connection, audit.endpoint, audit.scope, budget, clock)
 
-    def build(stop: Stop) -> ManagementApi:
-        return ManagementApi(
+    def build(stop: Stop) -> Callable[[str, Callable[[bytes], None]], ManagementApi]:
+        return functools.partial(
+            ManagementApi,
             tenant_id=connection.tenant_id,
             publisher_id=audit.publisher_id or connection.tenant_id,
             root=audit.endpoint,
@@ -73,8 +49,8 @@ def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
     made = apis.client(management, connection)
 
     def make(run: RunContext) -> ContentJob:
-        api = made.build(run.stop)
         switches = Switches(run.parts.storage.state, run.feed.tenant_id)
+        api = made.build(run.stop)(run.feed.source, switches.watch)
         keeper = SubscriptionKeeper(
             run.feed.source,
             api=api,
@@ -82,11 +58,11 @@ def audit_jobs(apis: Apis, connection: Connection) -> JobMaker:
             clock=made.clock,
             switches=switches,
         )
-        contents = AuditContents(api, run.feed.source, switches)
-        return ContentJob(run, contents, AUDIT_POLICY, gate=keeper)
+        return ContentJob(run, api, AUDIT_POLICY, gate=keeper)
 
     def replay(feed: Feed, parts: Parts, tuning: Tuning) -> list[ReplaySummary]:
-        read_entry = made.build(Stop(float("inf"))).read_entry
-        return [replay_feed(feed, parts, tuning, AUDIT_POLICY.days, read_entry=read_entry)]
+        switches = Switches(parts.storage.state, feed.tenant_id)
+        api = made.build(Stop(float("inf")))(feed.source, switches.watch)
+        return [replay_feed(feed, parts, tuning, AUDIT_POLICY.days, read_entry=api.read_entry)]
 
     return JobMaker(make=make, replay=replay, clock=made.clock)

@@ -28,6 +28,7 @@ from shared.network import origin, refuse_foreign
 from shared.policy import Action, Area
 from shared.records import ErrorBody, split
 from shared.service.answers import error_code, error_for, error_named
+from shared.sources.audit.auditing import MENTION
 from shared.times import Window, format_wire, iso, parse_wire, whole_second
 
 if TYPE_CHECKING:
@@ -67,17 +68,30 @@ _NO_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{']")
 
 
 class ManagementApi:
-    """One tenant's Management Activity API, for one run of a feed.
+    """One content type of a tenant's Management Activity API, for one run of its feed.
 
     Args:
+        content_type: such as ``Audit.Exchange``.
+        watch: told of every content's body that speaks of auditing.
         tenant_id: GUID in the path.
         publisher_id: GUID that selects the quota.
         root: the API's root, such as ``https://manage.office.com``.
         asker: asks that root, and nobody else.
     """
 
-    def __init__(self, *, tenant_id: str, publisher_id: str, root: str, asker: Asker) -> None:
+    def __init__(
+        self,
+        content_type: str,
+        watch: Callable[[bytes], None],
+        *,
+        tenant_id: str,
+        publisher_id: str,
+        root: str,
+        asker: Asker,
+    ) -> None:
         self.asker = asker
+        self._type = content_type
+        self._watch = watch
         self.feed_root = f"{root}/api/v1.0/{tenant_id}/activity/feed"
         self._publisher = publisher_id
         self._host = urlsplit(root).hostname or ""
@@ -103,13 +117,13 @@ class ManagementApi:
             if _word(entry.get("status")) != "disabled"
         }
 
-    def start(self, content_type: str) -> bool:
-        """Start a subscription without a webhook; returns False where it was on already.
+    def start(self) -> bool:
+        """Start the subscription without a webhook; returns False where it was on already.
 
         An empty body removes somebody's webhook, so this is never called for what is enabled.
         """
         try:
-            url = f"{self.feed_root}/subscriptions/start?contentType={quote(content_type)}"
+            url = f"{self.feed_root}/subscriptions/start?contentType={quote(self._type)}"
             self._call("POST", url, _body)
         except Permanent as error:
             if policy.rule_of(error).action is not Action.CARRY_ON:
@@ -117,7 +131,7 @@ class ManagementApi:
             return False
         return True
 
-    def pages(self, content_type: str, window: Window) -> Iterator[list[Content]]:
+    def pages(self, window: Window) -> Iterator[list[Content]]:
         """List a window page by page.
 
         Raises:
@@ -125,7 +139,7 @@ class ManagementApi:
                 listed so far is good, the window has to be listed again. Or a link to a foreign host, a missing
                 subscription, a window that was refused.
         """
-        url: str | None = self._first(content_type, window)
+        url: str | None = self._first(window)
         seen: set[str] = set()
         known: set[str] = set()
         barren = begun = 0
@@ -140,7 +154,7 @@ class ManagementApi:
             known.update(content.id for content in page)
             barren = 0 if len(known) > before else barren + 1
             if self._may_be_full(len(page), link) and len(known) > begun:
-                begun, link = len(known), self._from_newest(content_type, window, page)
+                begun, link = len(known), self._from_newest(window, page)
                 link = None if link in seen else link
             url = link
             if url in seen:
@@ -149,9 +163,9 @@ class ManagementApi:
                 # Each with a link of its own, they would go on for as long as the run and the budget last.
                 raise policy.error("page-loop", detail=f"{barren} pages in a row with nothing new")
 
-    def _first(self, content_type: str, window: Window) -> str:
+    def _first(self, window: Window) -> str:
         return (
-            f"{self.feed_root}/subscriptions/content?contentType={quote(content_type)}"
+            f"{self.feed_root}/subscriptions/content?contentType={quote(self._type)}"
             f"&startTime={format_wire(window.start)}&endTime={format_wire(window.end)}"
         )
 
@@ -163,19 +177,23 @@ class ManagementApi:
         large = count >= LIKELY_FULL or (self._chained and count > 1)
         return link is None and large and count == self._largest
 
-    def _from_newest(self, content_type: str, window: Window, page: list[Content]) -> str | None:
+    def _from_newest(self, window: Window, page: list[Content]) -> str | None:
         """Where the window is listed from the newest content of a page on, that one included."""
         start = max(window.start, whole_second(max(parse_wire(each.created) for each in page)))
-        return self._first(content_type, Window(start, window.end)) if start < window.end else None
+        return self._first(Window(start, window.end)) if start < window.end else None
 
     def fetch(self, content: Content, reserve: Callable[[int, bool], None]) -> bytes:
-        """Fetch a content's body, inflated and whole.
+        """Fetch a content's body, inflated and whole; what it says of auditing is written down first.
 
         Args:
             content: as listed.
             reserve: told the announced length and whether it is compressed, before the body is read.
         """
-        return self._call("GET", self._address(content), _body, reserve=reserve, records=True)
+        address = self._address(content)
+        body = self._call("GET", address, _body, reserve=reserve, records=True)
+        if MENTION in body:
+            self._watch(body)
+        return body
 
     def _address(self, content: Content) -> str:
         """Where to ask for a content: a token goes to our host alone, which knows it by its id, too."""

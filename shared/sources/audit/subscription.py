@@ -161,7 +161,7 @@ class SubscriptionKeeper(Gate):
         """Why nothing is listed; None where it is, or where the question was at fault."""
         at = whole_second(self._clock.now()) - HOUR
         try:
-            next(self._api.pages(self._source, Window(at, at + MOMENT)), None)
+            next(self._api.pages(Window(at, at + MOMENT)), None)
         except (Permanent, ConfigError) as error:
             clamp = policy.rule_of(error).action is Action.CLAMP_WINDOW
             return None if clamp else error
@@ -227,7 +227,7 @@ class SubscriptionKeeper(Gate):
             return policy.error("subscription-pending", at=self._source)
         note = msgspec.structs.replace(note, attempt=now, disabled=self._since(note))
         self._checkpoint.move(subscription=note)
-        if self._api.start(self._source):
+        if self._api.start():
             logger.info("started the subscription for %s", self._source)
             self._found_on(gaps, note, now)
         else:
