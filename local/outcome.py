@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from shared.rows.digests import Hour
 from shared.sources.registry import BY_NAME, ROWS
 from shared.state.append_blobs import DigestStore, LedgerStore
-from shared.state.digests import Hour
 from shared.state.ledger_day import Counts, Day
 from shared.state.tables import RUNS_TABLE
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from local.tenant import TraceSpec, Triple
+from shared.rows.digests import Hour, HourCounts
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.account import read_blob, write_blob
 from shared.state.append_blobs import DigestStore
-from shared.state.digests import Hour, HourCounts
 from tests.harness import TRACE_HUB, Rig
 
 if TYPE_CHECKING:

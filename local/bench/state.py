@@ -7,12 +7,12 @@ from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from shared.rows.digests import DELIVERED, LISTED
 from shared.rows.row import DIGEST_BYTES
 from shared.sources.audit.management_api import AUDIT_POLICY
 from shared.sources.message_trace.row import SOURCE as MESSAGE_TRACE
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
-from shared.state.digests import DELIVERED, LISTED
 from shared.state.ledger import Line, State, encode
 from shared.times import beginning_of, hour_of, iso
 

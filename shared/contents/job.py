@@ -22,6 +22,7 @@ from shared.errors import CollectorError, Permanent, Throttled, Transient
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
+from shared.state.waiting import WaitingIndex
 from shared.times import iso, parse_wire
 
 if TYPE_CHECKING:
@@ -65,12 +66,14 @@ class ContentJob:
         self.problems: list[CollectorError] = []
         self._pipeline: Pipeline | None = None
         self._in_work: set[str] = set()
+        self._left_out = False
         self._ledger = FeedLedger(
             LedgerStore(parts.storage.state, f"ledger/{feed.state_key}"),
             retention=policy.horizon,
             on_written=self._written,
             on_error=run.stop.set,
             flush_every=tuning.flush_every,
+            waiting=WaitingIndex(parts.storage.state, feed.state_key),
         )
         self._dead_letters = DeadLetters(parts.storage.dead_letters, feed.state_key)
         self._days = run.days(policy.days)
@@ -161,9 +164,12 @@ class ContentJob:
         self._progress()
 
     def _submit(self, content: Content, entry: Entry | None) -> None:
-        if content.id not in self._in_work and self._pipeline is not None:
+        if content.id in self._in_work or self._pipeline is None:
+            return
+        if self._pipeline.submit(Work(content, entry)):
             self._in_work.add(content.id)
-            self._pipeline.submit(Work(content, entry))
+        else:
+            self._left_out = True
 
     # -- the end
 
@@ -171,6 +177,12 @@ class ContentJob:
         """Wait for what is being fetched and published."""
         if self._pipeline is None:
             return
+        while self._left_out and not self._stop():
+            if self._pipeline.has_room:
+                self._left_out = False
+                self._submit_pending()
+            else:
+                self._stop.wait(0.1)
         self._pipeline.finish()
         try:
             self._pipeline.publisher.close(self._tuning.close_seconds)
@@ -186,6 +198,7 @@ class ContentJob:
         closed = self._ledger.settled_days(self._checkpoint.value.closed)
         if closed != self._checkpoint.value.closed:
             self._checkpoint.move_soon(closed=closed)
+        self._ledger.keep_waiting()
         self._days.keep(self._checkpoint, self._clock.now())
 
     def sum_up(self) -> None:
@@ -227,9 +240,9 @@ class ContentJob:
 
     def write_days(self, problem: CollectorError | None) -> None:
         """Bring the rows of the days up to date."""
-        for day in self._days.owed(self._ledger.sizes()):
-            self._ledger.day(day)
         found = {day: facts_of(each) for day, each in self._ledger.loaded().items()}
+        for day in set(self._days.owed(self._ledger.sizes())) - set(found):
+            found[day] = facts_of(self._ledger.glance(day))
         self._days.write(found, self._clock.now(), problem)
 
     def drop_old(self) -> None:

@@ -20,7 +20,7 @@ from shared import policy
 from shared.contents.failures import Failures, loss_of
 from shared.contents.memory import Gate
 from shared.contents.reader import ContentReader, Unreadable
-from shared.contents.work import LAST, turn_of
+from shared.contents.work import BACKLOG, LAST, turn_of
 from shared.errors import (
     AuthError,
     CollectorError,
@@ -47,6 +47,8 @@ logger = logging.getLogger("m365.pipeline")
 
 MAX_REFUSALS = 3
 MOST_SAID = 100  # contents of which a run says in the log why they failed
+MOST_QUEUED = 20_000
+"""Contents of the backlog that are queued: what the quota of a tenant lets a run of ten minutes fetch."""
 PATIENCE = 30.0
 """Seconds to wait, once the run takes no new work, for what is being fetched."""
 
@@ -105,12 +107,24 @@ class Pipeline:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, work: Work) -> None:
-        """Queue a content that is already in the ledger: what expires soon first, then what is new, then the rest."""
+    def submit(self, work: Work) -> bool:
+        """Queue a content that is already in the ledger: what expires soon first, then what is new, then the rest.
+
+        Returns:
+            Whether it is queued. Of the rest not more are than a run can fetch: the ledger has them, for later.
+        """
         now = self._clock.now()
         known = work.known(now)
         turn = turn_of(known.created, self._ledger.expires_at(known), now)
+        if turn[0] == BACKLOG and self._queue.qsize() >= MOST_QUEUED:
+            return False
         self._queue.put((turn, next(self._numbers), work))
+        return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether so little is queued that it is time for more."""
+        return self._queue.qsize() < MOST_QUEUED // 2
 
     def finish(self) -> None:
         """Wait until every queued content was fetched, or the run takes no new work."""

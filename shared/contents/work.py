@@ -24,6 +24,7 @@ LIVE = timedelta(hours=4)
 """What is younger is new, and waits for no backlog."""
 
 Turn = tuple[int, int, float]
+URGENT, NEW, BACKLOG = range(3)
 LAST: Turn = (9, 0, 0.0)
 
 
@@ -38,12 +39,12 @@ def turn_of(created: str, until: datetime, now: datetime) -> Turn:
         now: the service's time.
     """
     if until - now < SOON:
-        return 0, 0, random.random()  # noqa: S311 - fairness, no secret
+        return URGENT, 0, random.random()  # noqa: S311 - fairness, no secret
     try:
         made = parse_wire(created)
     except ValueError:
         made = now - LIVE
-    kind, day = (1, 0) if now - made < LIVE else (2, until.toordinal())
+    kind, day = (NEW, 0) if now - made < LIVE else (BACKLOG, until.toordinal())
     return kind, day, random.random()  # noqa: S311 - as above
 
 

@@ -13,7 +13,7 @@ import msgspec
 from shared.days.days import facts_of
 from shared.days.states import DEAD_LETTERED, LOST, Facts, Flaw, merged
 from shared.days.table import Found
-from shared.state.digests import Digests, HourCounts
+from shared.rows.digests import Digests, HourCounts
 from shared.state.ledger_day import Counts
 from shared.times import HOUR, beginning_of
 

@@ -9,10 +9,10 @@ import msgspec
 
 from shared.days.gaps import Gaps
 from shared.rows.days import HOURS, found_in, hours_of, sizes_by_day
+from shared.rows.digests import Digests
 from shared.rows.reader import RowReader
 from shared.rows.schedule import Reading
 from shared.state.append_blobs import DigestStore, LedgerStore
-from shared.state.digests import Digests
 from shared.state.feed_ledger import KEEP, FeedLedger
 from shared.times import (
     HOUR,

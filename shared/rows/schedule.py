@@ -39,11 +39,11 @@ from shared.times import (
 if TYPE_CHECKING:
     from shared.days.days import Days
     from shared.days.gaps import Gaps
+    from shared.rows.digests import Digests
     from shared.rows.reader import RowReader, Unseen
     from shared.rows.source import RowApi, RowPolicy
     from shared.run.context import RunContext
     from shared.state.checkpoint import RowsNote
-    from shared.state.digests import Digests
 
 YIELD_ABOVE = 0.6
 """Share of the request budget above which only what is new is read."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
 
 MAX_APPENDS = 40_000
-MAX_APPEND_BYTES = 1 << 20
 
 _BLOCKS_USED_UP = "BlockCountExceedsLimit"
 _HOUR = "%Y-%m-%dT%H"

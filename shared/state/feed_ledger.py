@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 
 from shared import policy
 from shared.errors import CollectorError, textless
-from shared.state.append_blobs import MAX_APPEND_BYTES, LedgerStore, Segments
-from shared.state.ledger import Entry, Line, encode
+from shared.state.append_blobs import LedgerStore, Segments
+from shared.state.ledger import Entry, Line, encode, parts
 from shared.state.ledger_day import Day, days_near
-from shared.times import by_day, parse_wire, utc_now
+from shared.times import by_day, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from shared.state.waiting import WaitingIndex
     from shared.times import Window
 
 logger = logging.getLogger("m365.ledger")
@@ -49,6 +50,7 @@ class FeedLedger:
         flush_every: seconds between appends of settling lines.
         retention: how long a content can be listed, and fetched whatever its listing says.
         longest: how long a content can be fetched where its listing says so.
+        waiting: the index of what waits, where one is kept.
         wall: this machine's own clock, UTC.
     """
 
@@ -61,6 +63,7 @@ class FeedLedger:
         flush_every: float = 0.5,
         retention: timedelta = RETENTION,
         longest: timedelta = LONGEST,
+        waiting: WaitingIndex | None = None,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
@@ -69,6 +72,7 @@ class FeedLedger:
         self._flush_every = flush_every
         self._retention = retention
         self._longest = max(retention, longest)
+        self._waiting = waiting
         self._wall = wall
         self._days: dict[date, Day] = {}
         self._stored: dict[date, Segments] = {}
@@ -79,15 +83,19 @@ class FeedLedger:
         self._thread: threading.Thread | None = None
 
     def open(self, closed: dict[date, int]) -> None:
-        """Load every day that may hold a pending content.
+        """Load what may wait: the days of which not everything was terminal, or what an index says of them.
 
         Args:
             closed: days of which everything was terminal when they had this size in bytes.
         """
         self._stored = self._store.stored()
         self._store.resume(self._stored)
-        for day, segments in sorted(self._stored.items()):
-            if closed.get(day) != segments.total:
+        unsettled = [day for day, each in self._stored.items() if closed.get(day) != each.total]
+        known = self._waiting.load() if self._waiting is not None and unsettled else {}
+        for day in sorted(unsettled):
+            if day in known and known[day].sizes == self._stored[day].sizes:
+                self._days[day] = Day.of_waiting(day, known[day].sizes, known[day].entries)
+            else:
                 self.day(day)
         self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._thread.start()
@@ -96,26 +104,31 @@ class FeedLedger:
         """A day's ledger, read from storage the first time it is asked for."""
         with self._lock:
             found = self._days.get(day)
-            if found is None:
-                found = Day(day)
-                self._read(found, self._stored.get(day, Segments()))
-                self._days[day] = found
-                if found.torn:
-                    logger.warning(
-                        "ledger of %s: %d lines cannot be read and are skipped; at worst their contents are "
-                        "delivered again",
-                        day,
-                        found.torn,
-                    )
+            if found is None or found.partial:
+                found = self._days[day] = self.glance(day)
             return found
 
-    def _read(self, day: Day, segments: Segments) -> None:
-        for segment, size in sorted(segments.sizes.items()):
-            start = day.read_to.get(segment, 0)
-            if size > start:
-                data = self._store.read(day.day, segment, start)
-                day.load(data)
-                day.read_to[segment] = start + len(data)
+    def glance(self, day: date) -> Day:
+        """A day's ledger, which is not kept where it was not read before."""
+        with self._lock:
+            known = self._days.get(day)
+            if known is not None and not known.partial:
+                return known
+            found = Day(day)
+            segments = self._stored.get(day, Segments()).sizes
+            for segment in sorted(segments | (known.read_to if known is not None else {})):
+                data = self._store.read(day, segment, 0)
+                found.load(data)
+                found.read_to[segment] = len(data)
+            if known is not None:
+                found.join(known)
+        if found.torn:
+            logger.warning(
+                "ledger of %s: %d lines cannot be read and are skipped; at worst their contents are delivered again",
+                day,
+                found.torn,
+            )
+        return found
 
     def find(
         self, day: date, content_id: str, *, everywhere: bool = False
@@ -134,10 +147,13 @@ class FeedLedger:
             if found := self._find(day, content_id):
                 return found
             others = self._stored if everywhere else days_near(day, content_id)
-            unread = [each for each in others if each in self._stored and each not in self._days]
+            unread = [each for each in others if each in self._stored and not self._is_read(each)]
             for other in unread:
                 self.day(other)
             return self._find(day, content_id) if unread else None
+
+    def _is_read(self, day: date) -> bool:
+        return day in self._days and not self._days[day].partial
 
     def _find(self, day: date, content_id: str) -> tuple[date, Entry] | None:
         for ledger in (self.day(day), *self._days.values()):
@@ -149,8 +165,7 @@ class FeedLedger:
         """Whether a content is known that was created in a range."""
         with self._lock:
             days = [day for day, _ in by_day(window) if day in self._stored or day in self._days]
-            entries = (each for day in days for each in self.day(day).entries.values())
-            return any(_created_in(each, window) for each in entries)
+            return any(self.day(day).knows_any(window) for day in days)
 
     def expires_at(self, entry: Entry) -> datetime:
         """Until when a content can be fetched."""
@@ -191,12 +206,15 @@ class FeedLedger:
             grouped.setdefault(day, []).append(line)
         with self._writing:
             for day, group in sorted(grouped.items()):
-                for part in _parts(group):
+                for part in parts(group):
                     self._append(day, part)
 
     def _append(self, day: date, lines: list[Line]) -> None:
         data = encode(lines)
-        ledger = self.day(day)
+        with self._lock:
+            ledger = self._days.get(day)
+            if ledger is None or not ledger.takes(lines):
+                ledger = self.day(day)
         segment, offset = self._store.append(day, data)
         with self._lock:
             for line in lines:
@@ -270,9 +288,7 @@ class FeedLedger:
         }
         with self._lock:
             return found | {
-                day: sum(ledger.read_to.values())
-                for day, ledger in self._days.items()
-                if ledger.settled and ledger.read_to
+                day: each.size for day, each in self._days.items() if each.settled and each.read_to
             }
 
     def drop_old(
@@ -309,34 +325,17 @@ class FeedLedger:
     def loaded(self) -> dict[date, Day]:
         """The days that were read."""
         with self._lock:
-            return dict(self._days)
+            return {day: each for day, each in self._days.items() if not each.partial}
 
     def sizes(self) -> dict[date, int]:
         """Bytes of every stored day, as far as this run knows of them."""
         stored = {day: segments.total for day, segments in self._stored.items()}
-        return stored | {
-            day: sum(ledger.read_to.values())
-            for day, ledger in self.loaded().items()
-            if ledger.read_to
-        }
+        with self._lock:
+            return stored | {day: each.size for day, each in self._days.items() if each.read_to}
 
-
-def _created_in(entry: Entry, window: Window) -> bool:
-    try:
-        return window.start <= parse_wire(entry.created) < window.end
-    except ValueError:
-        return False
-
-
-def _parts(lines: list[Line]) -> Iterable[list[Line]]:
-    """Cut lines into appends that stay far below the service's limit."""
-    size = 0
-    part: list[Line] = []
-    for line in lines:
-        part.append(line)
-        size += 200 + len(line.id) + len(line.uri) + len(line.reason)
-        if size > MAX_APPEND_BYTES // 2:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
+    def keep_waiting(self) -> None:
+        """Store the index of what waits, where one is kept and something does."""
+        with self._lock:
+            days = [each for each in self._days.values() if each.read_to and not each.settled]
+        if self._waiting is not None and days:
+            self._waiting.save(days)

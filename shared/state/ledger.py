@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Set
 
 RETRY_LIMIT = timedelta(hours=6)
+MOST_TOGETHER = 1 << 19
+"""Bytes of the lines that are appended at once, about."""
 LAST_TRIES = timedelta(days=1)
 
 EMPTY = "empty-content"
@@ -283,6 +285,20 @@ def encode(lines: Iterable[Line]) -> bytes:
     It begins with a line break, so that a torn line before it cannot swallow the first of these.
     """
     return b"\n" + b"".join(_encoder.encode(line) + b"\n" for line in lines)
+
+
+def parts(lines: list[Line]) -> Iterable[list[Line]]:
+    """Cut lines into appends that stay far below the service's limit."""
+    size = 0
+    part: list[Line] = []
+    for line in lines:
+        part.append(line)
+        size += 200 + len(line.id) + len(line.uri) + len(line.reason)
+        if size > MOST_TOGETHER:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def decode(data: bytes) -> tuple[list[Line], int]:

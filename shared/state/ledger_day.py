@@ -12,7 +12,9 @@ from shared.state.ledger import GAP, VOID, Entry, Line, State, decode, entry_of,
 from shared.times import parse_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Set
+
+    from shared.times import Window
 
 _DATED = re.compile(r"[0-9]{14}")
 
@@ -51,7 +53,12 @@ class Counts:
 
 
 class Day:
-    """The ledger of one feed and one UTC day of ``contentCreated``, in memory."""
+    """The ledger of one feed and one UTC day of ``contentCreated``, in memory.
+
+    Attributes:
+        read_to: bytes of each segment that are in it.
+        partial: whether it knows only of what was pending, by an index.
+    """
 
     def __init__(self, day: date) -> None:
         self.day = day
@@ -60,6 +67,37 @@ class Day:
         self.voids: set[tuple[str, str]] = set()
         self.torn = 0
         self.read_to: dict[str, int] = {}
+        self.partial = False
+
+    @classmethod
+    def of_waiting(cls, day: date, sizes: dict[str, int], entries: list[Entry]) -> Day:
+        """A day of which only what is pending is known."""
+        found = cls(day)
+        found.partial = True
+        found.read_to = dict(sizes)
+        found.entries = {each.id: each for each in entries}
+        return found
+
+    def takes(self, lines: list[Line]) -> bool:
+        """Whether lines can be merged: to one that is partial, those about what was pending alone."""
+        return not self.partial or all(
+            line.state == VOID or line.id in self.entries for line in lines
+        )
+
+    def join(self, other: Day) -> None:
+        """Merge what another has of the same day."""
+        self._apply_voids(other.voids)
+        for each in other.entries.values():
+            self._apply_entry(without(each, self.voids))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the ledger that are in it."""
+        return sum(self.read_to.values())
+
+    def knows_any(self, window: Window) -> bool:
+        """Whether it has a content that was created in a range."""
+        return any(_created_in(each, window) for each in self.entries.values())
 
     def apply(self, line: Line) -> None:
         """Merge one line."""
@@ -67,10 +105,13 @@ class Day:
             self._apply_gap(line)
             return
         if line.state == VOID:
-            self._apply_voids([line])
+            self._apply_voids({(line.run, line.reason)})
             return
-        new, old = without(entry_of(line), self.voids), self.entries.get(line.id)
-        self.entries[line.id] = new if old is None else merge(old, new)
+        self._apply_entry(without(entry_of(line), self.voids))
+
+    def _apply_entry(self, new: Entry) -> None:
+        old = self.entries.get(new.id)
+        self.entries[new.id] = new if old is None else merge(old, new)
 
     def _apply_gap(self, line: Line) -> None:
         try:
@@ -83,10 +124,10 @@ class Day:
         except ValueError:
             self.torn += 1
 
-    def _apply_voids(self, lines: list[Line]) -> None:
+    def _apply_voids(self, voids: Set[tuple[str, str]]) -> None:
         """Take attempts back; those that are read later as well, since lines may come in any order."""
         before = len(self.voids)
-        self.voids.update((line.run, line.reason) for line in lines)
+        self.voids |= voids
         if len(self.voids) > before:
             for content_id, entry in self.entries.items():
                 if entry.tries:
@@ -97,7 +138,7 @@ class Day:
         lines, torn = decode(data)
         self.torn += torn
         # First what was taken back, so that the entries are gone through once and not for every such line.
-        self._apply_voids([line for line in lines if line.state == VOID])
+        self._apply_voids({(line.run, line.reason) for line in lines if line.state == VOID})
         for line in lines:
             if line.state != VOID:
                 self.apply(line)
@@ -154,6 +195,13 @@ def days_near(day: date, content_id: str) -> set[date]:
         with contextlib.suppress(ValueError):
             near.add(datetime.strptime(content_id[:8], "%Y%m%d").replace(tzinfo=UTC).date())
     return near - {day}
+
+
+def _created_in(entry: Entry, window: Window) -> bool:
+    try:
+        return window.start <= parse_wire(entry.created) < window.end
+    except ValueError:
+        return False
 
 
 def _covered_seconds(gaps: Iterable[Line]) -> int:

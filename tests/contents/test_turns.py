@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.contents.work import LAST, turn_of
+from shared.contents.work import BACKLOG, LAST, turn_of
 from shared.times import iso
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -33,4 +33,4 @@ def test_what_expires_soon_comes_first_then_what_is_new_then_the_rest_by_when_it
 
 @pytest.mark.parametrize("created", ["", "yesterday", "9999-99-99"])
 def test_what_nobody_can_date_is_not_new(created: str) -> None:
-    assert turn_of(created, NOW + 5 * DAY, NOW)[0] == 2
+    assert turn_of(created, NOW + 5 * DAY, NOW)[0] == BACKLOG

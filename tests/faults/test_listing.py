@@ -10,12 +10,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from local.tenant import Content, Fault
+from shared.contents import pipeline
 from shared.state.ledger import State
 from shared.times import HOUR, hour_of
 from tests.harness import EXCHANGE, Rig, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from shared.contents.work import Work
 
 SECOND = timedelta(seconds=1)
 TEN_MINUTES = timedelta(minutes=10)
@@ -330,3 +333,30 @@ def row_of(rig: Rig, day: str) -> dict[str, int]:
     """The counts in the row of a day."""
     (row,) = [row for row in rig.day_rows() if row["RowKey"] == day]
     return {name: row[name] for name in ("listed", "delivered", "pending", "lost")}
+
+
+def test_a_first_run_queues_no_more_than_it_can_fetch_and_fetches_all_the_same(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger has what is not queued; while there is time, it is taken from there."""
+    rig.at_noon()
+    monkeypatch.setattr(pipeline, "MOST_QUEUED", 6)
+    longest = 0
+    submit = pipeline.Pipeline.submit
+
+    def watched(self: pipeline.Pipeline, work: Work) -> bool:
+        nonlocal longest
+        queued = submit(self, work)
+        longest = max(longest, self._queue.qsize())
+        return queued
+
+    monkeypatch.setattr(pipeline.Pipeline, "submit", watched)
+    for n in range(40):
+        rig.offer(hours_ago=30 + n / 10)
+    rig.offer(hours_ago=0.5)
+
+    summary = rig.run(fetch_threads=1)
+
+    assert (summary.delivered, summary.pending, summary.status) == (41, 0, "succeeded")
+    assert longest <= 6 + 1
+    rig.assert_complete()

@@ -11,12 +11,12 @@ from random import Random
 import pytest
 
 from local.tenant import Fault
+from shared.rows.digests import LISTED
 from shared.rows.schedule import Reading
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.append_blobs import DigestStore
 from shared.state.checkpoint import CheckpointStore
-from shared.state.digests import LISTED
 from shared.state.lease import Lease
 from shared.state.tables import DAYS_TABLE
 from shared.times import end_of, hour_of

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from local.tenant import Fault
 from local.tenant.trace.graph import GraphTrace
 from local.tenant.trace.rows import Row, millis
+from shared.rows.digests import LISTED
 from shared.rows.row import PAGING
 from shared.sources.message_trace import graph
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.append_blobs import DigestStore
-from shared.state.digests import LISTED
 from shared.times import hour_of
 from tests.harness import FAST
 from tests.tracing import HOUR, MINUTE, TraceRig

@@ -227,9 +227,9 @@ class TraceDetails:
 
     def write_days(self, problem: CollectorError | None) -> None:
         """Bring the rows of the days of details up to date."""
-        for day in self._days.owed(self._ledger.sizes()):
-            self._ledger.day(day)
         found = {day: facts_of(each) for day, each in self._ledger.loaded().items()}
+        for day in set(self._days.owed(self._ledger.sizes())) - set(found):
+            found[day] = facts_of(self._ledger.glance(day))
         self._days.write(found, self._clock.now(), problem)
 
     def drop_old(self, closed: dict[date, int]) -> None:

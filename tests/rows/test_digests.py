@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.rows.digests import DEAD, DELIVERED, GONE, LISTED, Digests, Hour
 from shared.state.account import Storage
 from shared.state.append_blobs import DigestStore
-from shared.state.digests import DEAD, DELIVERED, GONE, LISTED, Digests, Hour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
