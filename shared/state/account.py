@@ -7,6 +7,7 @@ One place for every storage call, so that each has a timeout, bounded retries an
                             ledger/<tenant id>/<source>/<UTC day>/<nn>.jsonl           append blobs
                             digests/<tenant id>/<source>/<UTC hour>/<nn>.bin           append blobs
                             budgets/<tenant id>/<api>.json                             request budget
+                            waiting/<tenant id>/<source>.json                          what waits in the ledger
                             turns/<source>.json                                        last turn of each feed
     dead letter container   <tenant id>/<source>/<UTC day>/<digest>.<kind>             block blobs
     tables                  runs, days
