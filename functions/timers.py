@@ -9,6 +9,7 @@ import azure.functions as func
 
 from shared.app import run_source
 from shared.sources.registry import SOURCES
+from shared.threads import belong_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +19,9 @@ logger = logging.getLogger("m365.functions")
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
-def _timer(source: str) -> Callable[[func.TimerRequest], None]:
-    def collect(timer: func.TimerRequest) -> None:
+def _timer(source: str) -> Callable[[func.TimerRequest, func.Context], None]:
+    def collect(timer: func.TimerRequest, context: func.Context) -> None:
+        belong_to(context)
         summaries = run_source(source)
         logger.info(
             "source_run source=%s feeds=%d delivered=%d pending=%d past_due=%s",

@@ -10,7 +10,6 @@ import functools
 import logging
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ from shared.sources.registry import BY_NAME, Source, load
 from shared.state.account import Storage
 from shared.state.dead_letters import count_letters
 from shared.state.transport import transport_options
+from shared.threads import results
 from shared.times import utc_now
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class App:
         """Run every feed of a source once and log one line for each.
 
         Returns:
-            A summary for each feed that was run.
+            A summary for each feed that was run, in the order in which they ended.
         """
         connections = list(self.settings.connections_for(source))
         turns = Turns(self._tuning.run_seconds, len(connections), workers=PARALLEL_FEEDS)
@@ -99,11 +99,18 @@ class App:
         if len(connections) > PARALLEL_FEEDS:
             last = LastTurns(self.storage, source)
             connections = last.sort(connections)
-        with ThreadPoolExecutor(max_workers=PARALLEL_FEEDS, thread_name_prefix="feed") as pool:
-            ran = list(
-                pool.map(lambda each: self._have_turn(each, source, turns, last), connections)
-            )
-        return [each for each in ran if each is not None]
+
+        def have_turn(connection: Connection) -> RunSummary | None:
+            return self._have_turn(connection, source, turns, last)
+
+        ran: list[RunSummary] = []
+        for summary in results(have_turn, connections, most=PARALLEL_FEEDS, name="feed"):
+            if summary is not None:
+                ran.append(summary)
+                # Here alone: alerts count these lines, and this thread is the function's own.
+                level = logging.ERROR if summary.status == "failed" else logging.INFO
+                logger.log(level, "feed_run %s", summary.log_line())
+        return ran
 
     def _have_turn(
         self, connection: Connection, source: str, turns: Turns, last: LastTurns | None
@@ -126,8 +133,6 @@ class App:
         summary = run_feed(feed, parts, tuning)
         self._on_progress(summary)
         _warn_of_expiry(connection)
-        level = logging.ERROR if summary.status == "failed" else logging.INFO
-        logger.log(level, "feed_run %s", summary.log_line())
         return summary
 
     def replay(self, *sources: str) -> Iterator[ReplaySummary]:

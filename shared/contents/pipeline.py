@@ -35,6 +35,7 @@ from shared.publish.format import Event
 from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
 from shared.state.ledger import Line, State
 from shared.stop import RunStopped, Stop
+from shared.threads import start_thread
 
 if TYPE_CHECKING:
     from shared.contents.work import Fetches, Turn, Work
@@ -94,18 +95,13 @@ class Pipeline:
         self._queue: queue.PriorityQueue[tuple[Turn, int, Work | None]] = queue.PriorityQueue()
         self._numbers = itertools.count()
         self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
-            for number in range(threads)
-        ]
         self.failures = Failures(run.summary.run)
         self.delivered = 0
         self.records = 0
         self.bytes = 0
         self.dead = 0
         self.lost = 0
-        for thread in self._threads:
-            thread.start()
+        self._threads = [start_thread(self._work, name=f"fetch-{n}") for n in range(threads)]
 
     def submit(self, work: Work) -> bool:
         """Queue a content that is already in the ledger: what expires soon first, then what is new, then the rest.

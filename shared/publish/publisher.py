@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from typing import TYPE_CHECKING, Generic
 
@@ -25,6 +24,7 @@ from shared.errors import CollectorError, EventTooLarge, SinkBusy, SinkError, te
 from shared.publish.outbox import Delivery, K, Outbox, count
 from shared.publish.pace import Sending
 from shared.publish.watchdog import Slot, Watchdog
+from shared.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,7 @@ class Publisher(Generic[K]):
     def _add_slot(self) -> None:
         slot: Slot[K] = Slot()
         self._slots.append(slot)
-        threading.Thread(target=self._run, args=(slot,), name="sender", daemon=True).start()
+        start_thread(lambda: self._run(slot), name="sender")
 
     def _run(self, slot: Slot[K]) -> None:
         try:
@@ -283,7 +283,7 @@ class Publisher(Generic[K]):
         if sender is not None:
             if slot.abandoned:
                 sender.cut()
-            threading.Thread(target=sender.close, name="closer", daemon=True).start()
+            start_thread(sender.close, name="closer")
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic
 
 from shared.publish.outbox import K, Load, Outbox
+from shared.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ class Watchdog(Generic[K]):
 
     def start(self) -> None:
         """Begin to watch."""
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        start_thread(self._watch, name="watchdog")
 
     def _watch(self) -> None:
         patience, outbox = self._patience, self._outbox

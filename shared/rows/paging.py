@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shared import policy
 from shared.errors import CollectorError, Permanent, Transient
+from shared.records.salvage import Mark
 from shared.rows.row import PAGING, Asked, Row, whole_ms
-from shared.salvage import Mark
 from shared.service.answers import retry_after
 from shared.times import Window, format_wire
 
 if TYPE_CHECKING:
-    from shared.salvage import Cut
+    from shared.records.salvage import Cut
     from shared.service.asking import Asker
     from shared.service.http import Response
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError
 from shared.records import Records
+from shared.records.salvage import columns_of
 from shared.rows.digests import DEAD, DELIVERED, GONE, LISTED, Digests
 from shared.rows.windows import NARROWEST
-from shared.salvage import columns_of
 from shared.state.dead_letters import RECORD, DeadLetters
 from shared.stop import RunStopped
 from shared.times import Window, hour_of, whole_hours

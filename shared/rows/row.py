@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.salvage import PLAIN, Mark
+from shared.records.salvage import PLAIN, Mark
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,6 +10,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, cast
 
+from shared.threads import start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -97,7 +99,7 @@ class InTime:
             ):
                 return known
             asked = self._asked[what] = _Asked(ask, now)
-        threading.Thread(target=asked.run, name="token", daemon=True).start()
+        start_thread(asked.run, name="token")
         return asked
 
 

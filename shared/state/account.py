@@ -9,6 +9,7 @@ One place for every storage call, so that each has a timeout, bounded retries an
                             budgets/<tenant id>/<api>.json                             request budget
                             waiting/<tenant id>/<source>.json                          what waits in the ledger
                             turns/<source>.json                                        last turn of each feed
+
     dead letter container   <tenant id>/<source>/<UTC day>/<digest>.<kind>             block blobs
     tables                  runs, days
 """

@@ -18,6 +18,7 @@ from shared.errors import CollectorError, textless
 from shared.state.append_blobs import LedgerStore, Segments
 from shared.state.ledger import Entry, Line, encode, parts
 from shared.state.ledger_day import Day, days_near
+from shared.threads import start_thread
 from shared.times import by_day, utc_now
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ class FeedLedger:
                 self._days[day] = Day.of_waiting(day, known[day].sizes, known[day].entries)
             else:
                 self.day(day)
-        self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._write, name="ledger")
 
     def day(self, day: date) -> Day:
         """A day's ledger, read from storage the first time it is asked for."""

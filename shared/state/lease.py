@@ -17,6 +17,7 @@ from azure.storage.blob import BlobLeaseClient
 
 from shared.errors import CollectorError
 from shared.state.failures import Conflict, storage_errors
+from shared.threads import start_thread
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -77,8 +78,7 @@ class Lease:
         except Conflict:
             return False
         self._ends = asked + self._seconds
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._keep, name="lease")
         return True
 
     def _keep(self) -> None:

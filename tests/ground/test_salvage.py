@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.errors import Permanent
 from shared.records import Records, cut_in, event_id, read_letters, read_records, split
-from shared.salvage import is_valid
+from shared.records.salvage import is_valid
 
 EVIL = (
     '},{"Id":"x"}',

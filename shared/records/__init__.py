@@ -1,8 +1,8 @@
 """Cut a content's body into its records without re-serialising them: every event is the record's own bytes.
 
 The splitter of msgspec hands out slices of the body. It refuses an unpaired surrogate escape, which tenants do send,
-and whatever is damaged; then ``shared.salvage`` finds the record boundaries instead, an order of magnitude slower and
-just as exact.
+and whatever is damaged; then ``shared.records.salvage`` finds the record boundaries instead, an order of magnitude
+slower and just as exact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.salvage import (
+from shared.records.salvage import (
     CODE,
     Cut,
     Damage,
