@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import policy
 from shared.network import chain, identity_failed, reason_of
+from shared.publish.framing import add, extend, frame_of
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -90,22 +91,23 @@ class EventHubSink:
 
 
 class EventHubBatch:
-    """A batch of the SDK, filled by its public way."""
+    """A batch of the SDK.
 
-    def __init__(self, batch: EventDataBatch) -> None:
+    Args:
+        batch: an empty one.
+        frame: how its events begin; None where they are added by its public way.
+    """
+
+    def __init__(self, batch: EventDataBatch, frame: bytes | None) -> None:
         self.sdk = batch
+        self._frame = frame
 
     def take(self, parcel: Parcel, start: int, stop: int) -> int:
         """Add events of a parcel; returns how many fit."""
-        from azure.eventhub import EventData
-
+        if self._frame is not None:
+            return extend(self.sdk, self._frame, parcel, start, stop)
         for at in range(start, stop):
-            data = EventData(parcel.bodies[at])
-            data.properties = parcel.properties(at)  # type: ignore[assignment]
-            data.content_type = "application/json"
-            try:
-                self.sdk.add(data)
-            except ValueError:
+            if not add(self.sdk, parcel, at):
                 return at - start
         return stop - start
 
@@ -124,10 +126,11 @@ class EventHubSender:
     def new_batch(self) -> Batch:
         """An empty batch, as large as the link allows."""
         try:
-            return EventHubBatch(self._client.create_batch(partition_key=self._key))
+            batch = self._client.create_batch(partition_key=self._key)
         except Exception as error:
             # The SDK lets plain exceptions of its transport through.
             raise sink_error(error, self._hub) from error
+        return EventHubBatch(batch, frame_of(self._key))
 
     def send(self, batch: Batch) -> None:
         """Send a batch and wait for its acknowledgement."""
