@@ -6,8 +6,10 @@ from collections import Counter
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from shared import policy
-from shared.state.ledger import VOID, Line
+from shared.state.ledger import EMPTY, VOID, Line, State
 
 if TYPE_CHECKING:
     from shared.errors import CollectorError
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 DEFINITE_PATIENCE = timedelta(hours=24)
 GONE = ("expired", "not-found")
 """Losses that are the service's word that a content is not there."""
+CONFIRMED_EMPTY = "confirmed-empty"
+MANY_EMPTY = 3
+"""Contents of a run that, where they are half of all, are not empty by themselves."""
 
 
 class Failures:
@@ -29,7 +34,8 @@ class Failures:
 
     Attributes:
         fetched: contents that did not fail.
-        ids: contents that failed.
+        ids: contents that failed, or were empty.
+        confirmed: of those the ones that count as empty, once the run is over.
         reasons: of failures, counted.
         texts: what the first error of each reason says.
     """
@@ -38,11 +44,14 @@ class Failures:
         self._run = run
         self._certain: list[tuple[date, Line]] = []
         self._waiting: list[tuple[date, Line]] = []
+        self._empty: list[tuple[date, Line]] = []
+        self._again: set[str] = set()
         self._taken: set[tuple[date, str]] = set()
         self._unanswered = 0
         self._closed = False
         self.fetched = 0
         self.ids: set[str] = set()
+        self.confirmed = 0
         self.reasons: Counter[str] = Counter()
         self.texts: dict[str, str] = {}
 
@@ -52,12 +61,51 @@ class Failures:
         total = len(self.ids) + self.fetched
         return total > 1 and self._unanswered * 2 > total
 
-    def add(self, day: date, line: Line, text: str) -> None:
-        """Note an attempt in vain, and what its error says."""
+    @property
+    def emptied(self) -> bool:
+        """Whether so many contents are empty that it is an outage that nobody calls one: no attempt of them counts."""
+        count = len(self._empty)
+        return count >= MANY_EMPTY and count * 2 >= len(self.ids) + self.fetched
+
+    @property
+    def failed(self) -> int:
+        """How many contents have to be asked for again."""
+        return len(self.ids) - self.confirmed
+
+    @property
+    def problem(self) -> CollectorError | None:
+        """Why most contents failed, or many were empty; None where that is not so."""
+        if self.emptied:
+            total = len(self.ids) + self.fetched
+            text = (
+                f"{len(self._empty)} of {total} contents came without records, twice each: taken for an outage of the "
+                "service, so that none of them counts as empty; later runs ask again"
+            )
+        elif self.failed > self.fetched:
+            reason, count = self.reasons.most_common(1)[0]
+            many = "1 content" if self.failed == 1 else f"{self.failed} contents"
+            text = f"{many} failed, mostly ({count}): {self.texts[reason]}"
+        else:
+            return None
+        return policy.error("contents-failed", text=text)
+
+    def add(self, day: date, line: Line, text: str, *, again: bool = False) -> None:
+        """Note an attempt in vain, and what its error says.
+
+        Args:
+            day: of the content.
+            line: of the attempt.
+            text: what its error says.
+            again: of an empty content, whether it was empty to the run before too.
+        """
         self.ids.add(line.id)
         self.reasons[line.reason] += 1
         self.texts.setdefault(line.reason, text)
-        if policy.rule_of(line.reason).one_content:
+        if line.reason == EMPTY:
+            # What it is shows when the run is over.
+            self._empty.append((day, line))
+            self._again.update([line.id] if again else [])
+        elif policy.rule_of(line.reason).one_content:
             self._certain.append((day, line))
         else:
             self._unanswered += 1
@@ -80,6 +128,8 @@ class Failures:
     def close(self, time: int) -> list[tuple[date, Line]]:
         """The last lines to write down: attempts that count, and where it was an outage that the others do not.
 
+        What is empty again, in a run in which that says something, counts as empty.
+
         Args:
             time: of those lines.
         """
@@ -90,9 +140,17 @@ class Failures:
                 (day, Line(id=name, state=VOID, run=run, time=time, reason=reason))
                 for day, reason in sorted(self._taken)
             ]
+        if not self.emptied:
+            lines += [(day, self._confirmed(line)) for day, line in self._empty]
+            self.confirmed = len(self._again)
         # What a thread that was left behind brings now is too late to count.
         self._closed = True
         return lines
+
+    def _confirmed(self, line: Line) -> Line:
+        if line.id not in self._again:
+            return line
+        return msgspec.structs.replace(line, state=State.DELIVERED.value, reason=CONFIRMED_EMPTY)
 
 
 def loss_of(error: CollectorError, entry: Entry, ledger: FeedLedger, now: datetime) -> str:

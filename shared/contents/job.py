@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared import policy
 from shared.contents.content import Content, Gate
 from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline
@@ -217,7 +216,7 @@ class ContentJob:
         self._progress()
         if self._pipeline is not None:
             pipeline = self._pipeline
-            summary.failed = len(pipeline.failures.ids)
+            summary.failed = pipeline.failures.failed
             summary.lost = pipeline.lost
             summary.dead_letters = pipeline.dead + self._listing.dead
             summary.batches = pipeline.publisher.batches
@@ -225,18 +224,8 @@ class ContentJob:
         summary.caught_up = self._listing.reached_now and not pending and waits is None
         # After what ended the run, which may have been the cause.
         self.problems += self._listing.problems
-        if self._pipeline is not None:
-            self._say_what_failed(self._pipeline)
-
-    def _say_what_failed(self, pipeline: Pipeline) -> None:
-        """Where most contents failed the run says why, unless something else ended it."""
-        failures = pipeline.failures
-        if len(failures.ids) <= failures.fetched:
-            return
-        reason, count = failures.reasons.most_common(1)[0]
-        many = "1 content" if len(failures.ids) == 1 else f"{len(failures.ids)} contents"
-        text = f"{many} failed, mostly ({count}): {failures.texts[reason]}"
-        self.problems.append(policy.error("contents-failed", text=text))
+        if self._pipeline is not None and (problem := self._pipeline.failures.problem):
+            self.problems.append(problem)
 
     def write_days(self, problem: CollectorError | None) -> None:
         """Bring the rows of the days up to date."""

@@ -33,7 +33,7 @@ from shared.errors import (
 from shared.publish.format import RECORD as RECORD_EVENT
 from shared.publish.format import Event
 from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
-from shared.state.ledger import Line, State
+from shared.state.ledger import EMPTY, Line, State
 from shared.stop import RunStopped, Stop
 from shared.threads import start_thread
 
@@ -161,7 +161,7 @@ class Pipeline:
             records=delivery.records,
             size=delivery.bytes,
             dead=dead,
-            reason=work.damaged or work.remark,
+            reason=work.damaged,
         )
         self._ledger.settle(work.content.day, line)
 
@@ -279,7 +279,8 @@ class Pipeline:
             return
         with self._lock:
             line = self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__)
-            self.failures.add(work.content.day, line, str(error))
+            again = known.reason == EMPTY
+            self.failures.add(work.content.day, line, str(error), again=again)
             say = len(self.failures.ids) <= MOST_SAID
         if say:
             logger.info("content %s failed: %s", work.content.id, error.log)
@@ -291,6 +292,7 @@ class Pipeline:
         with self._lock:
             now = int(self._clock.now().timestamp())
             lines = self.failures.close(now) if last else self.failures.take()
+            self.delivered += self.failures.confirmed if last else 0
         for day, line in lines:
             self._ledger.settle(day, line)
 

@@ -1,12 +1,12 @@
 """Fetch a content and read its records. What may have been spoilt on its way is asked for again.
 
 Once more at once, and again by the next run. Only what is still the same then, or can hardly be asked for again, is
-taken as the content's own: no records at all, a damaged one, a body that is no list of records.
+taken as the content's own: no records at all (``shared.contents.failures`` says when), a damaged one, a body that is
+no list of records.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from shared import policy
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from shared.contents.work import Fetches, Work
     from shared.state.feed_ledger import FeedLedger
     from shared.times import ServiceClock
-
-logger = logging.getLogger("m365.pipeline")
-
-CONFIRMED_EMPTY = "confirmed-empty"
 
 
 class Unreadable(Exception):
@@ -55,7 +51,7 @@ class ContentReader:
         self._clock = clock
 
     def records(self, work: Work, held: Reservation) -> Records:
-        """The records of a content; none only where it was empty four times, to two runs in a row.
+        """The records of a content, one or a damaged one at least.
 
         No content is listed that has no records, so an empty one is hardly the whole answer.
 
@@ -64,18 +60,14 @@ class ContentReader:
             held: of the memory; told of each body.
 
         Raises:
-            CollectorError: it has to be asked for again, by another run.
+            CollectorError: it has to be asked for again, by another run; code ``EMPTY`` where it was empty twice.
             Unreadable: it need not.
         """
         for _ in range(2):
             records = self._fetch(work, held)
             if records.ids or records.damage:
                 return records
-        if work.known(self._clock.now()).reason != EMPTY:
-            raise policy.error(EMPTY)
-        logger.warning("content %s is empty, as it was to the run before", work.content.id)
-        work.remark = CONFIRMED_EMPTY
-        return records
+        raise policy.error(EMPTY)
 
     def _fetch(self, work: Work, held: Reservation) -> Records:
         """What a content holds.

@@ -64,14 +64,12 @@ class Work:
         content: as it was listed.
         entry: what the ledger knows of it, None where it is new.
         reservation: of the memory for its body.
-        remark: what its line in the ledger says beside that it is delivered.
         damaged: where bytes of it are that are no record.
     """
 
     content: Content
     entry: Entry | None = None
     reservation: Reservation | None = None
-    remark: str = ""
     damaged: str = ""
 
     def known(self, now: datetime) -> Entry:

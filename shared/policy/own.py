@@ -129,7 +129,8 @@ OWN_RULES = (
         Action.KEEP_PENDING,
         "no records in a content",
         "Microsoft listed a content and gave no records for it, twice. Nothing to do: the next run asks again, and "
-        "only then it counts as empty (confirmed-empty in the ledger)",
+        "only then it counts as empty (confirmed-empty in the ledger). In a run in which three contents and half of "
+        "all are empty that is taken for an outage of the service, and says nothing of any of them",
         one_content=True,
     ),
     Rule(

@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 
-from shared.contents.failures import Failures
-from shared.state.ledger import VOID, Line, State
+from shared.contents.failures import CONFIRMED_EMPTY, Failures
+from shared.state.ledger import EMPTY, VOID, Line, State
 
 DAY = date(2026, 3, 1)
 NOW = 1_772_400_000
@@ -62,14 +62,35 @@ def test_an_outage_takes_back_what_was_written_before_it_was_known_as_one() -> N
     assert failures.take() == []
 
 
-@pytest.mark.parametrize("reason", ["AF20050", "empty-content"])
-def test_what_is_never_an_outage_is_written_and_not_taken_back(reason: str) -> None:
+def test_what_is_never_an_outage_is_written_and_not_taken_back() -> None:
     failures = Failures("run1")
     _fail(failures, "a")
     _fail(failures, "b")
     _fail(failures, "c")
-    _fail(failures, "gone", reason)
+    _fail(failures, "gone", "AF20050")
 
     assert failures.outage
     assert _ids(failures.take()) == ["gone"]
     assert failures.close(NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("empty", "good", "counts"),
+    [(1, 0, True), (2, 0, True), (3, 0, False), (3, 3, False), (3, 4, True), (30, 20, False)],
+)
+def test_what_is_empty_counts_where_it_is_little_of_a_run(
+    empty: int, good: int, counts: bool
+) -> None:
+    failures = Failures("run1")
+    failures.fetched = good
+    for number in range(empty):
+        line = Line(id=str(number), state=State.ATTEMPT, run="run1", reason=EMPTY)
+        failures.add(DAY, line, "why", again=number == 0)
+    assert failures.take() == []
+
+    found = {line.id: (line.state, line.reason) for _, line in failures.close(NOW)}
+
+    attempts = dict.fromkeys(map(str, range(empty)), (State.ATTEMPT, EMPTY))
+    confirmed = {"0": (State.DELIVERED, CONFIRMED_EMPTY)}
+    assert found == ({**attempts, **confirmed} if counts else {})
+    assert (failures.confirmed, failures.failed) == (counts, empty - counts)

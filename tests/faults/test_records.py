@@ -210,14 +210,14 @@ def test_a_content_that_fails_after_it_was_empty_is_empty_only_to_two_more_runs(
     rig.assert_complete()
 
 
-def test_empty_contents_are_no_outage_and_keep_no_failure_from_counting(rig: Rig) -> None:
-    contents = rig.offer_many(6)
+def test_a_few_empty_contents_are_no_outage_and_keep_no_failure_from_counting(rig: Rig) -> None:
+    contents = rig.offer_many(9)
     for each in contents[:4]:
         rig.tenant.faults.add(empty(each.content_id, 2))
     bad = contents[5].content_id
     rig.tenant.faults.add(Fault(on="content", action="status", status=500, content_id=bad))
 
-    assert rig.run(tries=1).delivered == 1
+    assert rig.run(tries=1).delivered == 4
 
     ledger = rig.ledger()
     assert {ledger[each.content_id].reason for each in contents[:4]} == {"empty-content"}
@@ -227,8 +227,57 @@ def test_empty_contents_are_no_outage_and_keep_no_failure_from_counting(rig: Rig
     rig.assert_complete()
 
 
-def empty(content_id: str, times: int) -> Fault:
-    """Let a content have no records, so often."""
+def test_a_service_that_calls_everything_empty_for_three_runs_costs_time_only(rig: Rig) -> None:
+    rig.offer_many(20)
+    rig.tenant.faults.add(empty(None, -1))
+    for _ in range(3):
+        summary = rig.run()
+
+        assert (summary.delivered, summary.failed, summary.pending) == (0, 20, 20)
+        assert (summary.status, summary.error_code) == ("incomplete", "contents-failed")
+        assert "20 of 20 contents came without records" in summary.error
+        assert {(e.state, e.reason) for e in rig.ledger().values()} == {(State.LISTED, "")}
+        rig.tenant.advance(timedelta(minutes=10))
+    rig.tenant.faults.clear()
+
+    assert rig.run().delivered == 20
+
+    rig.assert_complete()
+    assert {(e.state, e.reason) for e in rig.ledger().values()} == {(State.DELIVERED, "")}
+
+
+def test_what_was_empty_before_an_outage_of_empty_answers_is_not_confirmed_by_it(rig: Rig) -> None:
+    contents = rig.offer_many(8)
+    for each in contents[:3]:
+        rig.tenant.faults.add(empty(each.content_id, 2))
+    assert rig.run().delivered == 5
+    rig.tenant.faults.clear()
+    rig.tenant.faults.add(empty(None, -1))
+    rig.offer_many(2)
+
+    assert rig.run().delivered == 0
+
+    rig.tenant.faults.clear()
+    assert rig.run().delivered == 5
+    rig.assert_complete()
+
+
+def test_one_content_that_is_truly_empty_among_good_ones_is_confirmed(rig: Rig) -> None:
+    bare = rig.offer(body=b"[]").content_id
+    rig.offer_many(5)
+    assert rig.run().delivered == 5
+    rig.offer_many(5)
+
+    summary = rig.run()
+
+    assert (summary.status, summary.delivered, summary.failed) == ("succeeded", 6, 0)
+    entry = rig.ledger()[bare]
+    assert (entry.state, entry.reason) == (State.DELIVERED, "confirmed-empty")
+    rig.assert_complete()
+
+
+def empty(content_id: str | None, times: int) -> Fault:
+    """Let a content have no records, so often; every one where None."""
     return Fault(
         on="content", action="status", status=200, body="[]", content_id=content_id, times=times
     )

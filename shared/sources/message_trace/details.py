@@ -187,6 +187,8 @@ class TraceDetails:
         except CollectorError as error:
             self.problems.append(error)
         pipeline.write_attempts(last=True)
+        if pipeline.failures.emptied and (problem := pipeline.failures.problem):
+            self.problems.append(problem)
         if self._stop.error is not None and not isinstance(self._stop.error, RunStopped):
             self.problems.append(self._stop.error)
 
