@@ -7,9 +7,11 @@ and its headers), so that a lease's renewal, say, can be told from its release.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import threading
+import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
@@ -38,6 +40,9 @@ class Rule:
         rate: on which fraction of what is left.
         body: only requests whose body holds this.
         status: answered in place of a cut connection, as an account does that refuses; 0 for a cut.
+        drip: seconds between two pieces of the answer, from its body on or from its head.
+        piece: bytes of each.
+        head: whether its head drips too.
         acted: how often it did.
     """
 
@@ -48,6 +53,9 @@ class Rule:
     rate: float = 1.0
     body: bytes = b""
     status: int = 0
+    drip: float = 0.0
+    piece: int = 1
+    head: bool = False
     acted: int = 0
 
 
@@ -91,6 +99,12 @@ class Proxy:
     def refuse(self, pattern: str, **options: Any) -> Rule:
         """Cut the connection of matching requests, or answer ``status``, before anything of them is carried out."""
         return self._add(Rule(pattern=pattern, forward=False, **{"times": -1, **options}))
+
+    def drip(self, pattern: str, **options: Any) -> Rule:
+        """Carry out matching requests, and answer a byte at a time, or a few."""
+        return self._add(
+            Rule(pattern=pattern, forward=True, **{"times": -1, "drip": 0.2, **options})
+        )
 
     def clear(self) -> None:
         """Forget every rule."""
@@ -156,8 +170,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         answer, data = self._forward(body)
-        if rule is not None:
+        if rule is not None and not rule.drip:
             self.close_connection = True
+            return
+        if rule is not None:
+            self._drip(rule, answer, data)
             return
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
@@ -168,6 +185,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", length or "0")
         self.end_headers()
         self.wfile.write(data)
+
+    def _drip(self, rule: Rule, answer: http.client.HTTPResponse, data: bytes) -> None:
+        """Answer piece by piece, until whoever asked has had enough."""
+        self.close_connection = True
+        head = f"HTTP/1.1 {answer.status} {answer.reason}\r\n".encode()
+        for name, value in answer.getheaders():
+            if name.lower() not in _PER_HOP:
+                head += f"{name}: {value}\r\n".encode()
+        head += f"Content-Length: {len(data)}\r\n\r\n".encode()
+        whole = head + data
+        begin = 0 if rule.head else len(head)
+        with contextlib.suppress(OSError):
+            self.wfile.write(whole[:begin])
+            for at in range(begin, len(whole), rule.piece):
+                self.wfile.write(whole[at : at + rule.piece])
+                time.sleep(rule.drip)
 
     def _refuse(self, status: int) -> None:
         self.send_response_only(status)

@@ -20,9 +20,9 @@ from requests.structures import CaseInsensitiveDict
 from shared import policy
 from shared.config.credentials import CERTIFICATE, MANAGED_IDENTITY, SECRET
 from shared.network import Network, chain, identity_failed, reason_of
+from shared.network.timed_http import Deadline, TimedAdapter
 from shared.service.answers import retry_after
 from shared.service.in_time import InTime, NoAnswer
-from shared.service.timed_http import Deadline, TimedAdapter
 from shared.times import utc_now
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import urllib3
 
 from shared import policy
 from shared.network import origin, proxies_for, reason_of, refuse_foreign
-from shared.service.timed_http import Deadline, TimedAdapter
+from shared.network.timed_http import Deadline, TimedAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,7 +13,8 @@ def transport_options(silence: float = SILENCE, network: Network | None = None) 
     """Timeouts and retries of every storage client: a call ends within about half a minute, whatever happens.
 
     Args:
-        silence: seconds without a byte of an answer after which it is asked for again, twice at most.
+        silence: seconds after which it is asked for again, twice at most: without a byte of an answer, or of an answer
+            that comes in drips (``shared.network.timed_http``).
         network: how the account is reached; a lease does not wait longer than ``silence`` whatever it says.
     """
     pause = min(1.0, silence / 4)

@@ -3,6 +3,9 @@
 The limit of a read begins anew with every byte. The code that reads headers, the framing of chunks and trailers asks
 for a line, and does not come back before the line has ended. So what drips could hold a thread for days. Here every
 read from the socket first asks whether the answer's time is over. That holds for the answer of a proxy too.
+
+The time is that of the thread that reads, where it holds a deadline. Storage has one for each answer by itself: as long
+as one read may take, and longer the more of it has come.
 """
 
 from __future__ import annotations
@@ -11,11 +14,17 @@ import http.client
 import io
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIN_RATE = 10_000
+"""Bytes a second below which an answer with a deadline of its own is ended."""
 
 _thread = threading.local()
 
@@ -25,10 +34,12 @@ class Deadline:
 
     Args:
         seconds: from now on.
+        rate: bytes a second that make it a second longer; 0: none do.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, rate: float = 0.0) -> None:
         self._seconds = seconds
+        self._rate = rate
         self._end = time.monotonic() + seconds
 
     def hold(self) -> None:
@@ -39,6 +50,11 @@ class Deadline:
         """Count from now again."""
         self._end = time.monotonic() + self._seconds
 
+    def came(self, count: int) -> None:
+        """So many bytes of the answer have come."""
+        if self._rate:
+            self._end += count / self._rate
+
     @property
     def passed(self) -> bool:
         """Whether the time is over."""
@@ -46,19 +62,23 @@ class Deadline:
 
 
 class _Timed(io.RawIOBase):
-    """What comes from a socket, as long as the deadline has not passed."""
+    """What comes from a socket, as long as the deadline has not passed: its own, or that of the thread."""
 
-    def __init__(self, raw: io.RawIOBase) -> None:
+    def __init__(self, raw: io.RawIOBase, own: Deadline | None) -> None:
         self._raw = raw
+        self._own = own
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        deadline: Deadline | None = getattr(_thread, "deadline", None)
+        deadline: Deadline | None = self._own or getattr(_thread, "deadline", None)
         if deadline is not None and deadline.passed:
             raise TimeoutError("the whole answer took too long")
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        if deadline is not None and count:
+            deadline.came(count)
+        return count
 
     def close(self) -> None:
         try:
@@ -70,16 +90,28 @@ class _Timed(io.RawIOBase):
 class _TimedSocket:
     """All that an answer wants of a socket."""
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: Any, own: Deadline | None) -> None:
         self._sock = sock
+        self._own = own
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
-        return io.BufferedReader(_Timed(self._sock.makefile("rb", buffering=0)))
+        return io.BufferedReader(_Timed(self._sock.makefile("rb", buffering=0), self._own))
 
 
 class _Answer(http.client.HTTPResponse):
+    has_own = False
+
     def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
-        super().__init__(_TimedSocket(sock), *args, **options)  # type: ignore[arg-type]
+        # It is made once the request is sent, when the limit of a read is on the socket.
+        silence = sock.gettimeout() if self.has_own else None
+        own = None if silence is None else Deadline(silence, MIN_RATE)
+        super().__init__(_TimedSocket(sock, own), *args, **options)  # type: ignore[arg-type]
+
+
+class _OwnAnswer(_Answer):
+    """An answer with a deadline of its own, whichever thread reads it."""
+
+    has_own = True
 
 
 class _Plain(HTTPConnection):
@@ -90,6 +122,14 @@ class _Secure(HTTPSConnection):
     response_class = _Answer
 
 
+class _OwnPlain(HTTPConnection):
+    response_class = _OwnAnswer
+
+
+class _OwnSecure(HTTPSConnection):
+    response_class = _OwnAnswer
+
+
 class _PlainPool(HTTPConnectionPool):
     ConnectionCls = _Plain
 
@@ -98,10 +138,18 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _Secure
 
 
+class _OwnPlainPool(HTTPConnectionPool):
+    ConnectionCls = _OwnPlain
+
+
+class _OwnSecurePool(HTTPSConnectionPool):
+    ConnectionCls = _OwnSecure
+
+
 class TimedAdapter(HTTPAdapter):
     """Sends requests over such connections, through a proxy too (not one of SOCKS)."""
 
-    _POOLS = {"http": _PlainPool, "https": _SecurePool}
+    _POOLS: Mapping[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _SecurePool}
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Make the connection pools."""
@@ -114,3 +162,9 @@ class TimedAdapter(HTTPAdapter):
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = self._POOLS
         return manager
+
+
+class OwnTimeAdapter(TimedAdapter):
+    """Gives each answer a deadline of its own."""
+
+    _POOLS = {"http": _OwnPlainPool, "https": _OwnSecurePool}

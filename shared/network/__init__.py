@@ -25,6 +25,7 @@ import requests
 from requests.utils import get_environ_proxies, select_proxy
 
 from shared import policy
+from shared.network.timed_http import OwnTimeAdapter
 from shared.policy import REASONS
 
 if TYPE_CHECKING:
@@ -118,11 +119,16 @@ def azure_transport(options: dict[str, Any]) -> RequestsTransport:
 
 
 class _Session(requests.Session):
-    """Looks at the environment once for each host, and not for each request, which made one in fourteen of its cost."""
+    """Looks at the environment once for each host, and not for each request, which made one in fourteen of its cost.
+
+    It ends an answer that drips, whose every byte would begin the limit of a read anew.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._found: dict[str, Any] = {}
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, OwnTimeAdapter())
 
     def merge_environment_settings(
         self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
