@@ -168,9 +168,9 @@ class Pipeline:
     def _oversize(self, delivery: Delivery[Work], event: Event) -> None:
         """A record that no batch can carry: its bytes are kept, its siblings flow."""
         content = delivery.key.content
-        name = self._dead_letters.put(
-            RECORD, content.day, event.record, content_id=content.id, reason="over the hub's limit"
-        )
+        after = event.id in delivery.key.recovered
+        put = self._dead_letters.put_oversize
+        name = put(content.day, event.record, content.id, recovered=after)
         logger.warning("a record of %d bytes is over the hub's limit: %s", len(event.record), name)
 
     # -- the fetching threads
@@ -232,6 +232,7 @@ class Pipeline:
             # Before its siblings flow: the line that says so comes with the last of them.
             work.damaged = records.damage.place
             self._put(work, RECORD, records.damage.raw, work.damaged)
+        work.recovered = records.recovered
         about = self._run.feed.about(content.id, self._kind)
         parcel = self._run.parts.format.parcel(records, about)
         with self._lock:

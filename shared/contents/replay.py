@@ -59,6 +59,7 @@ class _Job:
         known: what the ledger knew of the content before.
         stays: names of letters that are not delivered with the others, and why.
         damaged: where bytes of the body are that are no record; they have a letter of their own.
+        recovered: ids of the records after them.
         settled: whether all of it that can be delivered was acknowledged.
     """
 
@@ -68,6 +69,7 @@ class _Job:
     known: Entry | None
     stays: dict[str, str] = field(default_factory=dict)
     damaged: str = ""
+    recovered: frozenset[str] = frozenset()
     settled: bool = False
 
     def names(self, record: bytes) -> list[str]:
@@ -207,7 +209,8 @@ class _Replay:
                 # The run that delivers its siblings counts it, and it would be sent twice.
                 self._keep(letters, NOT_SETTLED)
                 return None
-            records = read_letters(bodies if known.dead else [])
+            after = [each.recovered for each in letters]
+            records = read_letters(bodies, after) if known.dead else Records.of([])
         elif _is_out(known):
             records = Records.of([])
         else:
@@ -227,6 +230,7 @@ class _Replay:
                 RECORD, job.day, damage.raw, content_id=job.content_id, reason=damage.place
             )
             job.damaged = damage.place
+        job.recovered = records.recovered
         return job, records
 
     def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, Records] | None:
@@ -298,13 +302,8 @@ class _Replay:
     def _oversize(self, delivery: Delivery[_Job], event: Event) -> None:
         job = delivery.key
         if job.letters[0].kind == CONTENT:
-            self._letters.put(
-                RECORD,
-                job.day,
-                event.record,
-                content_id=job.content_id,
-                reason="over the hub's limit",
-            )
+            after = event.id in job.recovered
+            self._letters.put_oversize(job.day, event.record, job.content_id, recovered=after)
         job.stays.update(dict.fromkeys(job.names(event.record), TOO_LARGE))
 
     def _settled(self, delivery: Delivery[_Job]) -> None:

@@ -131,6 +131,12 @@ class Records:
         """Records whose id is their own ``Id``, or is made from their bytes."""
         return cls(bodies=bodies, ids=[event_id(each) for each in bodies], first=first, last=last)
 
+    @property
+    def recovered(self) -> frozenset[str]:
+        """Ids of those that stand after a damage."""
+        said = self.columns.get("recovered", ())
+        return frozenset(each for each, after in zip(self.ids, said, strict=False) if after)
+
 
 def read_records(body: bytes) -> Records:
     """All records of a content's body, and the damage where one of them is no JSON.
@@ -152,9 +158,17 @@ def read_records(body: bytes) -> Records:
     )
 
 
-def read_letters(bodies: Sequence[bytes]) -> Records:
-    """The records that dead letters hold, or what is damaged of them, one each."""
-    columns = columns_of([Mark(invalid=not is_valid(each)) for each in bodies])
+def read_letters(bodies: Sequence[bytes], recovered: Sequence[bool] = ()) -> Records:
+    """The records that dead letters hold, or what is damaged of them, one each.
+
+    Args:
+        bodies: of the letters.
+        recovered: which of them stood after a damage; where empty, none.
+    """
+    said = zip(bodies, recovered or [False] * len(bodies), strict=True)
+    columns = columns_of(
+        [Mark(recovered=after, invalid=not is_valid(each)) for each, after in said]
+    )
     return Records(bodies=bodies, ids=[event_id(each) for each in bodies], columns=columns)
 
 
@@ -217,46 +231,63 @@ def array_in(body: bytes, name: str) -> tuple[list[bytes], dict[str, bytes]]:
     return split(found[name]), found
 
 
-def cut_in(body: bytes, name: str) -> tuple[Cut, dict[str, bytes]]:
+def cut_in(body: bytes, *path: str) -> tuple[Cut, dict[str, bytes]]:
     """The same of an array of which an element may be damaged; of the other members, their bytes.
+
+    Args:
+        body: the object.
+        path: names of objects inside one another, and last the array's; the members are those of the innermost.
 
     Raises:
         ErrorBody: it is an object there.
         Permanent: it is not a JSON object otherwise, or has no array there (code ``not-records``).
         KeyError: it has nothing of that name.
     """
+    *outer, name = path
     try:
-        records, found = array_in(body, name)
+        inner = body
+        for each in outer:
+            inner = members(inner)[each]
+        records, found = array_in(inner, name)
         return Cut(records=records), found
     except CollectorError:
         pass
-    text, found = body.decode(CODE), {}
-
-    def follows(position: int) -> bool:
-        """Whether the other members of the object follow, and nothing else."""
-        after: dict[str, bytes] = {}
-        position = skip(text, position)
-        try:
-            if text[position : position + 1] == ",":
-                position = read_members(text, skip(text, position + 1), name, after)
-            elif text[position : position + 1] == "}":
-                position += 1
-        except (ValueError, RecursionError):
-            return False
-        found.update(after)
-        return text[position - 1] == "}" and skip(text, position) == len(text)
-
-    begin = skip(text, len(body) - len(body.removeprefix(BOM)))
+    text = body.decode(CODE)
+    position = skip(text, len(body) - len(body.removeprefix(BOM)))
+    inside: list[tuple[str, dict[str, bytes]]] = []
     try:
-        begin = read_members(text, skip(text, begin + 1), name, found)
+        for each in path:
+            inside.insert(0, (each, {}))
+            position = read_members(text, skip(text, position + 1), *inside[0])
     except (ValueError, RecursionError):
         raise _not_records("the body is not a JSON object") from None
-    if text[begin : begin + 1] != "[":
+    if text[position : position + 1] != "[":
         raise _not_records("no array of records is in the body")
-    cut = salvage(text, begin, follows)
+    cut = salvage(text, position, lambda end: _follows(text, end, inside))
     if cut.end < 0:
         raise _not_records("the body breaks off")
-    return cut, found
+    return cut, inside[0][1]
+
+
+def _follows(text: str, position: int, inside: list[tuple[str, dict[str, bytes]]]) -> bool:
+    """Whether the other members of the objects that an array stands in follow, innermost first, and nothing else."""
+    all_of = []
+    for name, found in inside:
+        after: dict[str, bytes] = {}
+        all_of.append((found, after))
+        position = skip(text, position) + 1
+        try:
+            if text[position - 1 : position] == ",":
+                position = read_members(text, skip(text, position), name, after)
+        except (ValueError, RecursionError):
+            return False
+        if text[position - 1 : position] != "}":
+            return False
+    if skip(text, position) != len(text):
+        return False
+    for found, after in all_of:
+        found.update(after)
+    return True
 
 
 def event_id(record: bytes) -> str:

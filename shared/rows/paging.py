@@ -59,6 +59,18 @@ class Page:
     cut: Cut | None = None
 
 
+def fills(cut: Cut, most: int) -> bool:
+    """Whether no more rows fit on a page of so many. Of damaged bytes nobody knows how many rows they were."""
+    lost = 0 if cut.damage is None or not cut.damage.raw else max(1, cut.damage.raw.count(b"{"))
+    return len(cut.records) + lost >= most
+
+
+def asked_twice(ask: Callable[[], Page]) -> Page:
+    """A page; where a row of it is damaged, as it comes the second time: it may have been spoilt on its way."""
+    page = ask()
+    return page if page.cut is None or page.cut.damage is None else ask()
+
+
 First = Callable[[datetime, datetime], str]
 """The URL that begins a listing from one time to another, both included, whole milliseconds."""
 Ask = Callable[[str, bool], Page]

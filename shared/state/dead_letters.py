@@ -45,6 +45,7 @@ class Letter:
         size: bytes.
         content_id: the content it belongs to, in the form that metadata can hold.
         digest: of its bytes and the content's true id.
+        recovered: whether it is a record that stood after a damage.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Letter:
     size: int
     content_id: str
     digest: str
+    recovered: bool = False
 
     def is_of(self, content_id: str, data: bytes) -> bool:
         """Whether it is of this content, and these are the bytes that were stored."""
@@ -75,7 +77,16 @@ class DeadLetters:
         self._container = container
         self._prefix = prefix
 
-    def put(self, kind: str, day: date, data: bytes, *, content_id: str, reason: str) -> str:
+    def put(
+        self,
+        kind: str,
+        day: date,
+        data: bytes,
+        *,
+        content_id: str,
+        reason: str,
+        recovered: bool = False,
+    ) -> str:
         """Store bytes.
 
         Args:
@@ -84,6 +95,7 @@ class DeadLetters:
             data: exactly what came over the wire.
             content_id: the content they belong to.
             reason: why they could not be delivered.
+            recovered: of a record, whether it stood after a damage.
 
         Returns:
             The blob's name.
@@ -98,6 +110,8 @@ class DeadLetters:
             "reason": _ascii(reason),
             "kind": kind,
         }
+        if recovered:
+            metadata["recovered"] = "true"
         try:
             with storage_errors(f"write dead letter {name}"):
                 self._upload(name, data, metadata)
@@ -105,6 +119,13 @@ class DeadLetters:
             # Nobody competes for a dead letter, so what is in its way is not the same bytes.
             raise in_the_way(error) from error
         return name
+
+    def put_oversize(self, day: date, record: bytes, content_id: str, *, recovered: bool) -> str:
+        """Store a record that no batch can carry; see ``put``."""
+        reason = "over the hub's limit"
+        return self.put(
+            RECORD, day, record, content_id=content_id, reason=reason, recovered=recovered
+        )
 
     def days_among(self, days: Iterable[date]) -> set[date]:
         """Those of some days of which there are dead letters.
@@ -131,13 +152,15 @@ class DeadLetters:
             # An account with a hierarchical namespace lists folders among them.
             if match := _NAME.fullmatch(blob.name[len(self._prefix) + 1 :]):
                 day, digest, kind = match.groups()
+                metadata = blob.metadata or {}
                 yield Letter(
                     name=blob.name,
                     kind=kind,
                     day=date.fromisoformat(day),
                     size=int(blob.size or 0),
-                    content_id=(blob.metadata or {}).get("content_id", ""),
+                    content_id=metadata.get("content_id", ""),
                     digest=digest,
+                    recovered=metadata.get("recovered") == "true",
                 )
 
     def read(self, letter: Letter) -> bytes:

@@ -106,6 +106,35 @@ def test_a_replay_of_the_damaged_bytes_brings_them_alone_and_the_content_is_deli
     assert rig.repeats() == 0
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["of-a-run", "of-a-replay"])
+def test_a_record_over_the_limit_comes_back_with_all_that_was_said_of_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    before, after, odd = (record(Padding=each * OVER_THE_LIMIT) for each in ("x", "y", "a b"))
+    odd = odd.replace(b"a b", b"a\n", 1)
+    body = b",".join([before, RECORDS[1][:-1], RECORDS[2], after, odd])
+    rig.offer(hours_ago=30, body=b"[" + body + b"]")
+    if whole:
+        # A splitter with a defect leaves all of it to the replay.
+        monkeypatch.setattr("shared.contents.reader.read_records", _refuse)
+    run_twice(rig)
+    if whole:
+        assert replay(rig).delivered == 1
+    assert len(rig.dead_letters()) == 4
+    rig.hubs.take_up_to(4 * OVER_THE_LIMIT)
+
+    assert replay(rig).delivered == 4
+
+    said = arrived(rig)
+    assert [said[each] for each in (before, RECORDS[2], after, odd)] == [
+        "",
+        "recovered=true",
+        "recovered=true",
+        "recovered=true json=invalid",
+    ]
+    assert rig.dead_letters() == {}
+
+
 def test_a_damage_beside_a_record_over_the_limit_stays_until_both_are_delivered(rig: Rig) -> None:
     large = record(Padding="x" * OVER_THE_LIMIT)
     body = b"[" + b",".join([RECORDS[0], RECORDS[1][:-1], large]) + b"]"

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.tenant import TraceSpec
-from local.tenant.trace.reporting import status_name
+from local.tenant.trace.reporting import ReportingService, status_name
 from shared.sources.message_trace import reporting as reporting_trace
 from shared.sources.message_trace.row import SOURCE
-from tests.harness import TRACE_HUB, Rig
+from tests.harness import FAST, TRACE_HUB, Rig
+
+if TYPE_CHECKING:
+    from tests.tracing import TraceRig
 
 MakeRig = Callable[..., Rig]
 REPORTING = {"M365_MESSAGE_TRACE_API": "reporting", "M365_MESSAGE_TRACE_REQUESTS": "10000"}
@@ -66,3 +71,67 @@ def test_a_retired_service_fails_its_feed_alone_and_says_what_to_set(
     assert "set M365_MESSAGE_TRACE_API to 'graph'" in rig.run_rows(SOURCE)[0]["error"]
     assert rig.run(settings=REPORTING).status == "succeeded"
     rig.assert_complete()
+
+
+def spoil(patch: pytest.MonkeyPatch, bad: str, *, begin: bytes, end: bytes) -> None:
+    """Let every page that holds a row have it damaged: what ends a value of it is gone."""
+    plain = ReportingService._shaped
+
+    def shaped(*asked: Any) -> Any:
+        answer = plain(*asked)
+        body = answer.whole()
+        key = begin + bad.encode()
+        return replace(answer, body=body.replace(key + end, key))
+
+    patch.setattr(ReportingService, "_shaped", shaped)
+
+
+def ids(rig: Rig) -> list[str]:
+    """The rows at the hub."""
+    return [json.loads(event.body)["MessageTraceId"] for event in rig.hubs.events(TRACE_HUB)]
+
+
+@pytest.mark.parametrize("shape", ["odata", "verbose"])
+def test_a_damaged_row_of_json_costs_itself_alone(
+    mail: Callable[..., TraceRig], monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    rig = mail()
+    ask_for(shape, monkeypatch)
+    rows = [rig.tenant.trace.offer(received=rig.ago(minutes=20 + n))[0] for n in range(5)]
+    bad = rows[2].trace_id
+    spoil(monkeypatch, bad, begin=b'"MessageTraceId":"', end=b'"')
+
+    first = rig.trace(settings=REPORTING)
+    second = rig.trace(settings=REPORTING)
+
+    assert (first.status, second.status) == ("succeeded", "succeeded")
+    assert sorted(ids(rig)) == sorted({row.trace_id for row in rows} - {bad})
+    (kept,) = rig.dead_letters(SOURCE).values()
+    assert bad.encode() in kept
+    assert (first.dead_letters, second.dead_letters) == (1, 0)
+
+
+def test_a_damaged_feed_of_atom_costs_its_own_second_is_named_and_comes_once_it_is_mended(
+    mail: Callable[..., TraceRig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail()
+    rig.trace_until_caught_up(settings=REPORTING)
+    rig.pass_time(minutes=60)
+    ask_for("atom", monkeypatch)
+    times = [rig.ago(minutes=10 * n) for n in (5, 4, 3, 2)]
+    rows = [rig.tenant.trace.offer(received=each)[0] for each in times]
+    bad = rows[1].trace_id
+    with monkeypatch.context() as patch:
+        spoil(patch, bad, begin=b"", end=b"</d:MessageTraceId>")
+
+        summary = rig.trace(settings=REPORTING, tuning=replace(FAST, tries=1))
+
+    assert (summary.status, summary.error_code) == ("failed", "not-a-list")
+    assert "window 20" in summary.error
+    assert sorted(ids(rig)) == sorted({row.trace_id for row in rows} - {bad})
+    ((start, end),) = rig.checkpoint(SOURCE).rows.backfill
+    assert start <= times[1] < end <= start + timedelta(seconds=1)
+
+    rig.trace_until_caught_up(settings=REPORTING)
+
+    assert sorted(ids(rig)) == sorted(row.trace_id for row in rows)

@@ -409,6 +409,21 @@ def test_a_full_page_without_a_link_is_followed_from_its_oldest_row(
     assert "le 2026-03-01T12:00:02Z" in query(service.asked[1][1])["$filter"]
 
 
+@pytest.mark.usefixtures("pages_of_three")
+def test_a_full_page_with_a_damaged_row_and_no_link_is_not_the_last(
+    api: GraphTrace, service: Service
+) -> None:
+    rows = [row(number, after=float(number)) for number in (4, 3, 2, 1)]
+    damaged = (
+        page(*rows[:3]).replace(b'"status"', b'"status', 2).replace(b'"status', b'"status"', 1)
+    )
+    service.say(damaged)
+    service.say(damaged)
+    service.say(page(*rows[2:]))
+
+    assert [each.id[-1] for each in listed(api) if not each.mark.place] == list("421")
+
+
 @pytest.mark.parametrize(
     "name", ["@odata.nextlink", "odata.nextLink", "@nextLink", "nextLink", "NextLink"]
 )

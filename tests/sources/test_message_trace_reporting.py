@@ -12,6 +12,7 @@ import pytest
 from shared.contents.content import Content
 from shared.errors import CollectorError, ConfigError, Permanent, Transient
 from shared.rows.row import WINDOW_TOO_OLD
+from shared.sources.message_trace import reporting_xml
 from shared.sources.message_trace.reporting import ReportingTrace
 from shared.sources.message_trace.reporting_xml import PAGE_ROWS, read_page, read_time
 from shared.sources.message_trace.row import TraceRow, digest_of
@@ -208,6 +209,75 @@ def test_a_feed_that_declares_entities_is_refused(encoding: str) -> None:
         read_page(text.encode(encoding), REPORT)
 
     assert caught.value.code == "not-a-list"
+
+
+# -- damaged rows
+
+
+def _damage(body: bytes) -> bytes:
+    """Take the quote from behind the second row's status."""
+    first = body.index(b'"Status"') + 1
+    at = body.index(b'"Status": "Delivered"', first) + len(b'"Status": "Delivered')
+    return body[:at] + body[at + 1 :]
+
+
+JSON_SHAPES = pytest.mark.parametrize("shape", [odata, verbose, bare])
+
+
+@JSON_SHAPES
+def test_a_damaged_row_of_json_keeps_none_of_its_siblings_back(
+    api: ReportingTrace, service: Service, shape: Any
+) -> None:
+    body = _damage(shape(*map(row, range(5))))
+    for _ in range(2):
+        service.say(body)
+
+    rows = listed(api)
+
+    assert [each.id[-1] for each in rows if not each.mark.place] == list("0234")
+    assert [each.mark.recovered for each in rows if not each.mark.place] == [False] + [True] * 3
+    (bad,) = (each for each in rows if each.mark.place)
+    assert bad.mark.place.startswith("record 2, from byte ")
+    assert bad.raw in body
+    assert b'"MessageTraceId": "00000000-0000-0000-0000-000000000001"' in bad.raw
+    # Where its time can be read it lies there, whichever window it is met in.
+    assert bad.received == datetime(2026, 3, 1, 12, 58, 12, 347000, tzinfo=UTC)
+
+
+@JSON_SHAPES
+def test_a_page_that_was_spoilt_on_its_way_is_asked_for_again(
+    api: ReportingTrace, service: Service, shape: Any
+) -> None:
+    service.say(_damage(shape(row(1), row(2))))
+    service.say(shape(row(1), row(2)))
+
+    assert [(each.id[-1], each.mark.recovered) for each in listed(api)] == [
+        ("1", False),
+        ("2", False),
+    ]
+
+
+@JSON_SHAPES
+def test_a_page_that_is_cut_short_is_no_page_with_a_damaged_row(
+    api: ReportingTrace, service: Service, shape: Any
+) -> None:
+    for cut in range(1, 30):
+        service.say(shape(row(1), row(2))[:-cut])
+        service.say(shape(row(1), row(2)))
+
+        assert [each.mark.place for each in listed(api)] == ["", ""]
+
+
+def test_a_full_page_with_a_damaged_row_is_not_the_last(
+    api: ReportingTrace, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting_xml, "PAGE_ROWS", 3)
+    for _ in range(2):
+        service.say(_damage(bare(*map(row, range(3)))))
+    service.say(bare(row(2), row(3)))
+
+    assert [each.id[-1] for each in listed(api) if not each.mark.place] == ["0", "2", "3"]
+    assert service.asked[2][1].endswith("&$skiptoken=1")
 
 
 # -- pages

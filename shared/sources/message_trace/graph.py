@@ -17,7 +17,7 @@ from urllib.parse import quote
 from shared import policy
 from shared.errors import CollectorError
 from shared.records import ErrorBody, cut_in, fields
-from shared.rows.paging import REFUSED, Page, list_window, paused
+from shared.rows.paging import REFUSED, Page, asked_twice, fills, list_window, paused
 from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_code, error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
@@ -138,11 +138,9 @@ class GraphTrace:
                 raise error_named(why(answer), answer)
             raise self._refusal(answer)
 
-        page = self.asker.ask("GET", url, read=read, headers=HEADERS, reserve=reserve)
-        if page.cut is None or page.cut.damage is None:
-            return page
-        # It may have been spoilt on its way.
-        return self.asker.ask("GET", url, read=read, headers=HEADERS, reserve=reserve)
+        return asked_twice(
+            lambda: self.asker.ask("GET", url, read=read, headers=HEADERS, reserve=reserve)
+        )
 
     def _refusal(self, answer: Response) -> CollectorError:
         """What an answer means whatever was asked.
@@ -177,7 +175,7 @@ def _read_page(answer: Response) -> Page:
     except (CollectorError, ErrorBody, KeyError, ValueError) as error:
         detail = type(error).__name__
         raise policy.error("not-a-list", detail=detail, status=answer.status) from error
-    full = len(cut.records) >= PAGE_ROWS
+    full = fills(cut, PAGE_ROWS)
     return Page(rows=cut.records, link=link, full=full, cut=cut if cut.is_odd else None)
 
 

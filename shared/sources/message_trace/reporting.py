@@ -8,6 +8,7 @@ retired, with what to set instead.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from urllib.parse import quote
 
 from shared import policy
 from shared.records import fields
-from shared.rows.paging import REFUSED, Page, list_window, paused
+from shared.rows.paging import REFUSED, Page, asked_twice, list_window, paused
 from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
@@ -44,6 +45,11 @@ STATUSES = (
     "Delivered",
 )
 """Every status that the service documents, in the order in which a row takes them."""
+_RECEIVED = re.compile(rb'(?<!\\)"Received"\s*:\s*"([^"]*)"')
+_ECHOES = re.compile(
+    rb'"(?:StartDate|EndDate|Index)"\s*:\s*(?:"[^"]*"|[0-9]+)|"__metadata"\s*:\s*\{[^{}]*\}'
+)
+"""What a row repeats of the request, and its place in the answer."""
 READ = ("MessageTraceId", "RecipientAddress", "Status", "Received")
 
 
@@ -92,7 +98,7 @@ class ReportingTrace:
                 raise error_named(name, answer)
             raise self._refusal(answer)
 
-        return self.asker.ask("GET", url, read=read, headers=HEADERS)
+        return asked_twice(lambda: self.asker.ask("GET", url, read=read, headers=HEADERS))
 
     def _refusal(self, answer: Response) -> CollectorError:
         """What an answer means whatever was asked.
@@ -122,6 +128,9 @@ def _why_not_on(answer: Response) -> str:
 
 def _row(raw: bytes, asked: Asked) -> tuple[TraceRow, datetime | None]:
     row_id, recipient, status, received = fields(raw, READ)
+    if received is None and (found := _RECEIVED.search(raw)):
+        # Of a row that is no JSON; so it lies in the same hour whatever it is asked for with.
+        received = found[1].decode("ascii", "replace").replace("\\/", "/")
     return row_of(
         raw,
         asked,
@@ -129,4 +138,5 @@ def _row(raw: bytes, asked: Asked) -> tuple[TraceRow, datetime | None]:
         recipient=recipient,
         status=status,
         received=read_time(received),
+        lasting=_ECHOES.sub(b"", raw) if row_id is None else None,
     )

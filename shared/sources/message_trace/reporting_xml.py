@@ -2,6 +2,9 @@
 
 Which one comes depends on the request and on the server that answers it, so each answer is read by what it is. A row of
 JSON is its own bytes; a row of Atom becomes a JSON object of its properties, with numbers and nulls as their types say.
+
+A damaged row of JSON costs itself alone. A damaged feed of Atom is no page: nothing tells the text of a row from its
+end once a tag is gone. Its window is listed again, and in parts, until the second that cannot be read is left.
 """
 
 from __future__ import annotations
@@ -16,13 +19,18 @@ import msgspec
 
 from shared import policy
 from shared.errors import CollectorError
-from shared.records import BOM, ErrorBody, array_in, members, split
-from shared.rows.paging import Page
+from shared.records import BOM, ErrorBody, cut_in
+from shared.rows.paging import Page, fills
+from shared.salvage import Cut
 from shared.sources.message_trace.links import next_link
 from shared.times import parse_wire
 
 PAGE_ROWS = 2000
 """Rows of a full page."""
+
+ODATA = ("value",)
+SHAPES = (ODATA, ("d", "results"), ("d",))
+"""Where the rows stand in JSON."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -46,16 +54,18 @@ def read_page(body: bytes, url: str) -> Page:
     """
     try:
         if body.removeprefix(BOM).lstrip()[:1] == b"<":
-            rows, link, told = _read_atom(body)
+            cut, link, told = _read_atom(body)
         else:
-            rows, link, told = _read_json(body)
-    except (CollectorError, ErrorBody, KeyError, ValueError, expat.ExpatError) as error:
+            cut, link, told = _read_json(body)
+    except (ValueError, expat.ExpatError) as error:
         raise policy.error("not-a-list", detail=type(error).__name__) from error
+    rows, full = cut.records, fills(cut, PAGE_ROWS)
     if link is not None:
-        return Page(rows=rows, link=urljoin(url, link))
-    full = len(rows) >= PAGE_ROWS
-    # The shapes that need not name a next page go by the index of the last row that came.
-    return Page(rows=rows, link=_next(url, len(rows)) if full and not told else None, full=full)
+        link = urljoin(url, link)
+    elif full and not told:
+        # The shapes that need not name a next page go by the index of the last row that came.
+        link = _next(url, len(rows))
+    return Page(rows=rows, link=link, full=full, cut=cut if cut.is_odd else None)
 
 
 def read_time(text: object) -> datetime | None:
@@ -76,19 +86,18 @@ def _next(url: str, count: int) -> str:
     return f"{_TOKEN.sub('', url)}&$skiptoken={index}"
 
 
-def _read_json(body: bytes) -> tuple[list[bytes], str | None, bool]:
+def _read_json(body: bytes) -> tuple[Cut, str | None, bool]:
     """The rows, the link, and whether this shape names a next page where there is one."""
-    found = members(body)
-    if "value" in found:
-        return split(found["value"]), next_link(found), True
-    inner = found["d"]
-    if inner[:1] == b"[":
-        return split(inner), None, False
-    rows, found = array_in(inner, "results")
-    return rows, next_link(found), False
+    for path in SHAPES:
+        try:
+            cut, found = cut_in(body, *path)
+        except (CollectorError, ErrorBody, KeyError):
+            continue
+        return cut, next_link(found), path == ODATA
+    raise ValueError("no rows")
 
 
-def _read_atom(body: bytes) -> tuple[list[bytes], str | None, bool]:
+def _read_atom(body: bytes) -> tuple[Cut, str | None, bool]:
     atom = _Atom()
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
@@ -98,7 +107,7 @@ def _read_atom(body: bytes) -> tuple[list[bytes], str | None, bool]:
     # Entities, which can make a small document large or read files, need one.
     parser.StartDoctypeDeclHandler = atom.doctype
     parser.Parse(body, True)
-    return [msgspec.json.encode(row) for row in atom.rows], atom.link, False
+    return Cut(records=[msgspec.json.encode(row) for row in atom.rows]), atom.link, False
 
 
 class _Atom:

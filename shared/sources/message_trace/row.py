@@ -54,6 +54,7 @@ def row_of(
     recipient: object,
     status: object,
     received: datetime | None,
+    lasting: bytes | None = None,
 ) -> tuple[TraceRow, datetime | None]:
     """A row from its fields as they came, and its time where that can be read and lies in what was asked for.
 
@@ -64,13 +65,14 @@ def row_of(
         recipient: a text or nothing.
         status: a text or nothing.
         received: its time; None where it has none that can be read.
+        lasting: what of its bytes does not depend on what was asked; None: all.
     """
     at, moment = asked.place(received)
     to, state = _text(recipient), _text(status)
     if isinstance(row_id, str) and row_id:
         name, digest = row_id, digest_of(row_id, to, state)
     else:
-        digest = digest_of_bytes(raw)
+        digest = digest_of_bytes(raw if lasting is None else lasting)
         name = f"{MALFORMED}{digest.hex()}"
     row = TraceRow(
         raw=raw,
