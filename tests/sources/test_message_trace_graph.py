@@ -472,6 +472,20 @@ def test_a_full_page_of_one_time_and_one_status_is_not_passed(status: str) -> No
     assert caught.value.code == PAGING
 
 
+@pytest.mark.usefixtures("pages_of_three")
+def test_a_message_to_more_recipients_than_a_page_holds_is_not_taken_for_those_on_the_page() -> (
+    None
+):
+    rows = [row(1, after=9.0, recipientAddress=f"{n}@outside.example") for n in range(5)]
+    flow = Mailflow(ROOT, rows=rows, linked=False)
+
+    with pytest.raises(Transient) as caught:
+        listed(trace_of(flow))
+
+    assert caught.value.code == PAGING
+    assert not any("recipientAddress" in query(url)["$filter"] for _, url in flow.asked)
+
+
 def test_an_empty_page_after_a_new_beginning_is_no_hole(api: GraphTrace, service: Service) -> None:
     service.say(page(row(3, after=3), row(2, after=2), link=f"{TRACES}?$skiptoken=2"))
     service.say(refusal("BadRequest", "bad token"), status=400)

@@ -11,7 +11,8 @@ import pytest
 
 from shared.contents.content import Content
 from shared.errors import CollectorError, ConfigError, Permanent, Transient
-from shared.rows.row import WINDOW_TOO_OLD
+from shared.rows.row import PAGING, WINDOW_TOO_OLD
+from shared.service.http import Response
 from shared.sources.message_trace import reporting_xml
 from shared.sources.message_trace.reporting import ReportingTrace
 from shared.sources.message_trace.reporting_xml import PAGE_ROWS, read_page, read_time
@@ -336,6 +337,32 @@ def test_a_full_page_of_odata_without_a_link_is_followed_from_its_oldest_row(
 
     assert len(listed(api)) == PAGE_ROWS + 10
     assert "EndDate%20eq%20datetime'2026-03-01T12:00:10.124Z'" in service.asked[1][1]
+
+
+class Same(Service):
+    """Answers every request with one page."""
+
+    page = b""
+
+    def request(self, method: str, url: str, **_: Any) -> Response:
+        self.asked.append((method, url))
+        return Response(status=200, headers={}, body=self.page)
+
+
+def test_a_full_page_of_one_time_and_one_status_is_not_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting_xml, "PAGE_ROWS", 3)
+    service = Same(HOST)
+    service.page = odata(*(row(1, RecipientAddress=f"{n}@outside.example") for n in range(3)))
+
+    with pytest.raises(Transient) as caught:
+        listed(ReportingTrace(root=HOST, asker=asker(service, Waits())))
+
+    assert caught.value.code == PAGING
+    assert "Status%20eq%20'None'" in service.asked[-1][1]
+    assert not any("RecipientAddress" in url for _, url in service.asked)
+    assert len(service.asked) < 10
 
 
 @pytest.mark.parametrize(

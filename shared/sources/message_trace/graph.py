@@ -49,7 +49,11 @@ STATUSES = (
     "recalled",
 )
 """Every status that Graph documents, in the order in which a row takes them: one that changes while they are asked for
-is met under the one or the other."""
+is met under the one or the other.
+
+A page of one status is parted no further, and its second stays unread and is named. Of a recipient Graph documents
+``eq`` alone ("List messageTraces"), so one can be asked for whom one knows: those on the page. Of one message to more
+recipients than a page holds that finds no other, and nothing would tell that it did not."""
 # Without it Graph gives every status that came after the first version of the API as one and the same.
 HEADERS = {"Prefer": "include-unknown-enum-members"}
 _RECEIVED = re.compile(rb'(?<!\\)"receivedDateTime"\s*:\s*"([^"\\]*)"')

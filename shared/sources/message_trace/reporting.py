@@ -44,7 +44,10 @@ STATUSES = (
     "Failed",
     "Delivered",
 )
-"""Every status that the service documents, in the order in which a row takes them."""
+"""Every status that the service documents, in the order in which a row takes them.
+
+A page of one status is parted no further, and its second stays unread and is named. Of a recipient the service
+documents ``eq`` alone ("MessageTrace report"), which finds none but those whom the page names."""
 _RECEIVED = re.compile(rb'(?<!\\)"Received"\s*:\s*"([^"]*)"')
 _ECHOES = re.compile(
     rb'"(?:StartDate|EndDate|Index)"\s*:\s*(?:"[^"]*"|[0-9]+)|"__metadata"\s*:\s*\{[^{}]*\}'
