@@ -20,8 +20,8 @@ import msgspec
 from shared import policy
 from shared.errors import CollectorError
 from shared.records import BOM, ErrorBody, cut_in
+from shared.records.salvage import Cut
 from shared.rows.paging import Page, fills
-from shared.salvage import Cut
 from shared.sources.message_trace.links import next_link
 from shared.times import parse_wire
 
