@@ -30,7 +30,7 @@ from shared.state.failures import Conflict
 from shared.state.feed_ledger import KEEP
 from shared.state.ledger import Entry
 from shared.state.ledger import State as ContentState
-from shared.times import Window, beginning_of, end_of, parse_wire, whole_hours, whole_second
+from shared.times import HOUR, Window, beginning_of, end_of, parse_wire, whole_hours, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,6 +81,7 @@ class Days:
         self._wanted = date.max
         self._read_from: date | None = None
         self._upgrade = False
+        self._looked = False
         self.looks = Looks(made=NEVER)
 
     # -- what is known
@@ -125,7 +126,8 @@ class Days:
         if known.watermark is None or self._store is None:
             return
         if looks.written is None:
-            looks.listed_once(min(known.watermark, now), now - back)
+            unlisted = [Window(start, end) for start, end in known.unlisted]
+            looks.listed_once(min(known.watermark, now), now - back, but=unlisted)
         if looks.beginning is None:
             # An older version has collected it, and its first run went back for so long: so long after the first day
             # that has a row it had begun for certain.
@@ -143,11 +145,12 @@ class Days:
             at: when its listing began.
         """
         look = (window.start, window.end, whole_second(at))
-        if self._new and self._new[-1][1] == window.start and at - self._new[-1][2] < TOGETHER:
+        if self._new and self._new[-1][1] == window.start and abs(at - self._new[-1][2]) < TOGETHER:
             # The earlier time holds for both.
-            start, _, earlier = self._new.pop()
-            look = (start, window.end, earlier)
+            start, _, other = self._new.pop()
+            look = (start, window.end, min(look[2], other))
         self._new.append(look)
+        self._looked = True
         self.looks.note(Window(look[0], look[1]), look[2])
 
     def begin(self, at: datetime) -> None:
@@ -170,6 +173,10 @@ class Days:
         """
         if self._store is None:
             return
+        if self._looked:
+            # Not before the service has told its time.
+            self.looks.drop_later(now)
+            self._new = [each for each in self._new if each[2] <= now + HOUR]
         if self._new and (self.looks.written is None or _long_ago(self.looks.written, now)):
             try:
                 self._save(self._store, now)

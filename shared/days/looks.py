@@ -18,9 +18,20 @@ import msgspec
 
 from shared.state.account import read_blob, write_blob
 from shared.state.failures import Conflict, in_the_way
-from shared.times import HOUR, Window, beginning_of, hour_of, utc, whole_hours, whole_second
+from shared.times import (
+    HOUR,
+    Window,
+    beginning_of,
+    hour_of,
+    overlaps,
+    utc,
+    whole_hours,
+    whole_second,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from azure.storage.blob import ContainerClient
 
 logger = logging.getLogger("m365.days")
@@ -84,11 +95,18 @@ class Looks:
         if at is not None:
             self.beginning = at if self.beginning is None else min(self.beginning, at)
 
-    def listed_once(self, until: datetime, since: datetime) -> None:
-        """Take everything before ``until`` for looked at when it ended: it was listed once, nobody knows when."""
-        hour = hour_of(since)
+    def listed_once(self, until: datetime, since: datetime, but: Iterable[Window] = ()) -> None:
+        """Take everything before ``until`` for looked at when it ended: it was listed once, nobody knows when.
+
+        Args:
+            until: the watermark.
+            since: before it nothing is asked for any more.
+            but: ranges that never were listed.
+        """
+        never, hour = list(but), hour_of(since)
         while hour + HOUR <= until:
-            self._merge(hour, hour + HOUR)
+            if not overlaps(never, hour, hour + HOUR):
+                self._merge(hour, hour + HOUR)
             hour += HOUR
 
     def merge(self, other: Looks) -> None:
@@ -97,6 +115,11 @@ class Looks:
         self.begin(other.beginning)
         for hour, at in other.hours.items():
             self._merge(hour, at)
+
+    def drop_later(self, now: datetime) -> None:
+        """Drop looks that are dated later than now: a clock was wrong, and nobody knows when they were."""
+        limit = now + HOUR
+        self.hours = {hour: at for hour, at in self.hours.items() if at <= limit}
 
     def forget(self, before: datetime) -> None:
         """Drop hours that nobody asks for any more."""

@@ -217,6 +217,8 @@ class FeedLedger:
                 ledger = self.day(day)
         segment, offset = self._store.append(day, data)
         with self._lock:
+            # Another thread may have read the whole day meanwhile.
+            ledger = self._days.get(day, ledger)
             for line in lines:
                 ledger.apply(line)
             if ledger.read_to.get(segment, 0) == offset:

@@ -56,11 +56,13 @@ class WaitingIndex:
     def __init__(self, container: ContainerClient, feed: str) -> None:
         self._container = container
         self._name = f"waiting/{feed}.json"
+        self._loaded = False
         self._etag: str | None = None
         self._known: dict[date, Waiting] = {}
 
     def load(self) -> dict[date, Waiting]:
         """What was stored; nothing where that cannot be read."""
+        self._loaded = True
         try:
             if (stored := read_blob(self._container, self._name)) is not None:
                 self._etag = stored.etag
@@ -78,6 +80,8 @@ class WaitingIndex:
             left -= len(waiting.entries)
             if left >= 0:
                 kept[day] = waiting
+        if not self._loaded:
+            self.load()
         if kept == self._known:
             return
         data = msgspec.json.encode(kept)

@@ -126,3 +126,18 @@ def test_the_blob_stays_small(storage: Storage, name: str) -> None:
     stored = read_blob(storage.state, name)
     assert stored is not None
     assert len(stored.data) < 20_000
+
+
+def test_what_never_was_listed_is_not_taken_for_looked_at() -> None:
+    looks = Looks(made=NOON)
+    never = Window(NOON - 2 * HOUR + MINUTE, NOON - 2 * HOUR + 2 * MINUTE)
+    looks.listed_once(NOON, NOON - 3 * HOUR, but=[never])
+    assert sorted(looks.hours) == [NOON - 3 * HOUR, NOON - HOUR]
+
+
+def test_looks_of_a_clock_that_ran_ahead_are_dropped() -> None:
+    looks = Looks(made=NOON)
+    looks.note(Window(NOON - 3 * HOUR, NOON - 2 * HOUR), NOON)
+    looks.note(Window(NOON - 2 * HOUR, NOON + 5 * HOUR), NOON + 8 * 24 * HOUR)
+    looks.drop_later(NOON)
+    assert sorted(looks.hours) == [NOON - 3 * HOUR]

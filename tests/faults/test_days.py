@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.tenant import Fault
+from local.tenant.messages import http_date
 from shared.contents.job import ContentJob
+from shared.days.looks import LookStore
 from shared.state.account import read_blob, write_blob
 from shared.state.feed_ledger import FeedLedger
 from shared.state.tables import DAYS_TABLE
 from shared.times import HOUR, ServiceClock, beginning_of, end_of, utc_now
 from tests.campaign import free_lease
+from tests.faults.test_backlog import Poison
 from tests.harness import EXCHANGE, Rig
 from tests.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DAY = timedelta(days=1)
+    from local.tenant.messages import Answer, Request
+
+DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
 class Died(BaseException):
@@ -405,3 +410,47 @@ def test_looks_that_cannot_be_stored_keep_no_checkpoint_from_moving(rig: Rig) ->
     assert rig.tenant.now() - watermark < timedelta(minutes=1)
     assert rig.checkpoint().looks
     assert not any("gap" in kinds(rig, day) for day in rig.states())
+
+
+def test_deleted_looks_make_no_hour_certain_that_was_never_listed(rig: Rig) -> None:
+    rig.at_noon()
+    rig.has_collected()
+    rig.run()
+    rig.tenant.advance(DAY)
+    Poison(rig, rig.tenant.now() - 14 * HOUR, rig.tenant.now() - 16.5 * HOUR)
+    for _ in range(4):
+        rig.run(tries=1)
+        rig.tenant.advance(HOUR)
+    day = rig.tenant.now().date() - DAY
+    assert rig.states()[day] == "open"
+    rig.storage.state.delete_blob(looks_name(rig))
+
+    rig.run(tries=1)
+
+    assert rig.states()[day] == "open"
+
+
+def test_what_two_wrong_dates_called_looked_at_is_forgotten(rig: Rig) -> None:
+    """They confirm each other; no hour may count as looked at in a week that has not come."""
+    rig.at_noon()
+    rig.has_collected(hours_ago=13)
+    rig.run()
+    left = [2]
+
+    def ahead(request: Request, answer: Answer) -> None:
+        if request.kind in ("subscriptions", "list") and left[0]:
+            left[0] -= 1
+            answer.headers["Date"] = http_date(rig.tenant.now() + 8 * DAY)
+
+    rig.tenant.mangle = ahead
+    rig.run(tries=1)
+    assert left == [0]
+    rig.tenant.advance(HOUR)
+
+    rig.run()
+    rig.run()
+
+    days = LookStore(rig.storage.state, looks_name(rig)).load(rig.tenant.now())
+    assert days.hours
+    assert max(days.hours.values()) <= rig.tenant.now() + MINUTE
+    assert all(at <= rig.tenant.now() + MINUTE for *_, at in rig.checkpoint().looks)

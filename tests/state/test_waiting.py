@@ -46,9 +46,9 @@ class Feed:
 
         self.patch.setattr(store, "read", counted)
         ledger = FeedLedger(store, waiting=WaitingIndex(self.container, self.name))
+        self.reads = 0
         ledger.open(self.closed)
-        self.reads, opened = 0, self.reads
-        self.opening = opened
+        self.reads, self.opening = 0, self.reads
         return ledger
 
     def end(self, ledger: FeedLedger) -> None:
@@ -260,3 +260,22 @@ def test_with_an_index_the_same_is_known_as_without(feed: Feed, seed: int) -> No
             assert ledger.glance(day).entries == plain.day(day).entries
         ledger.close()
         plain.close()
+
+
+def test_a_run_that_began_with_nothing_waiting_replaces_an_old_index(
+    feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun(feed)
+    ledger = feed.open()
+    ledger.write((day, delivered(f"{day}-0")) for day in DAYS)
+    feed.end(ledger)
+    ledger = feed.open()
+    ledger.write([(DAY, listed("new"))])
+    feed.end(ledger)
+
+    ledger = feed.open()
+
+    assert feed.opening == 0
+    assert [entry.id for _, entry in ledger.pending()] == ["new"]
+    assert caplog.text == ""
+    ledger.close()
