@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.storage.blob import BlobLeaseClient
@@ -230,6 +230,27 @@ def test_a_run_of_which_most_contents_fail_says_why_and_the_log_says_it_of_each(
     rig.tenant.faults.clear()
     rig.tenant.advance(timedelta(minutes=11))
     assert (rig.run().error, rig.run().error_code) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        pytest.param({"max_unsettled": 2}, id="places"),
+        pytest.param({"bytes_in_flight": 1}, id="memory"),
+    ],
+)
+def test_contents_that_fail_leave_their_room_to_the_others(rig: Rig, room: dict[str, Any]) -> None:
+    contents = rig.offer_many(12)
+    for each in contents[:6]:
+        # Room for the body is taken before it turns out to be damaged.
+        fault = Fault(on="content", action="truncate_json", content_id=each.content_id, times=-1)
+        rig.tenant.faults.add(fault)
+
+    # Without room nothing is fetched until the run ends.
+    summary = rig.run(tuning=replace(FAST, tries=1, run_seconds=20, **room))
+
+    assert (summary.delivered, summary.pending) == (6, 6)
+    assert {each.state for each in rig.ledger().values()} == {State.ATTEMPT, State.DELIVERED}
 
 
 def test_a_corrected_address_is_used(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from local.eventhubs import Fault as HubFault
 from local.tenant import Fault
 from shared.rows.digests import LISTED
 from shared.rows.schedule import Reading
@@ -41,6 +42,26 @@ def test_killed_after_the_acknowledgement_repeats_one_page_at_most(mail: Mail) -
     kill(worker)
     rig.tenant.faults.clear()
     free_lease(rig, SOURCE)
+
+    rig.trace_until_caught_up()
+
+    rig.assert_trace_complete()
+    assert rig.trace_repeats() <= PAGE
+
+
+def test_what_is_at_the_hub_was_written_down_before_whatever_is_acknowledged(mail: Mail) -> None:
+    rig = mail()
+    rig.tenant.trace.offer(count=PAGE, received=rig.ago(minutes=30), within=timedelta(minutes=5))
+    rig.hubs.faults.add(HubFault(action="no_ack", times=-1))
+    worker = rig.spawn(SOURCE, settings=MANY)
+    wait_for(lambda: len(rig.arrived()) >= PAGE)
+    kill(worker)
+    rig.hubs.faults.clear()
+    free_lease(rig, SOURCE)
+
+    counts = rig.digests_by_hour().values()
+    assert sum(each.listed for each in counts) == PAGE
+    assert sum(each.pending for each in counts) == PAGE
 
     rig.trace_until_caught_up()
 

@@ -147,6 +147,31 @@ def test_an_hour_that_could_not_be_read_again_waits_for_a_run_that_can(mail: Mai
     assert not rig.checkpoint(SOURCE).rows.again
 
 
+def test_a_row_is_not_given_up_while_its_hour_could_not_be_read_whole(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail()
+    rig.trace_until_caught_up()
+    hour = hour_of(rig.ago(hours=5))
+    (row,) = rig.tenant.trace.offer(received=hour + 7 * MINUTE, status="delivered")
+    # A worker wrote it down and died; since then the service fails at it.
+    store = DigestStore(rig.storage.state, f"digests/{rig.tenant.spec.tenant_id}/{SOURCE}")
+    store.append(hour, bytes((LISTED,)) + digest_of(row.trace_id, row.recipient, "delivered"))
+    rig.change_note(again=[hour.isoformat()])
+    with monkeypatch.context() as patch:
+        spoil(patch, hour + 7 * MINUTE)
+        rig.trace(tuning=ONCE)
+
+    counts = rig.digests_by_hour()[hour]
+    assert (counts.listed, counts.pending, counts.gone) == (1, 1, 0)
+
+    rig.trace()
+
+    counts = rig.digests_by_hour()[hour]
+    assert (counts.listed, counts.delivered, counts.gone) == (1, 1, 0)
+    assert len(rig.statuses(row.trace_id)) == 1
+
+
 def test_a_row_that_changed_before_it_was_delivered_is_accounted_for_in_a_busy_hour_too(
     mail: Mail,
 ) -> None:

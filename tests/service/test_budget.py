@@ -165,6 +165,24 @@ def test_sharers_of_one_budget_stay_within_it_in_any_minute(
     assert len(made) > 100
 
 
+def test_a_request_made_as_late_as_its_block_allows_is_counted_for_a_minute(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    late, made = [share() for _ in range(20)], []
+    # Of a block of two each makes the first request at once, and the second when it is about to be forfeited.
+    for wait in (HOLD - 0.1, WINDOW - HOLD + 2):
+        for sharer in late:
+            sharer.take()
+            made.append(time.now)
+        time.sleep(wait)
+    for _ in range(40):
+        late[0].take()
+        made.append(time.now)
+
+    assert most_in_any(WINDOW, made) == 40
+    assert time.now < START + 2 * (WINDOW + HOLD)
+
+
 def test_a_lone_sharer_gets_the_whole_budget(share: Callable[..., Budget], time: Time) -> None:
     budget = share()
     for _ in range(40):
