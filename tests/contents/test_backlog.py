@@ -116,18 +116,19 @@ def test_the_watermark_follows_and_never_goes_back(
         assert {getattr(held.value, name) for name in moves} == {at(6)}
 
 
+@pytest.mark.parametrize("near", [1, 11, 12])
 def test_of_more_than_a_checkpoint_holds_the_nearest_become_one(
-    backlog: Backlog, held: Held
+    backlog: Backlog, held: Held, near: int
 ) -> None:
-    # Two hours apart, but for the eleventh, which the twelfth follows after one.
-    starts = [3 * n for n in range(11)] + [3 * n - 1 for n in range(11, MOST + 1)]
+    # Two hours apart, but for one that follows after an hour.
+    starts = [3 * n for n in range(near)] + [3 * n - 1 for n in range(near, MOST + 1)]
     known = tuple((at(each), at(each + 1)) for each in starts)
     held.value = Checkpoint(unlisted=known[:-1])
 
     backlog.put(due(starts[-1], starts[-1] + 1))
 
-    one = (at(starts[10]), at(starts[11] + 1))
-    assert held.value.unlisted == (*known[:10], one, *known[12:])
+    one = (at(starts[near - 1]), at(starts[near] + 1))
+    assert held.value.unlisted == (*known[: near - 1], one, *known[near + 1 :])
     assert len(held.value.unlisted) == MOST
 
 

@@ -119,6 +119,6 @@ def test_only_what_no_record_had_covered_is_counted_and_said(
     assert [text.rpartition("(")[2] for text in caplog.messages] == ["one)", "longer)"]
 
 
-@pytest.mark.parametrize("reason", ["", "a gap", "nobody knows", "left the horizon"])
+@pytest.mark.parametrize("reason", ["", "a gap", "left the horizon", "up to nobody knows when"])
 def test_whatever_else_an_older_version_wrote_was_a_gap(reason: str) -> None:
     assert kind_of(Line(id="gap:", state=GAP_LINE, reason=reason)) == GAP

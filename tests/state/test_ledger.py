@@ -128,8 +128,12 @@ def test_the_stronger_state_wins_even_when_it_is_older(weak: State, strong: Stat
     assert (day.entries["a"].state, day.entries["a"].records) == (strong, records)
 
 
-def test_an_unknown_state_counts_as_listed_so_that_the_content_is_delivered_again() -> None:
-    day = _day(_line("archived", created=CREATED))
+@pytest.mark.parametrize("state", ["archived", "withdrawn"])
+def test_an_unknown_state_counts_as_listed_so_that_the_content_is_delivered_again(
+    state: str,
+) -> None:
+    day = Day(DAY)
+    day.load(encode([_line(state, created=CREATED)]))
 
     assert [entry.id for entry in day.pending()] == ["a"]
     assert day.counts().pending == 1
