@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig bench replay cost test pythons coverage soak smoke lint settings clean env node iac
+.PHONY: help setup run rig bench replay cost test pythons coverage mutants soak smoke lint settings clean env node iac
 
 PYTHON ?=
 ARGS ?=
@@ -65,6 +65,23 @@ pythons:  ## Run the tests that need no sockets on Python 3.11 and 3.12, where t
 
 coverage: node iac  ## Say which branches of shared/ the tests take: make coverage ARGS="-k replay"
 	@$(PY) -m pytest -q -n 6 --dist worksteal --cov=shared --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
+
+# In a copy of what git knows, so that no change stays behind in the tree.
+mutants: node  ## Change pure modules place by place and say what no test sees: make mutants ARGS=shared/times.py
+	@set -eu; home=$(CURDIR)/.cache/mutants; python="$(CURDIR)/$(PY) $(CURDIR)/scripts/mutants.py"; mkdir -p $$home; \
+	wanted="$$($(PY) -V) $$(cat scripts/mutants.txt | cksum)"; \
+	if [ "$$(cat $$home/ready 2>/dev/null)" != "$$wanted" ]; then \
+		rm -rf $$home/env; $(PY) -m venv $$home/env; \
+		PIP_USER=0 $$home/env/bin/python -m pip install -qq --no-input --disable-pip-version-check -r scripts/mutants.txt; \
+		echo "$$wanted" >$$home/ready; \
+	fi; \
+	rm -rf $$home/tree; mkdir $$home/tree; git ls-files -z | tar --null -T - -cf - | tar -xf - -C $$home/tree; \
+	ln -s $(CURDIR)/.cache $$home/tree; cd $$home/tree; \
+	for module in $(or $(ARGS),$$($$python modules)); do \
+		on="$$home/$$(echo $$module | tr / -)"; on="$${on%.py}"; rm -f $$on.sqlite; $$python config $$module; \
+		$$home/env/bin/cosmic-ray init $$on.toml $$on.sqlite >$$on.log 2>&1; $$python choose $$module; \
+		$$home/env/bin/cosmic-ray exec $$on.toml $$on.sqlite >>$$on.log 2>&1; $$python report $$module; \
+	done
 
 soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)
