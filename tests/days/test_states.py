@@ -137,6 +137,65 @@ def test_a_record_names_its_part_of_an_hour_and_the_rest_is_unverified() -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "rest"),
+    [
+        pytest.param(20, 40, [(0, 20), (40, 60)], id="its-middle"),
+        pytest.param(0, 40, [(40, 60)], id="its-beginning"),
+        pytest.param(20, 60, [(0, 20)], id="its-end"),
+        pytest.param(0, 60, [], id="all-of-it"),
+        pytest.param(-9, 69, [], id="more-than-it"),
+    ],
+)
+@pytest.mark.parametrize("kind", [GAP, SUBSCRIPTION_OFF, AUDITING_OFF])
+def test_what_a_record_leaves_of_an_hour_without_a_look_is_unverified(
+    first: int, last: int, rest: list[tuple[int, int]], kind: str
+) -> None:
+    hour, minute = START + 5 * HOUR, timedelta(minutes=1)
+    looks = late_looks()
+    del looks.hours[hour]
+    record = Flaw(hour + first * minute, hour + last * minute, kind)
+    other = Flaw(hour + 6 * HOUR, hour + 7 * HOUR, GAP)
+
+    found = whys(said(looks, LEFT, Facts(flaws=(record, other))))
+
+    assert sorted(found) == sorted(
+        [
+            *((UNVERIFIED, hour + start * minute, hour + end * minute) for start, end in rest),
+            (kind, record.start, record.end),
+            (GAP, other.start, other.end),
+        ]
+    )
+
+
+def test_what_was_lost_says_nothing_of_an_hour_without_a_look() -> None:
+    looks = late_looks()
+    del looks.hours[START]
+    lost = Flaw(START, START + HOUR, LOST, 1)
+
+    assert whys(said(looks, LEFT, Facts(flaws=(lost,)))) == [
+        (GAP, START, START + HOUR),
+        (LOST, START, START + HOUR),
+    ]
+
+
+def test_of_hours_that_left_before_anything_was_remembered_the_row_is_believed() -> None:
+    minutes = timedelta(minutes=1)
+    flaws = (
+        Flaw(START + 5 * HOUR + 10 * minutes, START + 7 * HOUR + 10 * minutes, GAP),
+        Flaw(START + 9 * HOUR, START + 10 * HOUR, LOST, 1),
+    )
+
+    verdict = said(looked(made=LEFT), LEFT, known=Known(state=State.FLAWED, flaws=flaws))
+
+    assert whys(verdict) == [
+        (UNVERIFIED, START, START + 5 * HOUR),
+        (GAP, flaws[0].start, flaws[0].end),
+        (UNVERIFIED, START + 8 * HOUR, END),
+    ]
+    assert (verdict.sure, verdict.closed) == (False, True)
+
+
 def test_looks_that_are_deleted_leave_what_left_unverified_and_a_final_day_final() -> None:
     anew = looked(made=LEFT)
     final = Known(state=State.FINAL, sure=True, looked_until=RULES.leaves)
@@ -229,11 +288,11 @@ def test_flaws_of_one_kind_that_touch_are_one_and_of_others_stay_apart() -> None
         Flaw(at[0], at[1], GAP),
         Flaw(at[1], at[2], GAP),
         Flaw(at[4], at[5], GAP),
-        Flaw(at[0], at[4], LOST, 2),
+        Flaw(at[0], at[4], LOST, 3),
         Flaw(at[1], at[1], LOST, 1),
     ]
     assert merged(flaws) == (
         Flaw(at[0], at[3], GAP),
-        Flaw(at[0], at[4], LOST, 3),
+        Flaw(at[0], at[4], LOST, 4),
         Flaw(at[4], at[5], GAP),
     )

@@ -111,11 +111,70 @@ def test_whoever_waits_as_told_is_granted_something(wants: list[int], limit: int
         assert (number > 0, wait) == (True, 0.0)
 
 
-def test_nothing_is_granted_during_a_pause() -> None:
-    state = BudgetState(paused_until=START + 17)
+@pytest.mark.parametrize("seconds", [17.0, MAX_PAUSE])
+def test_nothing_is_granted_during_a_pause(seconds: float) -> None:
+    state = BudgetState(paused_until=START + seconds)
 
-    assert grant(state, START, 5, limit=100, window=WINDOW) == (0, 17.0)
-    assert grant(state, START + 17, 5, limit=100, window=WINDOW) == (5, 0.0)
+    assert grant(state, START, 5, limit=100, window=WINDOW) == (0, seconds)
+    assert grant(state, START + seconds, 5, limit=100, window=WINDOW) == (5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("ago", "counted"),
+    [
+        pytest.param(62, False, id="long-ago"),
+        pytest.param(61, False, id="whose-second-is-a-window-ago"),
+        pytest.param(60, True, id="whose-second-ended-a-window-ago"),
+        pytest.param(0, True, id="now"),
+        pytest.param(-59, True, id="of-a-clock-ahead"),
+        pytest.param(-60, False, id="of-a-wrong-clock"),
+    ],
+)
+def test_what_was_granted_in_the_window_is_taken_from_the_limit(ago: int, counted: bool) -> None:
+    state = BudgetState(grants=[(int(START) - ago, 7)])
+
+    granted, wait = grant(state, START, 99, limit=10, window=WINDOW)
+
+    assert (granted, wait) == (3 if counted else 10, 0.0)
+    assert sum(number for _, number in state.grants) == 10
+    assert state.grants == sorted(state.grants)
+
+
+@pytest.mark.parametrize(
+    ("ago", "since", "wait"),
+    [
+        pytest.param(30, 0.0, 31.0, id="half-a-window"),
+        pytest.param(30, 0.5, 30.5, id="half-a-second"),
+        pytest.param(60, 0.99, 0.05, id="in-a-moment"),
+    ],
+)
+def test_whoever_is_granted_nothing_waits_for_the_end_of_the_oldest_second(
+    ago: int, since: float, wait: float
+) -> None:
+    state = BudgetState(grants=[(int(START) - ago, 4), (int(START), 6)])
+
+    assert grant(state, START + since, 1, limit=10, window=WINDOW) == (0, wait)
+
+
+def test_what_is_granted_is_written_down_by_its_second_in_order() -> None:
+    state = BudgetState(grants=[(int(START) + 3, 1)])
+    for moment in (START, START + 0.9, START + 3.2, START + 3.9, START + 4):
+        grant(state, moment, 2, limit=100, window=WINDOW)
+
+    grants = [(int(second - START), number) for second, number in state.grants]
+    assert grants == [(0, 2), (0, 2), (3, 5), (4, 2)]
+
+
+@pytest.mark.parametrize(("limit", "share"), [(1600, 320), (49, 9), (SHARERS, 1), (1, 1)])
+def test_one_who_cannot_share_has_an_equal_part_and_one_request_at_least(
+    limit: int, share: int
+) -> None:
+    assert Allowance(limit=limit).share == share
+
+
+def test_a_grant_counts_for_as_long_as_it_may_be_used_and_a_window_more() -> None:
+    assert Allowance().span == WINDOW + HOLD
+    assert Allowance(window=300.0, hold=7.0).span == 307.0
 
 
 def test_grants_of_a_clock_slightly_ahead_stay_counted() -> None:
@@ -132,6 +191,9 @@ def test_grants_of_a_clock_slightly_ahead_stay_counted() -> None:
     [
         pytest.param(BudgetState(grants=[(int(START) + 86_400, 100)]), id="grants"),
         pytest.param(BudgetState(paused_until=START + 86_400), id="pause"),
+        pytest.param(
+            BudgetState(paused_until=START + MAX_PAUSE + 1), id="pause-of-an-hour-and-more"
+        ),
     ],
 )
 def test_what_a_wrong_clock_left_behind_blocks_nobody(state: BudgetState) -> None:
