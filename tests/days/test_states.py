@@ -184,6 +184,7 @@ def test_of_hours_that_left_before_anything_was_remembered_the_row_is_believed()
     flaws = (
         Flaw(START + 5 * HOUR + 10 * minutes, START + 7 * HOUR + 10 * minutes, GAP),
         Flaw(START + 9 * HOUR, START + 10 * HOUR, LOST, 1),
+        Flaw(START + 15 * HOUR, START + 16 * HOUR, GAP),
     )
 
     verdict = said(looked(made=LEFT), LEFT, known=Known(state=State.FLAWED, flaws=flaws))
@@ -191,7 +192,9 @@ def test_of_hours_that_left_before_anything_was_remembered_the_row_is_believed()
     assert whys(verdict) == [
         (UNVERIFIED, START, START + 5 * HOUR),
         (GAP, flaws[0].start, flaws[0].end),
-        (UNVERIFIED, START + 8 * HOUR, END),
+        (UNVERIFIED, START + 8 * HOUR, START + 15 * HOUR),
+        (GAP, START + 15 * HOUR, START + 16 * HOUR),
+        (UNVERIFIED, START + 16 * HOUR, END),
     ]
     assert (verdict.sure, verdict.closed) == (False, True)
 

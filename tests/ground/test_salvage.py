@@ -245,13 +245,15 @@ def test_a_comma_that_is_missing_between_two_records_damages_neither() -> None:
 
 
 def test_what_is_damaged_twice_is_one_piece_from_the_first_to_the_last() -> None:
-    body = b"[" + b",".join([GOOD[0], b"{oops}", GOOD[1], b'{"Id":oops}', GOOD[2]]) + b"]"
+    between = [b"{oops}", GOOD[1], GOOD[2], b'{"Id":oops}']
+    body = b"[" + b",".join([GOOD[0], *between, GOOD[3]]) + b"]"
 
     found = read_records(body)
 
-    assert list(found.bodies) == [GOOD[0], GOOD[2]]
+    assert list(found.bodies) == [GOOD[0], GOOD[3]]
     assert found.damage is not None
-    assert found.damage.raw == b",".join([b"{oops}", GOOD[1], b'{"Id":oops}'])
+    assert found.damage.raw == b",".join(between)
+    assert found.damage.place == f"record 2, from byte {len(GOOD[0]) + 2}, is not JSON"
 
 
 @pytest.mark.parametrize("body", [b"[oops]", b"[", b'[{"Id":1', b"[]x", b'["a" 1]'])
