@@ -104,6 +104,21 @@ def test_what_another_worker_wrote_meanwhile_is_kept(storage: Storage, name: str
     assert (found.made, found.beginning) == (NOON, NOON)
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["one-way", "the-other-way"])
+def test_of_what_two_know_the_later_looks_and_the_earlier_beginnings_count(reverse: bool) -> None:
+    one = Looks(made=NOON, beginning=NOON - 9 * HOUR)
+    one.hours = {NOON - 3 * HOUR: NOON, NOON - 2 * HOUR: NOON - HOUR}
+    other = Looks(made=NOON - HOUR, beginning=NOON - 8 * HOUR)
+    other.hours = {NOON - 2 * HOUR: NOON, NOON - HOUR: NOON}
+    if reverse:
+        one, other = other, one
+
+    one.merge(other)
+
+    assert (one.made, one.beginning) == (NOON - HOUR, NOON - 9 * HOUR)
+    assert one.hours == dict.fromkeys([NOON - n * HOUR for n in (1, 2, 3)], NOON)
+
+
 def test_hours_that_nobody_asks_for_are_dropped() -> None:
     looks = Looks(made=NOON)
     looks.note(Window(NOON - 9 * HOUR, NOON), NOON)
@@ -116,6 +131,10 @@ def test_what_was_listed_once_counts_as_looked_at_when_it_ended() -> None:
     looks.note(Window(NOON - 3 * HOUR, NOON - 2 * HOUR), NOON)
     looks.listed_once(NOON - 30 * MINUTE, NOON - 3 * HOUR)
     assert looks.hours == {NOON - 3 * HOUR: NOON, NOON - 2 * HOUR: NOON - HOUR}
+    # An hour that ends there was listed whole.
+    looks.listed_once(NOON, NOON - 90 * MINUTE)
+    assert looks.hours[NOON - HOUR] == NOON
+    assert len(looks.hours) == 3
 
 
 def test_the_blob_stays_small(storage: Storage, name: str) -> None:
