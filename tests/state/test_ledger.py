@@ -14,6 +14,7 @@ from msgspec import structs
 
 from shared.state.ledger import (
     GAP,
+    MOST_TOGETHER,
     VOID,
     Entry,
     Line,
@@ -22,6 +23,7 @@ from shared.state.ledger import (
     encode,
     entry_of,
     merge,
+    parts,
 )
 from shared.state.ledger_day import Counts, Day
 
@@ -309,7 +311,26 @@ def test_a_content_whose_listed_line_is_torn_is_not_taken_for_expired() -> None:
     assert entry.expires_at(WEEK, MONTH) == datetime.fromtimestamp(NOW, UTC) + WEEK
 
 
+def test_nothing_is_hoped_for_a_day_after_the_longest_that_a_content_lives() -> None:
+    listed = entry_of(_line(State.LISTED, created=CREATED))
+
+    assert listed.hopeless_at(MONTH) == SEVENTH + timedelta(days=24)
+    assert entry_of(_line(State.LISTED)).hopeless_at(MONTH) == LISTED + timedelta(days=31)
+
+
 # -- on disk
+
+
+def test_many_lines_are_appended_in_parts_whatever_makes_them_long() -> None:
+    long = {"uri": "u" * 300, "reason": "r" * 200}
+    found = [_line(State.LISTED, f"{n:0300}", **long) for n in range(1200)]
+    most = MOST_TOGETHER // 1000 + 1
+
+    cut = list(parts(found))
+
+    assert [line for part in cut for line in part] == found
+    assert [len(part) for part in cut] == [most, most, 1200 - 2 * most]
+    assert list(parts([])) == []
 
 
 @given(st.lists(lines, max_size=8), st.lists(lines, max_size=8))
