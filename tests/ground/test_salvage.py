@@ -266,7 +266,7 @@ def test_of_what_holds_no_record_nothing_is_taken(body: bytes) -> None:
 
 @pytest.mark.parametrize("odd", [b'{"a":"\n"}', b'{"a":NaN}', b'{"a":}'])
 def test_a_listing_is_taken_as_a_whole_or_not_at_all(odd: bytes) -> None:
-    with pytest.raises(Permanent):
+    with pytest.raises(Permanent, match="record 2"):
         split(b"[{}," + odd + b",{}]")
 
 
@@ -294,6 +294,27 @@ def test_what_dead_letters_hold_says_what_is_no_json() -> None:
 # -- an array in an object
 
 
+@pytest.mark.parametrize("before", [b"", b'"a":1,', b' "a" : 1 , '])
+@pytest.mark.parametrize("after", [b"}", b' , "next":"x"}', b',"next":"x","z":[2]} \n'])
+def test_of_a_damaged_array_in_an_object_the_rest_is_taken(before: bytes, after: bytes) -> None:
+    array = b"[" + b",".join([GOOD[0], b"{oops}", GOOD[1]]) + b"]"
+
+    cut, found = cut_in(b"{" + before + b'"value":' + array + after, "value")
+
+    assert cut.records == GOOD[:2]
+    assert cut.is_odd is True
+    members = {"a": b"1"} if before else {}
+    members |= {"next": b'"x"'} if b"next" in after else {}
+    assert found == members | ({"z": b"[2]"} if b"z" in after else {})
+
+
+def test_an_empty_array_beside_a_member_that_is_no_valid_json_is_empty() -> None:
+    cut, found = cut_in(b'{"a":"\n","value":[ ],"next":"x"}', "value")
+
+    assert (cut.records, cut.is_odd) == ([], False)
+    assert found == {"a": b'"\n"', "next": b'"x"'}
+
+
 @given(damaged(), st.booleans())
 @settings(max_examples=100, deadline=None)
 def test_in_an_object_the_same_is_taken_and_its_other_members(
@@ -316,7 +337,16 @@ def test_in_an_object_the_same_is_taken_and_its_other_members(
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"a":oops,"value":[{}]}', b'{"value":[{"a":1},oops', b'{"value":oops}', b"{oops}"]
+    "body",
+    [
+        b'{"a":oops,"value":[{}]}',
+        b'{"value":[{"a":1},oops',
+        b'{"value":oops}',
+        b"{oops}",
+        b'{"value":[{},{oops}]}x',
+        b'{"value":[{},{oops}],"a"}',
+        b'{"value":[{},{oops}];"a":1}',
+    ],
 )
 def test_an_object_that_is_damaged_elsewhere_is_refused(body: bytes) -> None:
     with pytest.raises(Permanent):
