@@ -12,7 +12,7 @@ def test_a_record_is_followed_from_the_answer_to_the_hub(rig: Rig) -> None:
     way = way_of(rig, EXCHANGE, [one])
 
     assert way[0] == "service/http"
-    assert {"records", "publish/publisher", "publish/event_hubs"} <= set(way)
+    assert {"records/__init__", "publish/publisher", "publish/event_hubs"} <= set(way)
     assert not {"state/ledger", "state/checkpoint"} & set(way)
 
 
