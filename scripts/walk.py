@@ -69,6 +69,9 @@ def _modules(*frames: FrameType | None) -> list[str]:
 
 
 def _carries(value: Any, marks: Marks, levels: int = 1) -> bool:
+    if isinstance(value, memoryview) and not value.readonly:
+        # A buffer that is to be filled: what it holds was left there by something else.
+        return False
     if isinstance(value, (bytes, bytearray, memoryview, msgspec.Raw)):
         return any(mark in bytes(value) for mark in marks if isinstance(mark, bytes))
     if isinstance(value, str):

@@ -232,7 +232,8 @@ class Pipeline:
             # Before its siblings flow: the line that says so comes with the last of them.
             work.damaged = records.damage.place
             self._put(work, RECORD, records.damage.raw, work.damaged)
-        work.recovered = records.recovered
+        if records.columns:
+            work.recovered = records.recovered
         about = self._run.feed.about(content.id, self._kind)
         parcel = self._run.parts.format.parcel(records, about)
         with self._lock:

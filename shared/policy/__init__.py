@@ -9,8 +9,6 @@ docs/errors.md is written from this table.
 
 from __future__ import annotations
 
-from typing import Any
-
 from shared.errors import (
     AuthError,
     CollectorError,
@@ -39,7 +37,6 @@ __all__ = [
     "Action",
     "Area",
     "Rule",
-    "answered",
     "area_of",
     "error",
     "is_known",
@@ -122,6 +119,7 @@ def error(
     text: str = "",
     status: int = 0,
     retry_after: float | None = None,
+    answered: bool = False,
 ) -> CollectorError:
     """The error of a code, of the class that its row says.
 
@@ -133,8 +131,10 @@ def error(
         text: what is said in place of all that, where it says more.
         status: the HTTP status, 0 where there was no answer.
         retry_after: seconds that a service asked for; only a ``Throttled`` keeps them.
+        answered: whether the code is what an answer over HTTP says, "" where it says none: its status says the rest.
     """
     area = area or area_of(code)
+    code = _meaning(code, status, area) if answered else code
     rule = rule_of(code, area)
     where, why = f"{at}: " if at else "", f" ({detail})" if detail else ""
     message = text or f"{where}{rule.message}{why}"
@@ -143,18 +143,6 @@ def error(
     if issubclass(kind, Throttled):
         return kind(message, code=code, status=status, log=log, retry_after=retry_after)
     return kind(message, code=code, status=status, log=log)
-
-
-def answered(code: str, status: int, *, area: Area, **about: Any) -> CollectorError:
-    """The error of an answer over HTTP that is not a success.
-
-    Args:
-        code: as the answer says it; "" where it says none.
-        status: of the answer.
-        area: who answers; a code that only another service uses means nothing here.
-        about: as ``error`` has it.
-    """
-    return error(_meaning(code, status, area), area=area, status=status, **about)
 
 
 def _meaning(code: str, status: int, area: Area) -> str:

@@ -105,13 +105,14 @@ def error_for(
         at: the host.
     """
     detail, seconds = _detail(answer), retry_after(answer.headers, now)
-    return policy.answered(
+    return policy.error(
         error_code(answer.body),
-        answer.status,
         area=area,
         at=at,
         detail=detail,
+        status=answer.status,
         retry_after=seconds,
+        answered=True,
     )
 
 
