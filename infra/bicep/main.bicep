@@ -14,7 +14,7 @@ param location string = deployment().location
 param resourceGroupName string = ''
 
 @description('Tags of every resource.')
-param tags object = {}
+param tags { *: string } = {}
 
 @description('Client id of the app registration; may be empty at first, until the identity part has been run.')
 param clientId string = ''
@@ -35,10 +35,10 @@ param cloud string = 'worldwide'
 param connectionName string = 'default'
 
 @description('Sources to collect.')
-param sources array = ['Audit.AzureActiveDirectory', 'Audit.Exchange', 'Audit.SharePoint', 'Audit.General', 'DLP.All', 'MessageTrace']
+param sources string[] = ['Audit.AzureActiveDirectory', 'Audit.Exchange', 'Audit.SharePoint', 'Audit.General', 'DLP.All', 'MessageTrace']
 
 @description('More app settings, or other values for those that this template sets (docs/settings.md). No secrets: use a Key Vault reference.')
-param extraSettings object = {}
+param extraSettings { *: string } = {}
 
 @description('Memory of an instance; 2048 is about one core.')
 @allowed([512, 2048, 4096])
@@ -80,7 +80,7 @@ param auditHubName string = 'm365-audit'
 param messageTraceHubName string = 'm365-message-trace'
 
 @description('More hubs to make, for M365_OUTPUT_... values in extraSettings.')
-param extraHubs array = []
+param extraHubs string[] = []
 
 @description('Let Event Hubs Capture write every event to container m365-capture of the state account too (Standard and Premium, own namespace).')
 param capture bool = false
@@ -108,13 +108,13 @@ param appSubnetId string = ''
 param endpointSubnetId string = ''
 
 @description('CIDR ranges that may call the app\'s own HTTP address. Empty: everyone, or nobody in a private network.')
-param allowedIpRanges array = []
+param allowedIpRanges string[] = []
 
 @description('Days that logs are kept.')
 param logRetentionDays int = 90
 
 @description('Who is told: the action group\'s e-mail addresses.')
-param alertEmails array = []
+param alertEmails string[] = []
 
 @description('Minutes without a successful run of a feed after which it alerts.')
 param freshMinutes int = 60
@@ -142,14 +142,17 @@ var mostHours = { Basic: 24, Standard: 168, Premium: 2160 }
 var hubs = union([auditHubName, messageTraceHubName], extraHubs)
 
 // What Azure would refuse only after most of it is made. Everything else waits for the group, which asks first.
-var refusals = filter([
-  capture && (!createsNamespace || eventhubSku == 'Basic') ? 'capture: not with an existing namespace and not on Basic.' : ''
-  privateNetwork && createsNamespace && eventhubSku == 'Basic' ? 'privateNetwork: Basic has no private endpoints.' : ''
-  createsNamespace && retentionHours > mostHours[eventhubSku] ? 'retentionHours: at most 24 on Basic, 168 on Standard, 2160 on Premium.' : ''
-  empty(endpointSubnetId) != empty(appSubnetId) ? 'endpointSubnetId and appSubnetId are given together or not at all.' : ''
-], each => !empty(each))
+var refusals = filter(
+  [
+    capture && (!createsNamespace || eventhubSku == 'Basic') ? 'capture: not with an existing namespace and not on Basic.' : ''
+    privateNetwork && createsNamespace && eventhubSku == 'Basic' ? 'privateNetwork: Basic has no private endpoints.' : ''
+    createsNamespace && retentionHours > mostHours[eventhubSku] ? 'retentionHours: at most 24 on Basic, 168 on Standard, 2160 on Premium.' : ''
+    empty(endpointSubnetId) != empty(appSubnetId) ? 'endpointSubnetId and appSubnetId are given together or not at all.' : ''
+  ],
+  each => !empty(each)
+)
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: empty(resourceGroupName) ? 'rg-${name}' : resourceGroupName
   location: empty(refusals) ? location : fail(join(refusals, ' '))
   tags: allTags

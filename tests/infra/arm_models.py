@@ -2,7 +2,8 @@
 
 The properties come from the Python bindings that Pulumi generates from Azure's own specifications; the wheel is read
 with ``ast`` and never imported. ``API_VERSIONS`` is the allow-list: a version is raised here and in both languages
-together, after a look at what changed.
+together, after a look at what changed, and only to one for which Bicep's compiler and azapi have types: without
+them neither checks anything, and azapi refuses.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ API_VERSIONS = {
     "Microsoft.Insights/diagnosticSettings": "2021-05-01-preview",
     "Microsoft.Insights/scheduledQueryRules": "2023-12-01",
     "Microsoft.Insights/workbooks": "2023-06-01",
-    "Microsoft.KeyVault/vaults": "2024-11-01",
-    "Microsoft.ManagedIdentity/userAssignedIdentities": "2023-01-31",
+    "Microsoft.KeyVault/vaults": "2025-05-01",
+    "Microsoft.ManagedIdentity/userAssignedIdentities": "2024-11-30",
     "Microsoft.Network/privateDnsZones": "2024-06-01",
     "Microsoft.Network/privateDnsZones/virtualNetworkLinks": "2024-06-01",
-    "Microsoft.Network/privateEndpoints": "2024-05-01",
-    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": "2024-05-01",
-    "Microsoft.Network/virtualNetworks": "2024-05-01",
-    "Microsoft.OperationalInsights/workspaces": "2023-09-01",
-    "Microsoft.Resources/resourceGroups": "2024-03-01",
-    "Microsoft.Storage/storageAccounts": "2024-01-01",
-    "Microsoft.Storage/storageAccounts/blobServices": "2024-01-01",
-    "Microsoft.Storage/storageAccounts/blobServices/containers": "2024-01-01",
-    "Microsoft.Storage/storageAccounts/managementPolicies": "2024-01-01",
-    "Microsoft.Storage/storageAccounts/tableServices": "2024-01-01",
-    "Microsoft.Storage/storageAccounts/tableServices/tables": "2024-01-01",
-    "Microsoft.Web/serverfarms": "2025-05-01",
-    "Microsoft.Web/sites": "2025-05-01",
-    "Microsoft.Web/sites/basicPublishingCredentialsPolicies": "2025-05-01",
+    "Microsoft.Network/privateEndpoints": "2025-05-01",
+    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": "2025-05-01",
+    "Microsoft.Network/virtualNetworks": "2025-05-01",
+    "Microsoft.OperationalInsights/workspaces": "2025-07-01",
+    "Microsoft.Resources/resourceGroups": "2025-04-01",
+    "Microsoft.Storage/storageAccounts": "2025-06-01",
+    "Microsoft.Storage/storageAccounts/blobServices": "2025-06-01",
+    "Microsoft.Storage/storageAccounts/blobServices/containers": "2025-06-01",
+    "Microsoft.Storage/storageAccounts/managementPolicies": "2025-06-01",
+    "Microsoft.Storage/storageAccounts/tableServices": "2025-06-01",
+    "Microsoft.Storage/storageAccounts/tableServices/tables": "2025-06-01",
+    "Microsoft.Web/serverfarms": "2025-03-01",
+    "Microsoft.Web/sites": "2025-03-01",
+    "Microsoft.Web/sites/basicPublishingCredentialsPolicies": "2025-03-01",
     "Microsoft.Graph/applications": "v1.0",
     "Microsoft.Graph/applications/federatedIdentityCredentials": "v1.0",
     "Microsoft.Graph/appRoleAssignedTo": "v1.0",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,6 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".cache" / "infra"
 FOLDER = ROOT / "infra" / "bicep"
 TIMEOUT = 300
+
+# What the parser does not know: a condition that goes on in the next line, and the type of a map.
+_CONTINUED = re.compile(r"\n *([?:] )")
+_MAP = "{ *: string }"
 
 _PROGRAM = """
 import json, sys
@@ -59,13 +65,18 @@ def files(folder: Path = FOLDER) -> list[Path]:
     return sorted(folder.rglob("*.bicep"))
 
 
+def compiler() -> str | None:
+    """Where Microsoft's compiler is: what BICEP names, or ``bicep`` on the PATH."""
+    return os.environ.get("BICEP") or shutil.which("bicep")
+
+
 def parse(path: Path) -> dict[str, Any]:
     """Parse a file.
 
     Raises:
         ValueError: it is not Bicep, with line and column.
     """
-    text = path.read_text()
+    text = _CONTINUED.sub(r" \1", path.read_text()).replace(_MAP, "object")
     kept = TOOLS / "bicep" / f"{sha256(text.encode()).hexdigest()[:24]}.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))

@@ -298,10 +298,10 @@ def _role_assignments_of_bicep() -> set[tuple[str, str]]:
         variables = dict(re.findall(r"^var (\w+) = '([0-9a-f-]{36})'", text, re.M))
         for name, inner in re.findall(r"^var (\w+Roles) = \[(.*?)^\]", text, re.M | re.S):
             variables[name] = " ".join(_GUID.findall(inner))
-        for block in re.findall(r"roleAssignments@.*?^\}", text, re.M | re.S):
+        for block in re.findall(r"roleAssignments@.*?^[\]}]", text, re.M | re.S):
             scope = re.search(r"scope: (\w+)", block)
             role = re.search(r"roleDefinitions', (\w+)\)", block)
-            loop = re.search(r"\[for role in (\w+):", block)
+            loop = re.search(r"\bfor role in (\w+):", block)
             assert scope is not None
             assert role is not None
             for each in variables[loop[1] if loop else role[1]].split():
@@ -378,7 +378,7 @@ def test_both_languages_refuse_the_same_combinations() -> None:
     allowed |= {"maximum_instance_count"} | PARAMETERS_OF_TERRAFORM
     by_terraform = {each for each in messages if each.partition(":")[0] not in allowed}
     text = (bicep.FOLDER / "main.bicep").read_text()
-    refusals = re.search(r"^var refusals = filter\(\[$(.*?)^\]", text, re.M | re.S)
+    refusals = re.search(r"^var refusals = filter\(\n  \[$(.*?)^  \]", text, re.M | re.S)
     assert refusals is not None
     lines = refusals[1].strip().splitlines()
     by_bicep = {re.sub(r".* \? '(.*)' : ''$", r"\1", each) for each in lines}

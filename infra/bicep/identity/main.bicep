@@ -46,17 +46,13 @@ var apis = {
 var messageTraceApplication = '8bd644d1-64a1-4d4b-ae52-2e0cbf64e373'
 
 // Application permissions: ActivityFeed.Read, then what is asked for.
-var permissions = concat([
-  { name: 'ActivityFeed.Read', api: 'management', id: '594c1fb6-4f81-4475-ae41-0c394909246c' }
-], messageTrace ? [
-  { name: 'ExchangeMessageTrace.Read.All', api: 'graph', id: '89b20d8a-76e2-4057-867b-9961f800b9a4' }
-] : [], dlp ? [
-  { name: 'ActivityFeed.ReadDlp', api: 'management', id: '4807a72c-ad38-4250-94c9-4eabfe26cd55' }
-] : [], legacyMessageTrace ? [
-  { name: 'ReportingWebService.Read.All', api: 'exchange', id: 'b4d5a5c7-c085-487f-b922-ef0d6ebde6b1' }
-] : [], auditLog ? [
-  { name: 'AuditLog.Read.All', api: 'graph', id: 'b0afded3-3588-46d8-8b3d-9842eff778da' }
-] : [])
+var permissions = concat(
+  [{ name: 'ActivityFeed.Read', api: 'management', id: '594c1fb6-4f81-4475-ae41-0c394909246c' }],
+  messageTrace ? [{ name: 'ExchangeMessageTrace.Read.All', api: 'graph', id: '89b20d8a-76e2-4057-867b-9961f800b9a4' }] : [],
+  dlp ? [{ name: 'ActivityFeed.ReadDlp', api: 'management', id: '4807a72c-ad38-4250-94c9-4eabfe26cd55' }] : [],
+  legacyMessageTrace ? [{ name: 'ReportingWebService.Read.All', api: 'exchange', id: 'b4d5a5c7-c085-487f-b922-ef0d6ebde6b1' }] : [],
+  auditLog ? [{ name: 'AuditLog.Read.All', api: 'graph', id: 'b0afded3-3588-46d8-8b3d-9842eff778da' }] : []
+)
 var apisUsed = union(['management'], messageTrace || auditLog ? ['graph'] : [], legacyMessageTrace ? ['exchange'] : [])
 
 resource application 'Microsoft.Graph/applications@v1.0' = if (registers) {
@@ -64,22 +60,24 @@ resource application 'Microsoft.Graph/applications@v1.0' = if (registers) {
   displayName: applicationName
   description: 'Reads Microsoft 365 audit logs and message trace, and sends them to Azure Event Hubs.'
   signInAudience: multiTenant ? 'AzureADMultipleOrgs' : 'AzureADMyOrg'
-  requiredResourceAccess: [for api in apisUsed: {
-    resourceAppId: apis[api]
-    resourceAccess: map(filter(permissions, each => each.api == api), each => { id: each.id, type: 'Role' })
-  }]
+  requiredResourceAccess: [
+    for api in apisUsed: {
+      resourceAppId: apis[api]
+      resourceAccess: map(filter(permissions, each => each.api == api), each => { id: each.id, type: 'Role' })
+    }
+  ]
 }
 
 // Nobody signs in to it.
 resource principal 'Microsoft.Graph/servicePrincipals@v1.0' = if (registers) {
-  appId: application.appId
+  appId: application!.appId
   appRoleAssignmentRequired: true
 }
 
 // Trust in place of a secret: a token of the function app's identity is accepted as proof. Entra takes it only where the
 // identity is of the app registration's own tenant (AADSTS700236).
 resource trust 'Microsoft.Graph/applications/federatedIdentityCredentials@v1.0' = if (federates) {
-  name: '${application.uniqueName}/function-app'
+  name: '${application!.uniqueName}/function-app'
   description: 'The identity of the function app that collects.'
   issuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
   subject: identityPrincipalId
@@ -88,26 +86,30 @@ resource trust 'Microsoft.Graph/applications/federatedIdentityCredentials@v1.0' 
 
 // The APIs' own service principals in this tenant. They are Microsoft's and everybody's, so they are looked up and never
 // changed. A tenant that lacks one: az ad sp create --id <the API's id above>.
-resource api 'Microsoft.Graph/servicePrincipals@v1.0' existing = [for each in apisUsed: {
-  appId: apis[each]
-}]
+resource api 'Microsoft.Graph/servicePrincipals@v1.0' existing = [
+  for each in apisUsed: {
+    appId: apis[each]
+  }
+]
 
 // Without it, message trace answers 401. It takes hours until Exchange knows of it.
 resource messageTracePrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = if (messageTrace) {
   appId: messageTraceApplication
 }
 
-resource grant 'Microsoft.Graph/appRoleAssignedTo@v1.0' = [for permission in (grantPermissions ? permissions : []): {
-  appRoleId: permission.id
-  principalId: registers ? principal.id : identityPrincipalId
-  resourceId: api[indexOf(apisUsed, permission.api)].id
-}]
+resource grant 'Microsoft.Graph/appRoleAssignedTo@v1.0' = [
+  for permission in (grantPermissions ? permissions : []): {
+    appRoleId: permission.id
+    principalId: registers ? principal!.id : identityPrincipalId
+    resourceId: api[indexOf(apisUsed, permission.api)].id
+  }
+]
 
 @description('Client id of the app registration, for clientId of the main part; empty where the identity itself holds the permissions.')
-output CLIENT_ID string = registers ? application.appId : ''
+output CLIENT_ID string = registers ? application!.appId : ''
 
 @description('Tenant of the app registration, for tenantId of the main part.')
 output TENANT_ID string = tenant().tenantId
 
 @description('Where an administrator consents, if grantPermissions was off.')
-output ADMIN_CONSENT_URL string = registers ? '${environment().authentication.loginEndpoint}${tenant().tenantId}/adminconsent?client_id=${application.appId}' : ''
+output ADMIN_CONSENT_URL string = registers ? '${environment().authentication.loginEndpoint}${tenant().tenantId}/adminconsent?client_id=${application!.appId}' : ''

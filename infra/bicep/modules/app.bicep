@@ -2,7 +2,7 @@
 param name string
 param suffix string
 param location string
-param tags object
+param tags { *: string }
 param identityId string
 param identityClientId string
 param tenantId string
@@ -11,8 +11,8 @@ param credential string
 param vaultName string
 param cloud string
 param connectionName string
-param sources array
-param extraSettings object
+param sources string[]
+param extraSettings { *: string }
 param instanceMemoryMb int
 param maximumInstanceCount int
 param pythonVersion string
@@ -23,7 +23,7 @@ param auditHubName string
 param messageTraceHubName string
 param privateNetwork bool
 param subnetId string
-param allowedIpRanges array
+param allowedIpRanges string[]
 param insightsConnectionString string
 param workspaceId string
 
@@ -107,20 +107,20 @@ var settings = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
 }
 
-resource host 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource host 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: hostAccountName
 }
 
-resource state 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource state 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: stateAccountName
 }
 
-resource stateBlobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' existing = {
+resource stateBlobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
   parent: state
   name: 'default'
 }
 
-resource plan 'Microsoft.Web/serverfarms@2025-05-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'asp-${name}'
   location: location
   tags: tags
@@ -134,7 +134,7 @@ resource plan 'Microsoft.Web/serverfarms@2025-05-01' = {
   }
 }
 
-resource app 'Microsoft.Web/sites@2025-05-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: 'func-${name}-${suffix}'
   location: location
   tags: union(tags, { 'azd-service-name': 'collector' })
@@ -179,30 +179,42 @@ resource app 'Microsoft.Web/sites@2025-05-01' = {
       http20Enabled: true
       // The app's own address. Deployment comes through the other one and is guarded by Entra.
       ipSecurityRestrictionsDefaultAction: privateNetwork || !empty(allowedIpRanges) ? 'Deny' : 'Allow'
-      ipSecurityRestrictions: [for (range, index) in allowedIpRanges: {
-        name: 'allowed-${index}'
-        ipAddress: range
-        action: 'Allow'
-        priority: 100 + index
-      }]
+      ipSecurityRestrictions: [
+        for (range, index) in allowedIpRanges: {
+          name: 'allowed-${index}'
+          ipAddress: range
+          action: 'Allow'
+          priority: 100 + index
+        }
+      ]
       scmIpSecurityRestrictionsUseMain: false
       scmIpSecurityRestrictionsDefaultAction: 'Allow'
-      appSettings: [for setting in items(union(settings, extraSettings)): {
-        name: setting.key
-        value: setting.value
-      }]
+      appSettings: [
+        for setting in items(union(settings, extraSettings)): {
+          name: setting.key
+          value: setting.value
+        }
+      ]
     }
   }
 }
 
-// No passwords for deployment either.
-resource noPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-05-01' = [for way in ['ftp', 'scm']: {
+// No passwords for deployment either. Written out, because of a loop's items the compiler checks nothing.
+resource noPasswordsByFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
-  name: way
+  name: 'ftp'
   properties: {
     allow: false
   }
-}]
+}
+
+resource noPasswordsByScm 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
+  parent: app
+  name: 'scm'
+  properties: {
+    allow: false
+  }
+}
 
 // Who removed state, and the figures that cost is made of. The app's own log goes to Application Insights and is not
 // bought twice.

@@ -1,16 +1,16 @@
 // Where logs go, who is told, what it may cost, and the page that shows it all.
 param name string
 param location string
-param tags object
+param tags { *: string }
 param logRetentionDays int
-param alertEmails array
+param alertEmails string[]
 param budgetAmount int
 param budgetStart string
 param principalId string
 
 var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   name: 'log-${name}'
   location: location
   tags: tags
@@ -51,11 +51,13 @@ resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
   properties: {
     enabled: true
     groupShortName: name
-    emailReceivers: [for address in alertEmails: {
-      name: address
-      emailAddress: address
-      useCommonAlertSchema: true
-    }]
+    emailReceivers: [
+      for address in alertEmails: {
+        name: address
+        emailAddress: address
+        useCommonAlertSchema: true
+      }
+    ]
   }
 }
 

@@ -1,7 +1,7 @@
 // The Event Hubs namespace, where none is given.
 param namespaceName string
 param location string
-param tags object
+param tags { *: string }
 param eventhubSku string
 param eventhubCapacity int
 param eventhubMaximumCapacity int
@@ -35,7 +35,7 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
   }
 }
 
-resource captureContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = {
+resource captureContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
   name: '${stateAccountName}/default/m365-capture'
 }
 

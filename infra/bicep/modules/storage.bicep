@@ -3,7 +3,7 @@
 param name string
 param suffix string
 param location string
-param tags object
+param tags { *: string }
 param storageReplication string
 param privateNetwork bool
 param capture bool
@@ -28,7 +28,7 @@ var stateRoles = [
   '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3' // Storage Table Data Contributor
 ]
 
-resource host 'Microsoft.Storage/storageAccounts@2024-01-01' = {
+resource host 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: 'st${name}host${suffix}'
   location: location
   tags: tags
@@ -47,7 +47,7 @@ resource host 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   }
 }
 
-resource state 'Microsoft.Storage/storageAccounts@2024-01-01' = {
+resource state 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: 'st${name}state${suffix}'
   location: location
   tags: tags
@@ -66,13 +66,13 @@ resource state 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   }
 }
 
-resource hostBlobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
+resource hostBlobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   parent: host
   name: 'default'
   properties: {}
 }
 
-resource deploymentContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = {
+resource deploymentContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
   parent: hostBlobs
   name: 'app-package'
   properties: {
@@ -81,7 +81,7 @@ resource deploymentContainer 'Microsoft.Storage/storageAccounts/blobServices/con
 }
 
 // Containers can be brought back. Blobs cannot: checkpoints are replaced all the time, and each replacement would be kept.
-resource stateBlobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
+resource stateBlobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   parent: state
   name: 'default'
   properties: {
@@ -92,28 +92,32 @@ resource stateBlobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' 
   }
 }
 
-resource stateContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = [for container in concat(['m365-state', 'm365-dead-letters'], capture ? ['m365-capture'] : []): {
-  parent: stateBlobs
-  name: container
-  properties: {
-    publicAccess: 'None'
+resource stateContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [
+  for container in concat(['m365-state', 'm365-dead-letters'], capture ? ['m365-capture'] : []): {
+    parent: stateBlobs
+    name: container
+    properties: {
+      publicAccess: 'None'
+    }
   }
-}]
+]
 
-resource stateTableService 'Microsoft.Storage/storageAccounts/tableServices@2024-01-01' = {
+resource stateTableService 'Microsoft.Storage/storageAccounts/tableServices@2025-06-01' = {
   parent: state
   name: 'default'
   properties: {}
 }
 
-resource stateTables 'Microsoft.Storage/storageAccounts/tableServices/tables@2024-01-01' = [for table in ['m365runs', 'm365days']: {
-  parent: stateTableService
-  name: table
-  properties: {}
-}]
+resource stateTables 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' = [
+  for table in ['m365runs', 'm365days']: {
+    parent: stateTableService
+    name: table
+    properties: {}
+  }
+]
 
 // The ledger is not here: the app drops a day of it when everything of that day has ended.
-resource statePolicy 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = {
+resource statePolicy 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
   parent: state
   name: 'default'
   properties: {
@@ -160,7 +164,7 @@ resource statePolicy 'Microsoft.Storage/storageAccounts/managementPolicies@2024-
   }
 }
 
-resource hostPolicy 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = {
+resource hostPolicy 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
   parent: host
   name: 'default'
   properties: {
@@ -189,25 +193,29 @@ resource hostPolicy 'Microsoft.Storage/storageAccounts/managementPolicies@2024-0
   }
 }
 
-resource hostAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in hostRoles: {
-  name: guid(host.id, principalId, role)
-  scope: host
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
-    principalId: principalId
-    principalType: 'ServicePrincipal'
+resource hostAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for role in hostRoles: {
+    name: guid(host.id, principalId, role)
+    scope: host
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+    }
   }
-}]
+]
 
-resource stateAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in stateRoles: {
-  name: guid(state.id, principalId, role)
-  scope: state
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
-    principalId: principalId
-    principalType: 'ServicePrincipal'
+resource stateAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for role in stateRoles: {
+    name: guid(state.id, principalId, role)
+    scope: state
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+    }
   }
-}]
+]
 
 output hostAccountId string = host.id
 output hostAccountName string = host.name

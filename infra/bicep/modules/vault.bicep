@@ -3,7 +3,7 @@
 param name string
 param suffix string
 param location string
-param tags object
+param tags { *: string }
 param privateNetwork bool
 param principalId string
 param workspaceId string
@@ -11,7 +11,7 @@ param actionGroupId string
 
 var keyVaultSecretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   name: 'kv-${name}-${suffix}'
   location: location
   tags: tags

@@ -9,7 +9,7 @@ resource "azurerm_service_plan" "main" {
 
 # By azapi: azurerm's own resource puts AzureWebJobsStorage back in when an identity is used, and the host then fails.
 resource "azapi_resource" "app" {
-  type      = "Microsoft.Web/sites@2025-05-01"
+  type      = "Microsoft.Web/sites@2025-03-01"
   name      = "func-${var.name}-${local.suffix}"
   parent_id = azurerm_resource_group.main.id
   location  = var.location
@@ -90,7 +90,7 @@ resource "azapi_resource" "app" {
 resource "azapi_update_resource" "no_passwords" {
   for_each = toset(["ftp", "scm"])
 
-  type        = "Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-05-01"
+  type        = "Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01"
   resource_id = "${azapi_resource.app.id}/basicPublishingCredentialsPolicies/${each.key}"
 
   body = {
