@@ -44,8 +44,8 @@ param extraSettings { *: string } = {}
 @allowed([512, 2048, 4096])
 param instanceMemoryMb int = 2048
 
-@description('Most instances at a time. Each timer runs on one of its own.')
-@minValue(40)
+@description('Most instances at a time that one function may have; a timer never has two.')
+@minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 40
 
@@ -101,7 +101,7 @@ param privateNetwork bool = false
 @description('Address space of the virtual network that is made, a /24 or larger.')
 param addressSpace string = '10.64.0.0/24'
 
-@description('Subnet for the function app, delegated to Microsoft.App/environments, instead of a network of our own.')
+@description('Subnet for the function app, delegated to Microsoft.App/environments and with service endpoint Microsoft.Web, instead of a network of our own.')
 param appSubnetId string = ''
 
 @description('Subnet for private endpoints, together with appSubnetId. Name resolution is then that network\'s own matter.')
@@ -215,6 +215,18 @@ module namespace 'modules/namespace.bicep' = if (createsNamespace) {
   }
 }
 
+// A hub with capture asks once whether the namespace may write, and the role that says so was given a moment ago.
+@batchSize(1)
+module captureWait 'modules/wait.bicep' = [
+  for i in range(0, capture ? 20 : 0): {
+    name: 'wait-${i}'
+    scope: group
+    dependsOn: [
+      namespace
+    ]
+  }
+]
+
 module hub 'modules/hubs.bicep' = {
   name: 'hubs'
   scope: resourceGroup(createsNamespace ? subscription().subscriptionId : split(existingEventhubNamespaceId, '/')[2], createsNamespace ? group.name : split(existingEventhubNamespaceId, '/')[4])
@@ -229,6 +241,7 @@ module hub 'modules/hubs.bicep' = {
   }
   dependsOn: [
     namespace
+    captureWait
   ]
 }
 

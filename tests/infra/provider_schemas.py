@@ -134,7 +134,17 @@ class _Module:
             nested = _NESTED.search(rest)
             entry = entries.get(attribute)
             if entry is not None and entry[3] == "true":
-                block["blocks"][attribute] = self._nested(entry, nested, required == "true")
+                inner = self._nested(entry, nested, required == "true")
+                # One struct alone is no block but an attribute with a shape, written with an equals sign.
+                if entry[4] == "struct" and inner["nesting"] != "single":
+                    block["attributes"][attribute] = {
+                        "nested": inner["block"],
+                        "required": required == "true",
+                        "optional": required != "true",
+                        "computed": False,
+                    }
+                else:
+                    block["blocks"][attribute] = inner
                 continue
             block["attributes"][attribute] = {
                 "type": self._type(attribute, entry, nested, rest),

@@ -32,6 +32,7 @@ ADDRESSES = {
 UNKNOWN = msgpack.ExtType(0, b"\x00")
 PLACEHOLDER = "22222222-2222-2222-2222-222222222222"
 _Nested = messages.Schema.NestedBlock
+_Object = messages.Schema.Object
 _NESTING = {"single": _Nested.SINGLE, "list": _Nested.LIST, "set": _Nested.SET}
 
 
@@ -92,18 +93,29 @@ def _schema(block: dict[str, Any]) -> Any:
 
 def _block(block: dict[str, Any]) -> Any:
     return messages.Schema.Block(
-        attributes=[
-            messages.Schema.Attribute(
-                name=name,
-                type=json.dumps(each["type"]).encode(),
-                required=each["required"],
-                optional=each["optional"],
-                computed=each["computed"] and not each["required"],
-            )
-            for name, each in block["attributes"].items()
-        ],
+        attributes=_attributes(block),
         block_types=[_nested(name, each) for name, each in block["blocks"].items()],
     )
+
+
+def _attributes(block: dict[str, Any]) -> list[Any]:
+    return [
+        messages.Schema.Attribute(
+            name=name,
+            required=each["required"],
+            optional=each["optional"],
+            computed=each["computed"] and not each["required"],
+            **_shape(each),
+        )
+        for name, each in block["attributes"].items()
+    ]
+
+
+def _shape(attribute: dict[str, Any]) -> dict[str, Any]:
+    if "nested" not in attribute:
+        return {"type": json.dumps(attribute["type"]).encode()}
+    inner = _attributes(attribute["nested"])
+    return {"nested_type": messages.Schema.Object(attributes=inner, nesting=_Object.SINGLE)}
 
 
 def _nested(name: str, nested: dict[str, Any]) -> Any:
@@ -133,7 +145,7 @@ def _with_unknowns(block: dict[str, Any], value: dict[str, Any]) -> dict[str, An
 def _with_placeholders(block: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
     """A data source's answer: a data source is read while planning, so its values have to be there."""
     for name, each in block["attributes"].items():
-        if value.get(name) is None and each["type"] == "string":
+        if value.get(name) is None and each.get("type") == "string":
             value[name] = PLACEHOLDER
     return value
 

@@ -55,6 +55,11 @@ def test_azd_finds_the_template_and_the_service() -> None:
     assert "'azd-service-name': 'collector'" in app
 
 
+def test_an_azd_whose_down_removes_too_much_is_refused() -> None:
+    """Before 1.24.1 it deletes the group of a namespace that was there before, before 1.31.2 others' deployments."""
+    assert read(ROOT / "azure.yaml")["requiredVersions"] == {"azd": ">= 1.31.2"}
+
+
 def test_the_parameters_of_azd_are_the_templates_own() -> None:
     given = json.loads((bicep.FOLDER / "main.parameters.json").read_text())["parameters"]
     assert set(given) <= set(bicep.parse(bicep.FOLDER / "main.bicep")["parameters"])

@@ -1,7 +1,7 @@
 """Bicep: parsed, held to an allow-list of types and versions, to Azure's own property names, and to itself.
 
-There is no compiler here; the workflow of the repository has one. What a compiler finds most often is looked for
-instead: properties, parameters, outputs and symbols that do not exist.
+A machine may have no compiler; test_bicep_compiler.py uses one where it is. What it finds most often is looked for here
+too: properties, parameters, outputs and symbols that do not exist.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def test_a_misspelt_property_is_found() -> None:
 def test_modules_are_given_what_they_take(path: Path) -> None:
     for name, module in bicep.parse(path).get("modules", {}).items():
         config = module["config"]
-        params = config.get("params") or config["config"]["params"]
+        params = config.get("params") or config["config"].get("params", {})
         target = bicep.parse(path.parent / module["detail"]["path"])
-        takes = target["parameters"]
+        takes = target.get("parameters", {})
         required = {each for each, detail in takes.items() if detail.get("default") is None}
         assert set(params) <= set(takes), name
         assert required <= set(params), name

@@ -51,7 +51,10 @@ SECURED_BY_TERRAFORM: dict[str, dict[str, object]] = {
     "azurerm_key_vault": {"rbac_authorization_enabled": True, "purge_protection_enabled": True},
     "azurerm_application_insights": {"local_authentication_enabled": False},
 }
-SITE = {"minTlsVersion": "1.2", "scmMinTlsVersion": "1.2", "ftpsState": "Disabled"}
+SITE = {"minTlsVersion": "1.2", "scmMinTlsVersion": "1.2"}
+# ARM answers 51021 where one of these is sent to Flex Consumption, even as null; not in every region yet. Nothing is
+# lost by leaving ftpsState out: the plan has no FTP, and its passwords are off.
+REFUSED_BY_FLEX = {"ftpsState", "linuxFxVersion", "alwaysOn", "preWarmedInstanceCount"}
 
 _SECRET = re.compile(r"secret|password|connectionstring|accountkey|sharedaccess", re.IGNORECASE)
 _KEYS = re.compile(
@@ -69,6 +72,7 @@ def test_bicep_makes_nothing_that_is_open(path: Path) -> None:
             assert properties.get(name) == value, f"{resource.where}: {name}"
         if resource.type == "Microsoft.Web/sites":
             assert {name: properties["siteConfig"].get(name) for name in SITE} == SITE
+            assert not REFUSED_BY_FLEX & set(properties["siteConfig"])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -80,6 +84,7 @@ def test_terraform_makes_nothing_that_is_open(variant: str, planned: Plan) -> No
     site = _site(resources)
     assert site["httpsOnly"] is True
     assert {name: site["siteConfig"][name] for name in SITE} == SITE
+    assert not REFUSED_BY_FLEX & set(site["siteConfig"])
     ways = [each["values"] for each in resources if each["type"] == "azapi_update_resource"]
     assert [way["body"]["properties"]["allow"] for way in ways] == [False, False]
 

@@ -55,7 +55,7 @@ def test_a_parameter_reaches_each_module_under_its_own_name() -> None:
     handed_on = 0
     for module, each in parsed["modules"].items():
         config = each["config"]
-        for name, value in (config.get("params") or config["config"]["params"]).items():
+        for name, value in (config.get("params") or config["config"].get("params", {})).items():
             if name in parsed["parameters"] and name not in MADE_UP:
                 assert value == name, f"{module}: {name}"
                 handed_on += 1
@@ -182,6 +182,45 @@ def test_the_network_is_the_same(planned: Plan) -> None:
     )
 
 
+def test_the_app_may_call_itself_in_a_private_network(planned: Plan) -> None:
+    """Its triggers are synchronised by a call of its own deployment address to its own HTTP address."""
+    plan = terraform.resources(planned("everything"))
+    (app,) = (each["values"] for each in plan if each["address"] == "azurerm_subnet.app[0]")
+    services = [each["service"] for each in app["service_endpoint"]]
+    assert services == ["Microsoft.Web"]
+    assert re.findall(r"service: '(.*)'", text_of("bicep/modules/network.bicep")) == services
+    by_bicep = text_of("bicep/modules/app.bicep")
+    assert "vnetSubnetResourceId: subnetId" in by_bicep
+    assert "ipSecurityRestrictions: concat(privateNetwork ? [own] : [], allowed)" in by_bicep
+    for variant, rules in (("everything", ["own-subnet"]), ("default", [])):
+        (site,) = (
+            each["values"]["body"]["properties"]["siteConfig"]
+            for each in terraform.resources(planned(variant))
+            if each["address"] == "azapi_resource.app"
+        )
+        assert [each["name"] for each in site["ipSecurityRestrictions"]] == rules
+
+
+def test_hubs_wait_until_the_role_that_capture_needs_is_known(planned: Plan) -> None:
+    """Azure takes a role at once and knows it everywhere only after a while, and a hub asks only once."""
+    text = text_of("bicep/main.bicep")
+    assert "for i in range(0, capture ? 20 : 0): {" in text
+    hubs = text.partition("module hub '")[2].partition("\n}\n")[0]
+    assert hubs.partition("dependsOn: [")[2].split()[:2] == ["namespace", "captureWait"]
+    wait = text.partition("module captureWait '")[0].splitlines()[-1]
+    assert wait == "@batchSize(1)"
+    refusals = ("Authorization failed for the container", "does not have permission", "Forbidden")
+    for variant, captures in (("everything", True), ("default", False)):
+        for each in terraform.resources(planned(variant)):
+            if each["address"].startswith("azapi_resource.hub"):
+                retry = each["values"]["retry"]
+                assert (retry is not None) is captures
+                assert not captures or all(
+                    any(re.search(known, text) for known in retry["error_message_regex"])
+                    for text in refusals
+                )
+
+
 def test_what_is_dropped_is_dropped_after_its_own_days() -> None:
     """Otherwise dead letters, the only copy of what they hold, would go with something else."""
     by_bicep = text_of("bicep/modules/storage.bicep")
@@ -194,6 +233,21 @@ def test_what_is_dropped_is_dropped_after_its_own_days() -> None:
         assert re.search(r"daysAfterModificationGreaterThan: (\w+)", after)[1] == ours  # type: ignore[index]
         after = by_terraform.partition(f'prefix_match = ["{container}/"]')[2]
         assert re.search(r"greater_than = var\.(\w+)", after)[1] == theirs  # type: ignore[index]
+
+
+def test_a_rule_drops_from_containers_that_are_there() -> None:
+    for path in ("bicep/modules/storage.bicep", "terraform/main/storage.tf"):
+        text = text_of(path)
+        for container in re.findall(r"prefix_?[mM]atch\W+([\w-]+)/", text):
+            assert re.search(rf"['\"]{container}['\"]", text), f"{path}: {container}"
+
+
+def test_both_languages_take_as_few_instances_as_azure_does() -> None:
+    """It counts the on-demand instances of a function, of which a timer never has two."""
+    text = text_of("bicep/main.bicep")
+    assert re.search(r"@minValue\(1\)\n@maxValue\(1000\)\nparam maximumInstanceCount int", text)
+    text = text_of("terraform/main/variables.tf")
+    assert "var.maximum_instance_count >= 1 && var.maximum_instance_count <= 1000" in text
 
 
 def test_the_app_waits_for_everything_that_it_may_do() -> None:

@@ -107,6 +107,22 @@ var settings = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
 }
 
+// Who may call the app's own address, beside nobody.
+var own = {
+  name: 'own-subnet'
+  vnetSubnetResourceId: subnetId
+  action: 'Allow'
+  priority: 90
+}
+var allowed = [
+  for (range, index) in allowedIpRanges: {
+    name: 'allowed-${index}'
+    ipAddress: range
+    action: 'Allow'
+    priority: 100 + index
+  }
+]
+
 resource host 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: hostAccountName
 }
@@ -175,18 +191,11 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     siteConfig: {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
-      // The app's own address. Deployment comes through the other one and is guarded by Entra.
+      // The app's own address. Deployment comes through the other one and is guarded by Entra; after it the app calls
+      // its own address once, from its subnet, for its triggers to be known.
       ipSecurityRestrictionsDefaultAction: privateNetwork || !empty(allowedIpRanges) ? 'Deny' : 'Allow'
-      ipSecurityRestrictions: [
-        for (range, index) in allowedIpRanges: {
-          name: 'allowed-${index}'
-          ipAddress: range
-          action: 'Allow'
-          priority: 100 + index
-        }
-      ]
+      ipSecurityRestrictions: concat(privateNetwork ? [own] : [], allowed)
       scmIpSecurityRestrictionsUseMain: false
       scmIpSecurityRestrictionsDefaultAction: 'Allow'
       appSettings: [

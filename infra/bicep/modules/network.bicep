@@ -33,6 +33,12 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
         name: 'app'
         properties: {
           addressPrefix: cidrSubnet(addressSpace, 26, 0)
+          // By it the app's own address knows the subnet that a call comes from.
+          serviceEndpoints: [
+            {
+              service: 'Microsoft.Web'
+            }
+          ]
           delegations: [
             {
               name: 'functions'

@@ -164,35 +164,6 @@ resource statePolicy 'Microsoft.Storage/storageAccounts/managementPolicies@2025-
   }
 }
 
-resource hostPolicy 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
-  parent: host
-  name: 'default'
-  properties: {
-    policy: {
-      rules: [
-        {
-          name: 'drop-old-packages'
-          type: 'Lifecycle'
-          enabled: true
-          definition: {
-            filters: {
-              blobTypes: ['blockBlob']
-              prefixMatch: ['scm-releases/']
-            }
-            actions: {
-              baseBlob: {
-                delete: {
-                  daysAfterModificationGreaterThan: 90
-                }
-              }
-            }
-          }
-        }
-      ]
-    }
-  }
-}
-
 resource hostAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for role in hostRoles: {
     name: guid(host.id, principalId, role)

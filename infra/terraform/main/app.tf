@@ -24,7 +24,8 @@ resource "azapi_resource" "app" {
     kind = "functionapp,linux"
     properties = merge(
       {
-        serverFarmId              = azurerm_service_plan.main.id
+        # azurerm spells it serverFarms, Azure answers with serverfarms, and each plan would show the difference as a change.
+        serverFarmId              = replace(azurerm_service_plan.main.id, "serverFarms", "serverfarms")
         httpsOnly                 = true
         clientAffinityEnabled     = false
         publicNetworkAccess       = "Enabled"
@@ -54,15 +55,18 @@ resource "azapi_resource" "app" {
         siteConfig = {
           minTlsVersion    = "1.2"
           scmMinTlsVersion = "1.2"
-          ftpsState        = "Disabled"
           http20Enabled    = true
 
-          # The app's own address. Deployment comes through the other one and is guarded by Entra.
+          # The app's own address. Deployment comes through the other one and is guarded by Entra; after it the app
+          # calls its own address once, from its subnet, for its triggers to be known.
           ipSecurityRestrictionsDefaultAction = var.private_network || length(var.allowed_ip_ranges) > 0 ? "Deny" : "Allow"
-          ipSecurityRestrictions = [
-            for index, range in var.allowed_ip_ranges :
-            { name = "allowed-${index}", ipAddress = range, action = "Allow", priority = 100 + index }
-          ]
+          ipSecurityRestrictions = concat(
+            var.private_network ? [{ name = "own-subnet", vnetSubnetResourceId = local.app_subnet_id, action = "Allow", priority = 90 }] : [],
+            [
+              for index, range in var.allowed_ip_ranges :
+              { name = "allowed-${index}", ipAddress = range, action = "Allow", priority = 100 + index }
+            ],
+          )
           scmIpSecurityRestrictionsUseMain       = false
           scmIpSecurityRestrictionsDefaultAction = "Allow"
 

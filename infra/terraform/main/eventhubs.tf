@@ -73,6 +73,17 @@ resource "azapi_resource" "hub" {
     )
   }
 
+  # Azure takes the role at once, and knows it everywhere only after a while.
+  retry = !var.capture ? null : {
+    error_message_regex = ["(?i)authoriz|permission|forbidden|access denied|identity"]
+    interval_seconds    = 20
+  }
+
+  timeouts {
+    create = "15m"
+    update = "15m"
+  }
+
   depends_on = [azurerm_role_assignment.capture]
 }
 

@@ -43,6 +43,11 @@ resource "azurerm_subnet" "app" {
   virtual_network_name = azurerm_virtual_network.main[0].name
   address_prefixes     = [cidrsubnet(var.address_space, 2, 0)]
 
+  # By it the app's own address knows the subnet that a call comes from.
+  service_endpoint {
+    service = "Microsoft.Web"
+  }
+
   delegation {
     name = "functions"
 

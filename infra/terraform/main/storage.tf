@@ -106,26 +106,6 @@ resource "azurerm_storage_management_policy" "state" {
   }
 }
 
-resource "azurerm_storage_management_policy" "host" {
-  storage_account_id = azurerm_storage_account.host.id
-
-  rule {
-    name    = "drop-old-packages"
-    enabled = true
-
-    filters {
-      blob_types   = ["blockBlob"]
-      prefix_match = ["scm-releases/"]
-    }
-
-    actions {
-      base_blob {
-        delete_after_days_since_modification_greater_than = 90
-      }
-    }
-  }
-}
-
 # What the Functions host needs of its account.
 resource "azurerm_role_assignment" "host" {
   for_each = toset([

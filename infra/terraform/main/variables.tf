@@ -111,13 +111,13 @@ variable "instance_memory_mb" {
 }
 
 variable "maximum_instance_count" {
-  description = "Most instances at a time, 40 to 1000. Each timer runs on one of its own."
+  description = "Most instances at a time that one function may have, 1 to 1000; a timer never has two."
   type        = number
   default     = 40
 
   validation {
-    condition     = var.maximum_instance_count >= 40 && var.maximum_instance_count <= 1000
-    error_message = "maximum_instance_count: 40 to 1000."
+    condition     = var.maximum_instance_count >= 1 && var.maximum_instance_count <= 1000
+    error_message = "maximum_instance_count: 1 to 1000."
   }
 }
 
@@ -244,7 +244,7 @@ variable "address_space" {
 }
 
 variable "app_subnet_id" {
-  description = "Subnet for the function app, delegated to Microsoft.App/environments, instead of a network of our own."
+  description = "Subnet for the function app, delegated to Microsoft.App/environments and with service endpoint Microsoft.Web, instead of a network of our own."
   type        = string
   default     = ""
 }

@@ -16,6 +16,13 @@ mock_provider "azurerm" {
     }
   }
 
+  # As the provider spells it.
+  mock_resource "azurerm_service_plan" {
+    defaults = {
+      id = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg/providers/Microsoft.Web/serverFarms/asp"
+    }
+  }
+
   mock_resource "azurerm_user_assigned_identity" {
     defaults = {
       client_id    = "44444444-4444-4444-4444-444444444444"
@@ -47,6 +54,11 @@ run "default" {
   assert {
     condition     = local.settings["M365_IDENTITY_CLIENT_ID"] == "44444444-4444-4444-4444-444444444444"
     error_message = "The app has to know its identity."
+  }
+
+  assert {
+    condition     = endswith(azapi_resource.app.body.properties.serverFarmId, "/Microsoft.Web/serverfarms/asp")
+    error_message = "Azure answers with its own spelling, and any other is a change in every plan."
   }
 
   assert {
