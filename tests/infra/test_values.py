@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.infra import bicep, terraform
+from tests.waits import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = terraform.MODULES / "main"
@@ -275,10 +278,57 @@ def test_the_trust_is_the_same_in_all_three_ways() -> None:
     assert "subject: identityPrincipalId" in text_of("bicep/identity/main.bicep")
 
 
-def test_a_package_holds_no_leftover_of_a_deployment() -> None:
+def packed(folder: Path, names: list[str]) -> set[str]:
+    """Which of the files azd and the Functions tools would pack: ``.funcignore`` has the syntax of ``.gitignore``."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    ignored = ROOT / ".funcignore"
+    command = ["git", "ls-files", "-z", "--others", f"--exclude-from={ignored}"]
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True, timeout=LONG)
+    done = subprocess.run(
+        command, cwd=folder, check=True, timeout=LONG, capture_output=True, text=True
+    )
+    return {name for name in done.stdout.split("\0") if name}
+
+
+def test_a_package_holds_no_leftover_of_a_deployment(tmp_path: Path) -> None:
     """The folder that azd packs has keys, outputs and parameters in it that the guide has one make."""
-    ignored = (ROOT / ".funcignore").read_text().split()
+    left = ["key.pem", "both.pem", "keys/key.pem", "outputs.json", "my-parameters.json", "app.zip"]
     kept = (ROOT / ".gitignore").read_text().split()
-    for each in ("*.pem", "outputs*.json", "*parameters.json", "*.zip"):
-        assert each in ignored
-        assert each in kept or f"/{each}" in kept or each == "*.zip"
+    for each in ("*.pem", "outputs*.json", "*parameters.json"):
+        assert each in kept or f"/{each}" in kept
+    assert packed(tmp_path, [*left, "function_app.py"]) == {"function_app.py"}
+
+
+def test_a_package_holds_what_the_app_needs_and_nothing_else(tmp_path: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"],
+        cwd=ROOT,
+        check=True,
+        timeout=LONG,
+        capture_output=True,
+        text=True,
+    )
+    names = [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    wanted = {"function_app.py", "host.json", "requirements.txt"}
+    wanted |= {name for name in names if name.startswith(("functions/", "shared/"))}
+    assert packed(tmp_path, names) == wanted
+
+
+def test_a_package_built_beforehand_loses_none_of_its_packages(tmp_path: Path) -> None:
+    """The authorities of certifi are a .pem, and packages have folders of any name."""
+    names = [
+        re.split("[=;]", line)[0]
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    site = ".python_packages/lib/site-packages"
+    files = {
+        f"{site}/{file}"
+        for name in names
+        for file in importlib.metadata.files(name) or ()
+        if ".." not in file.parts and "__pycache__" not in file.parts
+    }
+    assert f"{site}/certifi/cacert.pem" in files
+    assert packed(tmp_path, sorted(files)) == files
