@@ -95,7 +95,17 @@ permissions="$management_api:594c1fb6-4f81-4475-ae41-0c394909246c:ActivityFeed.R
 
 say() { echo "$*" >&2; }
 
-# change WHAT COMMAND...: the only place where anything is changed.
+# A new object takes a while to be known everywhere in Entra.
+patiently() {
+  for wait in 0 5 10 20 40; do
+    sleep "$wait"
+    if "$@"; then return; fi
+    say "  not yet; trying again"
+  done
+  return 1
+}
+
+# change WHAT COMMAND...: the only place where anything is changed. What the command prints is printed.
 change() {
   what=$1
   shift
@@ -104,14 +114,7 @@ change() {
     return
   fi
   say "$what"
-  # A new object takes a while to be known everywhere in Entra.
-  for wait in 0 5 10 20 40; do
-    sleep "$wait"
-    if "$@"; then return; fi
-    say "  not yet; trying again"
-  done
-  say "failed to $what"
-  exit 1
+  patiently "$@" || { say "failed to $what"; exit 1; }
 }
 
 post() { az rest --method post --url "$graph/v1.0/$1" --headers Content-Type=application/json --body "$2" --output none; }
@@ -122,8 +125,8 @@ principal_of() { az ad sp list --filter "appId eq '$1'" --query '[0].id' --outpu
 ensure_principal() {
   found=$(principal_of "$1")
   if [ -z "$found" ]; then
-    change "make the service principal of $2" az ad sp create --id "$1" --output none
-    found=$(principal_of "$1")
+    # By its own answer: a list may lack what is new.
+    found=$(change "make the service principal of $2" az ad sp create --id "$1" --query id --output tsv)
   else
     say "there already: the service principal of $2"
   fi
@@ -145,24 +148,23 @@ if [ -n "$known" ]; then
 elif [ "$credential" != managed-identity ]; then
   client_id=$(az ad app list --filter "displayName eq '$name'" --query '[0].appId' --output tsv)
   if [ -z "$client_id" ]; then
-    change "make the app registration $name" az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg --output none
-    client_id=$(az ad app list --filter "displayName eq '$name'" --query '[0].appId' --output tsv)
+    client_id=$(change "make the app registration $name" az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg --query appId --output tsv)
   else
     say "there already: the app registration $name"
   fi
   if [ -z "$client_id" ]; then
-    # Nothing below can be looked up before it exists.
+    # A dry run: nothing below can be looked up before it exists.
     say "would make its service principal, its credential and its permissions, and grant them"
     exit 0
   fi
   ensure_principal "$client_id" "$name"
   holder=$found
 
-  if [ "$multi_tenant" = yes ] && [ "$(az ad app show --id "$client_id" --query signInAudience --output tsv)" != AzureADMultipleOrgs ]; then
+  if [ "$multi_tenant" = yes ] && [ "$(patiently az ad app show --id "$client_id" --query signInAudience --output tsv)" != AzureADMultipleOrgs ]; then
     change "let other tenants know it" az ad app update --id "$client_id" --sign-in-audience AzureADMultipleOrgs --output none
   fi
   if [ "$credential" = federated ] && [ -n "$principal" ]; then
-    subject=$(az ad app federated-credential list --id "$client_id" --query "[?subject=='$principal'].subject" --output tsv)
+    subject=$(patiently az ad app federated-credential list --id "$client_id" --query "[?subject=='$principal'].subject" --output tsv)
     if [ -n "$subject" ]; then
       say "there already: trust in the function app's identity"
     else
@@ -193,7 +195,7 @@ for permission in $permissions; do
   role=${rest%%:*} label=${rest#*:}
   ensure_principal "$api" "the API of $label"
   if [ -n "$client_id" ] && [ -z "$known" ]; then
-    declared=$(az ad app show --id "$client_id" --query "requiredResourceAccess[].resourceAccess[].id | [?@=='$role'] | [0]" --output tsv)
+    declared=$(patiently az ad app show --id "$client_id" --query "requiredResourceAccess[].resourceAccess[].id | [?@=='$role'] | [0]" --output tsv)
     [ -n "$declared" ] || change "declare $label" az ad app permission add --id "$client_id" --api "$api" --api-permissions "$role=Role" --output none
   fi
   [ "$grant" = yes ] || continue

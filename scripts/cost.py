@@ -8,6 +8,7 @@ are list prices; nothing here asks for them, so each says where to look.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import re
@@ -34,7 +35,7 @@ class Input:
     """One number that the table rests on.
 
     Attributes:
-        value: its default; None where it is measured.
+        value: its default; None where it is measured or counted.
         where: where it is from, and for a price where to look it up.
     """
 
@@ -71,7 +72,7 @@ INPUTS = (
     Input(
         name="run_log_kb", value=40, where="assumed: KB that a run logs, the host's own included"
     ),
-    Input(name="rules", value=8, where="alert rules that query the log"),
+    Input(name="rules", where="counted: alert rules that query the log, `infra/alerts.json`"),
     Input(name="gb_second", value=0.000026, where=f"price of a GB-second: {_FUNCTIONS}"),
     Input(name="gb_seconds_free", value=100_000, where=f"free GB-seconds a month: {_FUNCTIONS}"),
     Input(name="unit_hour", value=0.03, where=f"price of a throughput unit an hour: {_HUBS}"),
@@ -148,7 +149,7 @@ def _unit_rate(of: Inputs) -> float:
 
 
 def measured(readme: str, start: Callable[[], float]) -> dict[str, float]:
-    """Read what ``make bench`` put into the README, and measure the start.
+    """Read what ``make bench`` put into the README, measure the start, and count the alert rules.
 
     Raises:
         ValueError: there is no such table.
@@ -165,7 +166,8 @@ def measured(readme: str, start: Callable[[], float]) -> dict[str, float]:
         if cells is None:
             raise ValueError(f"README.md: no row {row!r}; make bench ARGS='--write README.md'")
         found[name] = float(cells[1].replace(",", ""))
-    return {**found, "start": start()}
+    rules = json.loads((ROOT / "infra" / "alerts.json").read_text())
+    return {**found, "start": start(), "rules": float(len(rules))}
 
 
 def measured_start() -> float:

@@ -35,6 +35,12 @@ def group(name):
 if verb.startswith("account show"):
     tenant = state["home"] if "--subscription" in options else state["tenant"]
     print(tenant if options["--query"] == "tenantId" else "sub\\n" + tenant)
+elif state["lag"] and verb.startswith(("ad app list", "ad sp list")):
+    print("")
+elif state["lag"] and verb.startswith("ad app show"):
+    state["lag"] -= 1
+    open(book, "w").write(repr(state))
+    sys.exit("does not exist")
 elif verb.startswith("ad app list"):
     wanted = quoted(options["--filter"])
     found = [(name, id) for name, id in state["apps"].items() if wanted in (name, id)]
@@ -47,12 +53,16 @@ elif verb.startswith("ad app delete"):
 elif verb.startswith("ad app create"):
     state["apps"][options["--display-name"]] = "client-id"
     changed()
+    if options.get("--query") == "appId":
+        print("client-id")
 elif verb.startswith("ad sp list"):
     app = quoted(options["--filter"])
     print("sp-" + app if app in state["principals"] else "")
 elif verb.startswith("ad sp create"):
     state["principals"].append(options["--id"])
     changed()
+    if options.get("--query") == "id":
+        print("sp-" + options["--id"])
 elif verb.startswith("ad app federated-credential list"):
     print(quoted(options["--query"]) if quoted(options["--query"]) in state["subjects"] else "")
 elif verb.startswith("ad app federated-credential create"):
@@ -115,6 +125,9 @@ else:
 """
 
 
+# Nobody waits for a directory that is a file.
+SLEEP = """#!/bin/sh
+"""
 AZD = """#!/bin/sh
 echo "$*" >> {said}
 """
@@ -123,6 +136,7 @@ EMPTY: dict[str, Any] = {
     "tenant": "tenant",
     "home": "tenant",
     "refuses": False,
+    "lag": 0,
     "apps": {},
     "principals": [],
     "subjects": [],
@@ -150,6 +164,7 @@ class Directory:
         for name, text in (
             ("az", AZ.format(python=sys.executable, book=str(made._book))),
             ("azd", AZD.format(said=folder / "azd")),
+            ("sleep", SLEEP),
         ):
             program = folder / "bin" / name
             program.parent.mkdir(exist_ok=True)

@@ -30,6 +30,16 @@ def test_it_registers_trusts_and_grants(directory: Directory) -> None:
     assert "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373" in directory.state["principals"]
 
 
+def test_a_directory_that_is_slow_to_know_what_is_new_is_waited_for(directory: Directory) -> None:
+    """What is made is told by the answer; a list may lack it for a while, and a look at it may say there is none."""
+    directory.put(lag=2)
+    done = identity(directory, "--identity-principal-id", IDENTITY, "--multi-tenant")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "client-id\n"
+    assert directory.state["subjects"] == [IDENTITY]
+    assert len(directory.state["granted"]) == 2
+
+
 def test_a_second_run_changes_nothing(directory: Directory) -> None:
     options = (
         "--identity-principal-id",

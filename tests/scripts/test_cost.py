@@ -25,6 +25,7 @@ ROUND = {each.name: each.value or 0.0 for each in INPUTS} | {
     "round_trip": 0.25,
     "calls": 4.0,
     "timers": 5.0,
+    "rules": 8.0,
 }
 
 
@@ -79,6 +80,12 @@ def test_the_guides_table_is_what_its_inputs_give() -> None:
     shown = block(GUIDE)
     assert set(inputs_of(shown)) == {each.name for each in INPUTS}
     assert markdown(inputs_of(shown)) == shown
+
+
+def test_every_alert_rule_is_counted() -> None:
+    alerts = json.loads((ROOT / "infra" / "alerts.json").read_text())
+    assert measured(README, lambda: 1.0)["rules"] == len(alerts)
+    assert inputs_of(block(GUIDE))["rules"] == len(alerts)
 
 
 def test_the_workbook_starts_with_the_same_prices() -> None:
