@@ -3,6 +3,19 @@
 # environment variables, and the outputs of the template by their names.
 set -euo pipefail
 
+# A deployment keeps its names, and so its state: what azd knows of it says which they are, and they are written down.
+# One of before environments had names of their own is stopped once, since what a hook sets may be seen too late: it would
+# be a second deployment beside the first.
+if [ -z "${M365_NAME:-}" ] && [ -n "${STATE_ACCOUNT_NAME:-}" ] && [ "$1" != postdown ]; then
+  name=${STATE_ACCOUNT_NAME#st}
+  name=${name%state?????}
+  azd env set M365_NAME "$name"
+  if [ "$1" = preprovision ]; then
+    echo "The environment $AZURE_ENV_NAME keeps the name of its resources, $name (M365_NAME): the same command again." >&2
+    exit 1
+  fi
+fi
+
 if [ "${M365_REGISTER:-yes}" != yes ]; then exit 0; fi
 here=$(dirname "$0")
 credential=${M365_CREDENTIAL:-federated}

@@ -2,10 +2,11 @@
 // The identity part (identity/main.bicep) is an Entra administrator's; the two are joined by clientId and identityPrincipalId.
 targetScope = 'subscription'
 
-@description('Name of this deployment, part of every resource\'s name: 3 to 12 lower-case letters and digits.')
-@minLength(3)
-@maxLength(12)
-param name string = 'm365logs'
+@description('Name of this deployment, part of every resource\'s name: 3 to 12 lower-case letters and digits. Empty: made of environmentName, and m365logs without one.')
+param name string = ''
+
+@description('Name of the environment, where there are several in one subscription: each has resources of its own names.')
+param environmentName string = ''
 
 @description('Azure region; it has to offer Flex Consumption (az functionapp list-flexconsumption-locations).')
 param location string = deployment().location
@@ -128,14 +129,22 @@ param budgetAmount int = 0
 @description('First day of the budget: the first of a month. Leave it as it was when deploying again.')
 param budgetStart string = utcNow('yyyy-MM-01')
 
+// Of an environment's name what storage takes, cut; and a hash of the whole, which keeps prod-eu and prod-us apart.
+var letters = 'abcdefghijklmnopqrstuvwxyz0123456789'
+var spelled = map(range(0, length(environmentName)), index => toLower(substring(environmentName, index, 1)))
+var readable = take(join(filter(spelled, each => contains(letters, each)), ''), 7)
+var derived = '${readable}${take(uniqueString(subscription().id, environmentName), 5)}'
+var base = !empty(name) ? name : empty(environmentName) ? 'm365logs' : derived
+var untakeable = filter(map(range(0, length(name)), index => substring(name, index, 1)), each => !contains(letters, each))
+
 // Globally unique and the same in every run.
-var suffix = substring(uniqueString(subscription().id, name), 0, 5)
+var suffix = substring(uniqueString(subscription().id, base), 0, 5)
 var allTags = union({ product: 'm365-collector' }, tags)
 var government = contains(['gcc-high', 'dod'], cloud)
 var usesVault = contains(['certificate', 'secret'], credential)
 var createsNamespace = empty(existingEventhubNamespaceId)
 var createsNetwork = privateNetwork && empty(appSubnetId)
-var namespaceName = createsNamespace ? 'evhns-${name}-${suffix}' : split(existingEventhubNamespaceId, '/')[8]
+var namespaceName = createsNamespace ? 'evhns-${base}-${suffix}' : split(existingEventhubNamespaceId, '/')[8]
 var namespaceSuffix = government ? 'servicebus.usgovcloudapi.net' : 'servicebus.windows.net'
 var namespaceHost = '${namespaceName}.${namespaceSuffix}'
 var mostHours = { Basic: 24, Standard: 168, Premium: 2160 }
@@ -144,6 +153,7 @@ var hubs = union([auditHubName, messageTraceHubName], extraHubs)
 // What Azure would refuse only after most of it is made. Everything else waits for the group, which asks first.
 var refusals = filter(
   [
+    length(base) < 3 || length(base) > 12 || !empty(untakeable) ? 'name: 3 to 12 lower-case letters and digits.' : ''
     capture && (!createsNamespace || eventhubSku == 'Basic') ? 'capture: not with an existing namespace and not on Basic.' : ''
     privateNetwork && createsNamespace && eventhubSku == 'Basic' ? 'privateNetwork: Basic has no private endpoints.' : ''
     createsNamespace && retentionHours > mostHours[eventhubSku] ? 'retentionHours: at most 24 on Basic, 168 on Standard, 2160 on Premium.' : ''
@@ -153,7 +163,7 @@ var refusals = filter(
 )
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
-  name: empty(resourceGroupName) ? 'rg-${name}' : resourceGroupName
+  name: empty(resourceGroupName) ? 'rg-${base}' : resourceGroupName
   location: empty(refusals) ? location : fail(join(refusals, ' '))
   tags: allTags
 }
@@ -162,7 +172,7 @@ module identity 'modules/user-identity.bicep' = {
   name: 'identity'
   scope: group
   params: {
-    name: name
+    name: base
     location: location
     tags: allTags
   }
@@ -172,7 +182,7 @@ module network 'modules/network.bicep' = if (createsNetwork) {
   name: 'network'
   scope: group
   params: {
-    name: name
+    name: base
     location: location
     tags: allTags
     addressSpace: addressSpace
@@ -185,7 +195,7 @@ module storage 'modules/storage.bicep' = {
   name: 'storage'
   scope: group
   params: {
-    name: name
+    name: base
     suffix: suffix
     location: location
     tags: allTags
@@ -249,7 +259,7 @@ module vault 'modules/vault.bicep' = if (usesVault) {
   name: 'vault'
   scope: group
   params: {
-    name: name
+    name: base
     suffix: suffix
     location: location
     tags: allTags
@@ -264,7 +274,7 @@ module monitoring 'modules/monitoring.bicep' = {
   name: 'monitoring'
   scope: group
   params: {
-    name: name
+    name: base
     location: location
     tags: allTags
     logRetentionDays: logRetentionDays
@@ -279,7 +289,7 @@ module alerts 'modules/alerts.bicep' = {
   name: 'alerts'
   scope: group
   params: {
-    name: name
+    name: base
     location: location
     tags: allTags
     workspaceId: monitoring.outputs.workspaceId
@@ -294,7 +304,7 @@ module endpoints 'modules/endpoints.bicep' = if (privateNetwork) {
   name: 'endpoints'
   scope: group
   params: {
-    name: name
+    name: base
     location: location
     tags: allTags
     subnetId: createsNetwork ? network!.outputs.endpointSubnetId : endpointSubnetId
@@ -310,7 +320,7 @@ module app 'modules/app.bicep' = {
   name: 'app'
   scope: group
   params: {
-    name: name
+    name: base
     suffix: suffix
     location: location
     tags: allTags

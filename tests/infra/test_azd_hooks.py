@@ -51,6 +51,39 @@ def test_one_azd_up_registers_trusts_and_tells_the_app(
     assert "M365_CLIENT_ID=client-id" in told
 
 
+@pytest.mark.parametrize("register", ["yes", "no"])
+def test_an_environment_of_before_keeps_its_names_and_says_so_once(
+    register: str, hooks: dict[str, Any], directory: Directory
+) -> None:
+    """Other names would be a second deployment beside the first, with no state."""
+    before = {**AFTER, "STATE_ACCOUNT_NAME": "stm365logsstatelh2pc", "M365_REGISTER": register}
+    done = hook(hooks, "preprovision", directory, before)
+    assert done.returncode == 1
+    assert "the same command again" in done.stderr
+    assert directory.told_azd == ["env set M365_NAME m365logs"]
+    assert directory.state["changes"] == []
+    again = {**before, "M365_NAME": "m365logs", "M365_CLIENT_ID": "client-id"}
+    assert hook(hooks, "preprovision", directory, again).returncode == 0
+    assert "env set M365_NAME m365logs" not in directory.told_azd[1:]
+
+
+@pytest.mark.parametrize("register", ["yes", "no"])
+def test_a_new_environment_is_told_its_name_after_it_is_made(
+    register: str, hooks: dict[str, Any], directory: Directory
+) -> None:
+    made = {**AFTER, "STATE_ACCOUNT_NAME": "stprodniq7dstatelh2pc", "M365_REGISTER": register}
+    done = hook(hooks, "postprovision", directory, made)
+    assert done.returncode == 0, done.stderr
+    assert directory.told_azd[0] == "env set M365_NAME prodniq7d"
+
+
+def test_a_name_of_ones_own_is_left_alone(hooks: dict[str, Any], directory: Directory) -> None:
+    chosen = {**AFTER, "STATE_ACCOUNT_NAME": "stownstatelh2pc", "M365_NAME": "own"}
+    for name in ("preprovision", "postprovision"):
+        assert hook(hooks, name, directory, chosen).returncode == 0
+    assert not [each for each in directory.told_azd if "M365_NAME" in each]
+
+
 def test_an_app_that_knows_its_client_id_is_left_alone(
     hooks: dict[str, Any], directory: Directory
 ) -> None:

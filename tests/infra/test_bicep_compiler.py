@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.infra import bicep
+from tests.infra.conftest import SUBSCRIPTION
 
 _DIAGNOSTIC = re.compile(r"^(.*?)\(\d+,\d+\) : (?:Warning|Error) .*$", re.M)
 
@@ -61,6 +62,58 @@ def test_the_identity_part_compiles_without_a_warning(tmp_path: Path) -> None:
         pytest.skip("the Graph extension is not to be had: no registry, and no BICEP_GRAPH_TYPES")
     assert complaints(done) == []
     assert done.returncode == 0, done.stderr
+
+
+_CASES = """targetScope = 'subscription'
+param cases { name: string, environmentName: string }[]
+module each 'part.bicep' = [
+  for (case, index) in cases: {
+    name: 'case-${index}'
+    params: {
+      name: case.name
+      environmentName: case.environmentName
+      location: 'westeurope'
+    }
+  }
+]
+"""
+
+
+def groups(folder: Path, *cases: tuple[str, str]) -> list[str]:
+    """The resource groups of deployments with a name and an environment's name, as the compiler evaluates them.
+
+    Raises:
+        ValueError: the deployment is refused.
+    """
+    text = (bicep.FOLDER / "main.bicep").read_text()
+    (folder / "part.bicep").write_text(text.partition("module identity '")[0])
+    (folder / "cases.bicep").write_text(_CASES)
+    listed = "\n".join(f"{{ name: '{name}', environmentName: '{other}' }}" for name, other in cases)
+    case = folder / "cases.bicepparam"
+    case.write_text(f"using 'cases.bicep'\nparam cases = [\n{listed}\n]\n")
+    scope = ("--subscription-id", SUBSCRIPTION, "--location", "westeurope")
+    done = run("snapshot", str(case), "--mode", "overwrite", *scope)
+    if done.returncode:
+        raise ValueError(done.stdout + done.stderr)
+    made = json.loads((folder / "cases.snapshot.json").read_text())["predictedResources"]
+    return [each["name"] for each in made]
+
+
+def test_each_environment_has_names_of_its_own_that_storage_takes(tmp_path: Path) -> None:
+    environments = ["customer-prod-eu", "customer-prod-us", "Prod", "prod", "1", "---"]
+    made = groups(tmp_path, ("", ""), ("own", "prod"), *(("", each) for each in environments))
+    # As before there were environments: a deployment that is there keeps its names, and with them its state.
+    assert made[:2] == ["rg-m365logs", "rg-own"]
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch("rg-[a-z0-9]{3,12}", each) for each in made)
+
+
+@pytest.mark.parametrize("name", ["m365-logs", "M365logs", "m365logsprod2"])
+def test_a_name_that_storage_does_not_take_is_refused_before_anything_is_made(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="name: 3 to 12 lower-case letters and digits"):
+        groups(tmp_path, (name, ""))
 
 
 def test_every_file_is_formatted(tmp_path: Path) -> None:

@@ -56,9 +56,10 @@ def test_what_the_guides_make_is_a_target() -> None:
 @pytest.mark.parametrize("kind", ["func", "asp", "id", "evhns", "log", "appi", "ag", "alert"])
 def test_resources_are_named_as_the_guide_says(kind: str) -> None:
     assert f"`{kind}-<name>" in GUIDE
-    assert any(f"'{kind}-${{name}}" in path.read_text() for path in bicep.files())
+    by_bicep = "".join(path.read_text() for path in bicep.files())
+    assert f"'{kind}-${{name}}" in by_bicep or f"'{kind}-${{base}}" in by_bicep
     main = ROOT / "infra" / "terraform" / "main"
-    assert any(f'"{kind}-${{var.name}}' in path.read_text() for path in main.glob("*.tf"))
+    assert any(f'"{kind}-${{local.name}}' in path.read_text() for path in main.glob("*.tf"))
 
 
 def test_links_within_the_guide_lead_somewhere() -> None:

@@ -374,7 +374,7 @@ def test_both_languages_take_the_same_parameters_and_give_the_same_outputs(
 def test_both_languages_refuse_the_same_combinations() -> None:
     """What one parameter alone may not be, Bicep refuses by its decorators."""
     messages = re.findall(r'error_message = "(.*)"', (MAIN / "variables.tf").read_text())
-    allowed = {"name", "credential", "cloud", "instance_memory_mb", "eventhub_sku"}
+    allowed = {"credential", "cloud", "instance_memory_mb", "eventhub_sku"}
     allowed |= {"maximum_instance_count"} | PARAMETERS_OF_TERRAFORM
     by_terraform = {each for each in messages if each.partition(":")[0] not in allowed}
     text = (bicep.FOLDER / "main.bicep").read_text()

@@ -22,7 +22,7 @@ ALERTS: list[dict[str, Any]] = json.loads((ROOT / "infra" / "alerts.json").read_
 Plan = Callable[[str], dict[str, Any]]
 
 # What a module gets under the name of a parameter of the template, and is something else.
-MADE_UP = {"tags", "tenantId"}
+MADE_UP = {"name", "tags", "tenantId"}
 
 
 def text_of(path: str) -> str:
@@ -68,7 +68,8 @@ def test_a_parameter_reaches_each_module_under_its_own_name() -> None:
 def test_azd_gives_each_parameter_its_own_variable_and_the_templates_default() -> None:
     given = json.loads(text_of("bicep/main.parameters.json"))["parameters"]
     parameters = bicep.parse(bicep.FOLDER / "main.bicep")["parameters"]
-    for name in set(given) - {"location", "tags"}:
+    assert given["environmentName"]["value"] == "${AZURE_ENV_NAME}"
+    for name in set(given) - {"environmentName", "location", "tags"}:
         found = re.fullmatch(r"\$\{M365_(\w+)=(.*)\}", given[name]["value"])
         assert found is not None, name
         own = name.removeprefix("existing")

@@ -14,9 +14,9 @@ locals {
 }
 
 resource "azurerm_monitor_action_group" "main" {
-  name                = "ag-${var.name}"
+  name                = "ag-${local.name}"
   resource_group_name = azurerm_resource_group.main.name
-  short_name          = var.name
+  short_name          = local.name
   tags                = local.tags
 
   dynamic "email_receiver" {
@@ -33,7 +33,7 @@ resource "azurerm_monitor_action_group" "main" {
 resource "azurerm_monitor_scheduled_query_rules_alert_v2" "main" {
   for_each = local.alerts
 
-  name                      = "alert-${var.name}-${each.key}"
+  name                      = "alert-${local.name}-${each.key}"
   resource_group_name       = azurerm_resource_group.main.name
   location                  = var.location
   display_name              = each.value.title
@@ -82,7 +82,7 @@ resource "azapi_resource" "vault_events" {
   count = local.uses_vault ? 1 : 0
 
   type      = "Microsoft.EventGrid/systemTopics@2025-02-15"
-  name      = "egst-${var.name}"
+  name      = "egst-${local.name}"
   parent_id = azurerm_resource_group.main.id
   location  = var.location
   tags      = local.tags

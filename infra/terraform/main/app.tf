@@ -1,5 +1,5 @@
 resource "azurerm_service_plan" "main" {
-  name                = "asp-${var.name}"
+  name                = "asp-${local.name}"
   resource_group_name = azurerm_resource_group.main.name
   location            = var.location
   os_type             = "Linux"
@@ -10,7 +10,7 @@ resource "azurerm_service_plan" "main" {
 # By azapi: azurerm's own resource puts AzureWebJobsStorage back in when an identity is used, and the host then fails.
 resource "azapi_resource" "app" {
   type      = "Microsoft.Web/sites@2025-03-01"
-  name      = "func-${var.name}-${local.suffix}"
+  name      = "func-${local.name}-${local.suffix}"
   parent_id = azurerm_resource_group.main.id
   location  = var.location
   tags      = merge(local.tags, { azd-service-name = "collector" })

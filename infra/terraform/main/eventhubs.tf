@@ -11,7 +11,7 @@ locals {
 resource "azurerm_eventhub_namespace" "main" {
   count = local.creates_namespace ? 1 : 0
 
-  name                          = "evhns-${var.name}-${local.suffix}"
+  name                          = "evhns-${local.name}-${local.suffix}"
   resource_group_name           = azurerm_resource_group.main.name
   location                      = var.location
   sku                           = var.eventhub_sku

@@ -1,14 +1,19 @@
 data "azurerm_client_config" "current" {}
 
 locals {
+  # Of an environment's name what storage takes, cut; and a hash of the whole, which keeps prod-eu and prod-us apart.
+  readable = substr(replace(lower(var.environment_name), "/[^a-z0-9]/", ""), 0, 7)
+  derived  = "${local.readable}${substr(sha1("${var.subscription_id}/${var.environment_name}"), 0, 5)}"
+  name     = var.name != "" ? var.name : var.environment_name == "" ? "m365logs" : local.derived
+
   # Globally unique and the same in every run.
-  suffix    = substr(sha1("${var.subscription_id}/${var.name}"), 0, 5)
+  suffix    = substr(sha1("${var.subscription_id}/${local.name}"), 0, 5)
   tenant_id = var.tenant_id != "" ? var.tenant_id : data.azurerm_client_config.current.tenant_id
   tags      = merge({ product = "m365-collector" }, var.tags)
 
   # A secret or certificate is the only reason for a vault.
   uses_vault = contains(["certificate", "secret"], var.credential)
-  vault_name = "kv-${var.name}-${local.suffix}"
+  vault_name = "kv-${local.name}-${local.suffix}"
 
   client_id = one(concat(module.identity[*].client_id, var.register_application ? [] : [var.client_id]))
 
@@ -29,7 +34,7 @@ locals {
 }
 
 resource "azurerm_resource_group" "main" {
-  name     = var.resource_group_name != "" ? var.resource_group_name : "rg-${var.name}"
+  name     = var.resource_group_name != "" ? var.resource_group_name : "rg-${local.name}"
   location = var.location
   tags     = local.tags
 }
@@ -37,7 +42,7 @@ resource "azurerm_resource_group" "main" {
 # One identity for everything the app reaches: its roles and its federated credential exist before the app does, and
 # outlive it.
 resource "azurerm_user_assigned_identity" "app" {
-  name                = "id-${var.name}"
+  name                = "id-${local.name}"
   resource_group_name = azurerm_resource_group.main.name
   location            = var.location
   tags                = local.tags
@@ -47,7 +52,7 @@ module "identity" {
   source = "../identity"
   count  = var.register_application ? 1 : 0
 
-  application_name      = "m365-collector-${var.name}"
+  application_name      = "m365-collector-${local.name}"
   identity_principal_id = azurerm_user_assigned_identity.app.principal_id
   credential            = var.credential
   cloud                 = var.cloud

@@ -1,5 +1,5 @@
 resource "azurerm_log_analytics_workspace" "main" {
-  name                = "log-${var.name}"
+  name                = "log-${local.name}"
   resource_group_name = azurerm_resource_group.main.name
   location            = var.location
   sku                 = "PerGB2018"
@@ -8,7 +8,7 @@ resource "azurerm_log_analytics_workspace" "main" {
 }
 
 resource "azurerm_application_insights" "main" {
-  name                         = "appi-${var.name}"
+  name                         = "appi-${local.name}"
   resource_group_name          = azurerm_resource_group.main.name
   location                     = var.location
   application_type             = "web"
@@ -78,7 +78,7 @@ resource "azurerm_application_insights_workbook" "main" {
   name                = uuidv5("url", "${azurerm_resource_group.main.id}/workbook")
   resource_group_name = azurerm_resource_group.main.name
   location            = var.location
-  display_name        = "Microsoft 365 log collection (${var.name})"
+  display_name        = "Microsoft 365 log collection (${local.name})"
   source_id           = lower(azurerm_log_analytics_workspace.main.id)
   data_json           = file("${path.module}/../../workbook.json")
   tags                = local.tags
@@ -87,7 +87,7 @@ resource "azurerm_application_insights_workbook" "main" {
 resource "azurerm_consumption_budget_resource_group" "main" {
   count = var.budget_amount > 0 ? 1 : 0
 
-  name              = "budget-${var.name}"
+  name              = "budget-${local.name}"
   resource_group_id = azurerm_resource_group.main.id
   amount            = var.budget_amount
   time_grain        = "Monthly"

@@ -27,7 +27,7 @@ locals {
 resource "azurerm_virtual_network" "main" {
   count = local.creates_network ? 1 : 0
 
-  name                = "vnet-${var.name}"
+  name                = "vnet-${local.name}"
   resource_group_name = azurerm_resource_group.main.name
   location            = var.location
   address_space       = [var.address_space]
@@ -87,7 +87,7 @@ resource "azurerm_private_dns_zone_virtual_network_link" "main" {
 resource "azurerm_private_endpoint" "main" {
   for_each = local.endpoints
 
-  name                = "pe-${var.name}-${each.key}"
+  name                = "pe-${local.name}-${each.key}"
   resource_group_name = azurerm_resource_group.main.name
   location            = var.location
   subnet_id           = local.endpoint_subnet_id

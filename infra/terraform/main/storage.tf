@@ -2,7 +2,7 @@
 # what was collected.
 
 resource "azurerm_storage_account" "host" {
-  name                            = "st${var.name}host${local.suffix}"
+  name                            = "st${local.name}host${local.suffix}"
   resource_group_name             = azurerm_resource_group.main.name
   location                        = var.location
   account_tier                    = "Standard"
@@ -23,7 +23,7 @@ resource "azurerm_storage_account" "host" {
 }
 
 resource "azurerm_storage_account" "state" {
-  name                            = "st${var.name}state${local.suffix}"
+  name                            = "st${local.name}state${local.suffix}"
   resource_group_name             = azurerm_resource_group.main.name
   location                        = var.location
   account_tier                    = "Standard"

@@ -4,14 +4,20 @@ variable "subscription_id" {
 }
 
 variable "name" {
-  description = "Name of this deployment, part of every resource's name: 3 to 12 lower-case letters and digits."
+  description = "Name of this deployment, part of every resource's name: 3 to 12 lower-case letters and digits. Empty: made of environment_name, and m365logs without one."
   type        = string
-  default     = "m365logs"
+  default     = ""
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9]{2,11}$", var.name))
-    error_message = "name: 3 to 12 lower-case letters and digits, a letter first."
+    condition     = var.name == "" || can(regex("^[a-z0-9]{3,12}$", var.name))
+    error_message = "name: 3 to 12 lower-case letters and digits."
   }
+}
+
+variable "environment_name" {
+  description = "Name of the environment, where there are several in one subscription: each has resources of its own names."
+  type        = string
+  default     = ""
 }
 
 variable "location" {

@@ -67,6 +67,45 @@ run "default" {
   }
 }
 
+run "names_of_a_deployment_that_is_there" {
+  assert {
+    condition     = output.resource_group_name == "rg-m365logs" && output.state_account_name == "stm365logsstate00933"
+    error_message = "Without a name of one's own nothing may be named otherwise than before: state would be left behind."
+  }
+}
+
+run "an_environment" {
+  variables {
+    environment_name = "customer-prod-eu"
+  }
+
+  assert {
+    condition     = can(regex("^stcustome[0-9a-f]{5}state[0-9a-f]{5}$", output.state_account_name))
+    error_message = "An environment has names of its own, which storage takes."
+  }
+}
+
+run "another_environment" {
+  variables {
+    environment_name = "customer-prod-us"
+  }
+
+  assert {
+    condition     = output.resource_group_name != run.an_environment.resource_group_name
+    error_message = "Two environments whose names begin alike have different names."
+  }
+}
+
+run "a_name_that_storage_does_not_take" {
+  command = plan
+
+  variables {
+    name = "m365-logs"
+  }
+
+  expect_failures = [var.name]
+}
+
 run "everything_at_once" {
   variables {
     register_application = true
