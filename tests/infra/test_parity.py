@@ -67,8 +67,8 @@ PARTS = {
 }
 # The Microsoft Graph extension of Bicep has no directory roles; infra/identity.sh gives this one.
 TERRAFORM_ALONE = {"azuread_directory_role", "azuread_directory_role_assignment"}
-# Terraform has to be told the subscription, and can run the identity part along.
-PARAMETERS_OF_TERRAFORM = {"subscription_id", "register_application", "cloud"}
+# Terraform has to be told the subscription, can run the identity part along, and takes over the names of a deployment.
+PARAMETERS_OF_TERRAFORM = {"subscription_id", "register_application", "suffix", "cloud"}
 # Terraform takes the month's first day by itself.
 PARAMETERS_OF_BICEP = {"budget_start"}
 

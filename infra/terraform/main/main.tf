@@ -7,7 +7,7 @@ locals {
   name     = var.name != "" ? var.name : var.environment_name == "" ? "m365logs" : local.derived
 
   # Globally unique and the same in every run.
-  suffix    = substr(sha1("${var.subscription_id}/${local.name}"), 0, 5)
+  suffix    = var.suffix != "" ? var.suffix : substr(sha1("${var.subscription_id}/${local.name}"), 0, 5)
   tenant_id = var.tenant_id != "" ? var.tenant_id : data.azurerm_client_config.current.tenant_id
   tags      = merge({ product = "m365-collector" }, var.tags)
 

@@ -20,6 +20,17 @@ variable "environment_name" {
   default     = ""
 }
 
+variable "suffix" {
+  description = "Five letters and digits at the end of names that have to be unique in the world, where a deployment is to keep those that it has. Empty: made of the subscription and the name."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.suffix == "" || can(regex("^[a-z0-9]{5}$", var.suffix))
+    error_message = "suffix: 5 lower-case letters and digits."
+  }
+}
+
 variable "location" {
   description = "Azure region; it has to offer Flex Consumption (az functionapp list-flexconsumption-locations)."
   type        = string

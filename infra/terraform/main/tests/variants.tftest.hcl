@@ -96,6 +96,27 @@ run "another_environment" {
   }
 }
 
+run "a_suffix_that_is_kept" {
+  variables {
+    suffix = "lh2pc"
+  }
+
+  assert {
+    condition     = output.state_account_name == "stm365logsstatelh2pc"
+    error_message = "Who gives the suffix of a deployment that is there gets its names."
+  }
+}
+
+run "a_suffix_that_is_none" {
+  command = plan
+
+  variables {
+    suffix = "LH2"
+  }
+
+  expect_failures = [var.suffix]
+}
+
 run "a_name_that_storage_does_not_take" {
   command = plan
 
