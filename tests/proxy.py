@@ -25,6 +25,9 @@ CHECKPOINT_WRITE = r"PUT \S*/checkpoints/[^\s?]* "
 BUDGET_WRITE = r"PUT \S*/budgets/[^\s?]* "
 LEASE_RENEWAL = r"(?s)PUT \S*comp=lease.*x-ms-lease-action: renew"
 
+IDLE = 2.0
+"""Seconds after which a connection is not used again."""
+
 _PER_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 
 
@@ -155,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self._upstream = self.server.proxy.connect()
+        self._upstream, self._used = self.server.proxy.connect(), time.monotonic()
 
     def finish(self) -> None:
         self._upstream.close()
@@ -210,6 +213,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         upstream = self._upstream
+        if time.monotonic() - self._used > IDLE:
+            # The other side may have closed it meanwhile; it opens anew by itself.
+            upstream.close()
+        self._used = time.monotonic()
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             upstream.putheader(name, value)
