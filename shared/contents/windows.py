@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.times import Window, hour_of, whole_second
+from shared.times import HOUR, Window, hour_of, whole_second
 
 if TYPE_CHECKING:
     from shared.contents.content import ContentPolicy
+
+SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +126,12 @@ def _last_call(
 
     The next run is expected as long after this one as this one is after the last, and late by ``last_call`` at most.
     """
-    ahead = min(max(policy.slice, since + policy.last_call), policy.max_width)
     # A tail further ahead than any run goes was written by a wrong clock, and would hide what is due.
     known = tail is not None and oldest <= tail <= oldest + policy.max_width
     reached = tail if tail is not None and known else oldest
-    stop = min(oldest + ahead, recent_start)
+    # To a whole hour: a late run cannot begin in front of one that was broken up here, since it may have left by then.
+    whole = hour_of(oldest + since + policy.last_call + HOUR - SECOND)
+    stop = min(max(oldest + policy.slice, whole), oldest + policy.max_width, recent_start)
     if reached + policy.last_call > stop:
         return None, reached
     # From a whole hour on, since one of which the last call had a part counts as looked at with all of it.

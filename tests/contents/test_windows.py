@@ -210,8 +210,8 @@ def test_every_instant_gets_a_last_call_just_before_it_leaves_the_horizon(
     for now, todo in feed.runs:
         if (window := todo.last_call) is not None:
             called.append(window)
-            ahead = max(policy.slice, interval + jitter * SECOND + policy.last_call)
-            # The margin apart: for audit between 6 d 20 h and 7 d for any interval up to three hours.
+            ahead = max(policy.slice, interval + jitter * SECOND + policy.last_call + HOUR)
+            # The margin apart: for audit between 6 d 20 h and 7 d for any interval up to two hours.
             assert now - window.end >= policy.horizon - policy.margin - ahead
             assert now - window.start <= policy.horizon - policy.margin
 
@@ -221,6 +221,23 @@ def test_every_instant_gets_a_last_call_just_before_it_leaves_the_horizon(
     for one, following in zip(called, called[1:], strict=False):
         assert following.start <= one.end
     assert called[-1].end >= policy.oldest(feed.runs[-1][0])
+
+
+@every_policy
+def test_every_hour_has_a_last_call_as_a_whole_though_each_run_is_later_than_the_one_before(
+    policy: ContentPolicy,
+) -> None:
+    feed, now, pause = Feed(policy), START, policy.slice
+    while pause + policy.last_call < policy.max_width - HOUR:
+        feed.run(now)
+        pause += policy.last_call * 5 / 6
+        now += pause
+
+    calls = [todo.last_call for _, todo in feed.runs if todo.last_call is not None]
+    hour = hour_of(policy.oldest(feed.runs[1][0])) + HOUR
+    while hour + HOUR < policy.oldest(feed.runs[-1][0]):
+        assert any(each.start <= hour and hour + HOUR <= each.end for each in calls), hour
+        hour += HOUR
 
 
 @every_policy
