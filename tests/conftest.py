@@ -47,6 +47,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 LONGEST = (
     "tests/faults/test_fuzz.py",
     "tests/local/test_bench.py",
+    "tests/faults/test_lifetime.py",
     "tests/faults/test_kills.py::test_twenty_kills",
     "tests/faults/test_trace_rows.py::test_five_thousand_and_one",
     "tests/faults/test_trace_service.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from local.tenant import TraceSpec, Triple
 from shared.rows.digests import Hour, HourCounts
@@ -28,11 +28,21 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 class TraceRig(Rig):
-    """A rig whose tenant has mail; its trace has no quota unless it is given one."""
+    """A rig whose tenant has mail; its trace has no quota unless it is given one; ``ids`` are fields of the tenant."""
 
-    def __init__(self, certs: Certs, storage_connection: str, **trace: Any) -> None:
+    def __init__(
+        self,
+        certs: Certs,
+        storage_connection: str,
+        ids: Mapping[str, Any] | None = None,
+        **trace: Any,
+    ) -> None:
         spec = TraceSpec(**{"quota": None, "latency_s": 0.0, **trace})
-        super().__init__(certs, storage_connection, trace=spec)
+        super().__init__(certs, storage_connection, trace=spec, **(ids or {}))
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
 
     def trace(self, *, settings: Mapping[str, str] | None = None, **options: Any) -> RunSummary:
         """Run the message-trace feed once."""
