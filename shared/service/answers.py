@@ -84,13 +84,19 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> floa
         return None
     if text.isdecimal():
         return min(float(text), MAX_PAUSE)
+    if (at := _date(text)) is None:
+        return None
+    # By the clock that named it; ours may be off, and learns of that from a second answer only.
+    since = _date(headers.get("Date", "")) or now()
+    return min(max(0.0, (at - since).total_seconds()), MAX_PAUSE)
+
+
+def _date(text: str) -> datetime | None:
     try:
         at = parsedate_to_datetime(text)
     except ValueError:
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return min(max(0.0, (at - now()).total_seconds()), MAX_PAUSE)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def error_for(

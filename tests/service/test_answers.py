@@ -213,6 +213,14 @@ def test_retry_after_comes_with_the_throttling_whatever_its_case() -> None:
     assert error.retry_after == 12.0
 
 
+@pytest.mark.parametrize("off", [-timedelta(hours=1), timedelta(hours=1)], ids=["slow", "fast"])
+def test_a_date_to_come_back_at_is_read_by_the_clock_that_named_it(off: timedelta) -> None:
+    at = format_datetime(NOW + timedelta(seconds=7), usegmt=True)
+    headers = {"Date": format_datetime(NOW, usegmt=True), "Retry-After": at}
+
+    assert retry_after(headers, lambda: NOW + off) == 7
+
+
 def test_a_missing_retry_after_is_unknown() -> None:
     assert retry_after({}, lambda: NOW) is None
 
