@@ -46,7 +46,7 @@ logger = logging.getLogger("m365.days")
 DAY = timedelta(days=1)
 NEVER = datetime.min.replace(tzinfo=UTC)
 RECALL = timedelta(days=7)
-"""How far back what was listed is taken for looked at once, where an older version listed it or looks were deleted."""
+"""How far back the first run of an older version went."""
 
 MOST_BACK = timedelta(days=180)
 """How far back rows are brought up to date after an outage."""
@@ -126,8 +126,9 @@ class Days:
         if known.watermark is None or self._store is None:
             return
         if looks.written is None:
-            unlisted = [Window(start, end) for start, end in known.unlisted]
-            looks.listed_once(min(known.watermark, now), now - back, but=unlisted)
+            # What was put off has not been listed.
+            never = [Window(*each) for each in (*known.unlisted, *known.rows.backfill)]
+            looks.listed_once(min(known.watermark, now), now - self._rules.leaves, but=never)
         if looks.beginning is None:
             # An older version has collected it, and its first run went back for so long: so long after the first day
             # that has a row it had begun for certain.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from shared.rows.digests import LISTED
 from shared.rows.schedule import Reading
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
+from shared.state.account import read_blob, write_blob
 from shared.state.append_blobs import DigestStore
 from shared.state.checkpoint import CheckpointStore
 from shared.state.lease import Lease
@@ -291,3 +293,31 @@ def test_digests_that_the_stored_checkpoint_still_needs_are_kept(
 
     rig.assert_trace_complete()
     assert rig.trace_repeats() == 0
+
+
+def test_state_of_an_older_version_keeps_no_day_open(mail: Mail) -> None:
+    rig = mail()
+    for _ in range(14):
+        rig.pass_time(hours=20)
+        rig.trace()
+    stored = read_blob(rig.storage.state, rig.checkpoint_name(SOURCE))
+    assert stored is not None
+    old = {**json.loads(stored.data), "schema": 1}
+    for name in ("beginning", "days_closed", "looks"):
+        old.pop(name, None)
+    data = json.dumps(old).encode()
+    write_blob(rig.storage.state, rig.checkpoint_name(SOURCE), data, etag=stored.etag)
+    rig.storage.state.delete_blob(rig.checkpoint_name(SOURCE).replace("checkpoints/", "looks/"))
+    table = rig.storage.table(DAYS_TABLE)
+    for row in rig.day_rows(SOURCE):
+        keep = ("PartitionKey", "RowKey", "listed", "delivered", "complete")
+        table.replace({name: row[name] for name in keep}, row["etag"])
+
+    rig.pass_time(hours=1)
+    rig.trace()
+
+    assert not [day for day, row in rig.days().items() if row["late"]]
+    # Of what was read again since, more is known.
+    states = [row["state"] for _, row in sorted(rig.days().items())]
+    assert set(states) == {"final", "open", "provisional"}
+    assert states[0] == "provisional"
