@@ -167,6 +167,9 @@ class Judge:
                 self.faults.append(f"{source} {day} has no row")
             day += DAY
         for day, row in sorted(rows.items()):
+            if "state" not in row:
+                self.faults.append(f"{source} {day} has no state")
+                continue
             self._day(source, day, row, lacks.get(day, []))
 
     def _lacks(self, source: str) -> dict[date, list[Any]]:
