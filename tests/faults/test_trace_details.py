@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +15,11 @@ import pytest
 from local.__main__ import main
 from local.tenant import Fault
 from shared.contents.replay import NOT_SPLIT, TOO_LARGE
+from shared.days.gaps import GAP
 from shared.errors import Permanent
 from shared.service.http import Limits
 from shared.sources.message_trace import details as trace_details
+from shared.sources.message_trace import graph
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.ledger import State
@@ -30,7 +34,9 @@ if TYPE_CHECKING:
 
     from local.azurite import Azurite
     from shared.records import Records
+    from shared.rows.paging import Page
     from shared.run.replays import ReplaySummary
+    from shared.service.http import Response
     from tests.runclock import RunClock
 
 Mail = Callable[..., TraceRig]
@@ -149,6 +155,28 @@ def test_of_more_details_than_can_ever_be_fetched_no_more_are_asked_for_and_the_
     assert len(detailed(rig)) == len(rig.ledger(DETAILS)) == 3
     assert "the details of 5 rows are not asked for" in caplog.text
     rig.assert_trace_complete()
+
+
+def test_a_row_that_no_address_can_name_has_no_details_and_holds_nothing_up(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = mail()
+    rig.tenant.trace.offer(received=rig.ago(minutes=20), recipients=["LONELY@x.example"])
+    (other,) = rig.tenant.trace.offer(received=rig.ago(minutes=25))
+    today, read = rig.tenant.now().date(), graph._read_page
+
+    def unpaired(answer: Response) -> Page:
+        return read(replace(answer, body=answer.body.replace(b"LONELY", b"\\ud800")))
+
+    monkeypatch.setattr(graph, "_read_page", unpaired)
+    summary = rig.trace(settings=WANTED)
+
+    assert (summary.status, summary.delivered) == ("succeeded", 2)
+    assert detailed(rig) == {digest_of(other.trace_id, other.recipient, "delivered").hex()}
+    assert caplog.text.count("its id or its recipient is no Unicode") == 1
+    ((kind, start, end),) = rig.reasons(today, DETAILS)
+    assert (kind, end - start) == (GAP, timedelta(seconds=1))
+    assert rig.trace(settings=WANTED).delivered == 0
 
 
 # -- dead letters

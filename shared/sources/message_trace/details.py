@@ -137,7 +137,15 @@ class TraceDetails:
         now = self._clock.now()
         lines: list[Line] = []
         for row in rows:
-            uri = self._uri(row)
+            try:
+                uri = self._uri(row)
+            except UnicodeEncodeError:
+                logger.warning(
+                    "the details of row %s are not asked for: its id or its recipient is no Unicode",
+                    row.digest.hex(),
+                )
+                self._skipping = (self._skipping or (now, now))[0], now
+                continue
             if uri is None or self._ledger.find(now.date(), row.digest.hex()):
                 continue
             if self._waiting + len(lines) >= MOST_WAITING:
@@ -158,7 +166,11 @@ class TraceDetails:
         self._waiting += len(lines)
 
     def _uri(self, row: Row) -> str | None:
-        """Where a row's details are; None where they are not wanted, or there are none."""
+        """Where a row's details are; None where they are not wanted, or there are none.
+
+        Raises:
+            UnicodeEncodeError: they are wanted, and no address can name the row.
+        """
         if not isinstance(row, TraceRow) or row.status.lower() not in self._statuses:
             return None
         return self._api.details_uri(row)
@@ -215,6 +227,7 @@ class TraceDetails:
             first, last = self._skipping
             gap = Window(whole_second(first), whole_second(last) + timedelta(seconds=1))
             self._ledger.write((day, self._gap(piece)) for day, piece in by_day(gap))
+        if self.skipped:
             logger.warning(
                 "the details of %d rows are not asked for, since %d wait already: name fewer statuses in "
                 "M365_MESSAGE_TRACE_DETAILS",
