@@ -21,8 +21,8 @@ from shared.state.append_blobs import DigestStore, Segments
 from shared.state.ledger_day import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Collection, Iterable
+    from datetime import date, datetime
 
 logger = logging.getLogger("m365.digests")
 
@@ -125,6 +125,9 @@ class Digests:
     Args:
         store: the append blobs.
         hold: rows in memory beyond which the hour that was not used for longest is let go.
+
+    Attributes:
+        stored: the hours and how large they are, without what others have appended since they were read.
     """
 
     def __init__(self, store: DigestStore, *, hold: int = HOLD) -> None:
@@ -149,8 +152,11 @@ class Digests:
 
     def _read(self, hour: datetime) -> Hour:
         found = Hour()
-        for segment in sorted(self.stored.get(hour, Segments()).sizes):
-            found.load(self._store.read(hour, segment, 0))
+        sizes = self.stored.get(hour, Segments()).sizes
+        for segment in sorted(sizes):
+            data = self._store.read(hour, segment, 0)
+            found.load(data)
+            sizes[segment] = len(data)
         if found.torn:
             logger.warning(
                 "digests of %s: %d lines cannot be read and are skipped; at worst their rows are delivered again",
@@ -174,10 +180,11 @@ class Digests:
             data = b"".join(mark + digest for digest in digests)
             segment, offset = self._store.append(hour, data)
             sizes = self.stored.setdefault(hour, Segments()).sizes
-            sizes[segment] = max(sizes.get(segment, 0), offset + len(data))
             held.apply(letter, digests)
-            # What somebody else appended in between is not in it, so that a later run sees that the hour has grown.
-            held.size += len(data)
+            if sizes.get(segment, 0) == offset:
+                # Else somebody has appended in between, and a later run sees that the hour has grown.
+                sizes[segment] = offset + len(data)
+                held.size += len(data)
 
     def trim(self) -> None:
         """Let go of hours that are more than may be held, those that were not used for longest first."""
@@ -191,7 +198,12 @@ class Digests:
         """What is known of every hour that was read in this run."""
         return {**self._left, **{hour: held.counts() for hour, held in self._hours.items()}}
 
-    def delete(self, hour: datetime) -> None:
-        """Remove an hour."""
-        self._store.delete(hour, self.stored.pop(hour, Segments()))
-        self._hours.pop(hour, None)
+    def drop(self, days: Collection[date]) -> None:
+        """Remove the hours of days, but for those that another worker has written of since they were listed."""
+        if not days:
+            return
+        stored = self._store.stored()
+        for hour in [each for each in self.stored if each.date() in days]:
+            if stored.get(hour, Segments()).total == self.stored[hour].total:
+                self._store.delete(hour, self.stored.pop(hour))
+                self._hours.pop(hour, None)

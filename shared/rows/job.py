@@ -204,8 +204,6 @@ class RowJob:
             and day in confirmed
             and not overlaps(self._reading.backfill, beginning_of(day) - HOUR, end_of(day) + HOUR)
         ]
-        for day in old[:MAX_DROPPED_DAYS]:
-            for hour in [each for each in self._digests.stored if each.date() == day]:
-                self._digests.delete(hour)
+        self._digests.drop(old[:MAX_DROPPED_DAYS])
         if self._follower is not None:
             self._follower.drop_old(dict(self._note.follower_closed))

@@ -25,7 +25,7 @@ from shared.state.tables import DAYS_TABLE
 from shared.times import end_of, hour_of
 from tests.campaign import free_lease, kill
 from tests.harness import FAST, Nursery
-from tests.tracing import DAY, HOUR, MANY, TraceRig
+from tests.tracing import DAY, HOUR, MANY, MINUTE, TraceRig
 from tests.waits import wait_for
 
 Mail = Callable[..., TraceRig]
@@ -321,3 +321,30 @@ def test_state_of_an_older_version_keeps_no_day_open(mail: Mail) -> None:
     states = [row["state"] for _, row in sorted(rig.days().items())]
     assert set(states) == {"final", "open", "provisional"}
     assert states[0] == "provisional"
+
+
+def test_a_row_that_another_worker_wrote_down_meanwhile_keeps_its_day_from_being_complete(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail()
+    rig.at_noon()
+    old = hour_of(rig.ago(days=5))
+    rig.tenant.trace.offer(count=5, received=old + MINUTE)
+    plain, done = DigestStore.append, list[int]()
+
+    def append(self: DigestStore, hour: datetime, data: bytes) -> tuple[str, int]:
+        if hour == old and not done:
+            # A worker whose lease is lost, and which is killed before it publishes the row.
+            done.append(1)
+            plain(self, hour, bytes((LISTED,)) + b"x" * 16)
+        return plain(self, hour, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DigestStore, "append", append)
+        rig.trace_until_caught_up()
+    rig.pass_time(days=1)
+    rig.trace()
+
+    assert done
+    row = rig.days()[str(old.date())]
+    assert (row["listed"], row["delivered"], row["pending"], row["complete"]) == (6, 5, 1, False)

@@ -113,7 +113,45 @@ def test_a_removed_hour_is_gone(store: DigestStore) -> None:
     known = Digests(store)
     known.open()
     known.write(DELIVERED, [(HOUR, b"a" * 16)])
-    known.delete(HOUR)
+    known.drop([HOUR.date()])
 
     assert not store.stored()
     assert not known.hour(HOUR).states
+
+
+def test_an_hour_that_somebody_else_has_written_of_is_not_removed(store: DigestStore) -> None:
+    known = Digests(store)
+    known.open()
+    other = HOUR + timedelta(hours=1)
+    known.write(DELIVERED, [(HOUR, b"a" * 16), (other, b"b" * 16)])
+    store.append(HOUR, encode([(LISTED, b"c" * 16)]))
+
+    known.drop([HOUR.date()])
+
+    assert set(store.stored()) == {HOUR}
+
+
+def test_lines_of_somebody_else_are_not_taken_for_read(store: DigestStore) -> None:
+    known = Digests(store)
+    known.open()
+    known.write(LISTED, [(HOUR, b"a" * 16)])
+    store.append(HOUR, encode([(LISTED, b"c" * 16)]))
+    known.write(DELIVERED, [(HOUR, b"a" * 16)])
+
+    assert known.stored[HOUR].total == known.hour(HOUR).counts().size == 17
+    again = Digests(store)
+    again.open()
+    assert again.hour(HOUR).counts().pending == 1
+    again.write(DELIVERED, [(HOUR, b"c" * 16)])
+    assert again.stored[HOUR].total == again.hour(HOUR).counts().size == 68
+
+
+def test_lines_that_came_before_an_hour_was_read_are_counted(store: DigestStore) -> None:
+    known = Digests(store)
+    store.append(HOUR, encode([(LISTED, b"a" * 16)]))
+    known.open()
+    store.append(HOUR, encode([(LISTED, b"c" * 16)]))
+
+    known.write(DELIVERED, [(HOUR, b"a" * 16)])
+
+    assert known.stored[HOUR].total == known.hour(HOUR).counts().size == 51
