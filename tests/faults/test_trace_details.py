@@ -20,6 +20,7 @@ from shared.errors import Permanent
 from shared.service.http import Limits
 from shared.sources.message_trace import details as trace_details
 from shared.sources.message_trace import graph
+from shared.sources.message_trace.details import TraceDetails
 from shared.sources.message_trace.replay import ROW
 from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.ledger import State
@@ -155,6 +156,25 @@ def test_of_more_details_than_can_ever_be_fetched_no_more_are_asked_for_and_the_
     assert len(detailed(rig)) == len(rig.ledger(DETAILS)) == 3
     assert "the details of 5 rows are not asked for" in caplog.text
     rig.assert_trace_complete()
+
+
+def test_that_details_are_not_asked_for_is_known_after_a_death_too(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_details, "MOST_WAITING", 3)
+    rig = mail()
+    rig.tenant.trace.offer(count=8, received=rig.ago(minutes=20))
+    today = rig.tenant.now().date()
+    with monkeypatch.context() as death:
+        # After the rows were written down as delivered, and before the end of the run.
+        death.setattr(TraceDetails, "fetch_due", lambda _: None)
+        death.setattr(TraceDetails, "close", lambda _: None)
+        rig.trace(settings=WANTED)
+
+    rig.trace(settings=WANTED)
+
+    assert len(detailed(rig)) == len(rig.ledger(DETAILS)) == 3
+    assert [kind for kind, _, _ in rig.reasons(today, DETAILS)] == [GAP]
 
 
 def test_a_row_that_no_address_can_name_has_no_details_and_holds_nothing_up(

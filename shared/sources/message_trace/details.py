@@ -118,7 +118,7 @@ class TraceDetails:
         )
         self._days = days_of(details_feed(run.feed), run.parts.storage, DAYS, looked_at=False)
         self._waiting = 0
-        self._skipping: tuple[datetime, datetime] | None = None
+        self._passed_since: datetime | None = None
         self.skipped = 0
         self.problems: list[CollectorError] = []
 
@@ -129,12 +129,12 @@ class TraceDetails:
         self._days.load(Checkpoint(), self._clock.now(), self._ledger.sizes())
 
     def note(self, rows: Sequence[Row]) -> None:
-        """Write down whose details are wanted.
+        """Write down whose details are wanted, and that those of others are not asked for.
 
         Raises:
             CollectorError: that is not known to be stored; the rows are then not delivered yet.
         """
-        now = self._clock.now()
+        now, passed = self._clock.now(), False
         lines: list[Line] = []
         for row in rows:
             try:
@@ -144,13 +144,13 @@ class TraceDetails:
                     "the details of row %s are not asked for: its id or its recipient is no Unicode",
                     row.digest.hex(),
                 )
-                self._skipping = (self._skipping or (now, now))[0], now
+                passed = True
                 continue
             if uri is None or self._ledger.find(now.date(), row.digest.hex()):
                 continue
             if self._waiting + len(lines) >= MOST_WAITING:
                 self.skipped += 1
-                self._skipping = (self._skipping or (now, now))[0], now
+                passed = True
                 continue
             line = Line(
                 id=row.digest.hex(),
@@ -162,7 +162,8 @@ class TraceDetails:
                 time=int(now.timestamp()),
             )
             lines.append(line)
-        self._ledger.write((now.date(), line) for line in lines)
+        gaps = self._passed(now) if passed else []
+        self._ledger.write([*gaps, *((now.date(), line) for line in lines)])
         self._waiting += len(lines)
 
     def _uri(self, row: Row) -> str | None:
@@ -208,6 +209,12 @@ class TraceDetails:
         if self._pipeline is not None:
             self._pipeline.written(ids)
 
+    def _passed(self, now: datetime) -> list[tuple[date, Line]]:
+        """What says that details are not asked for, from the first of them in this run until now."""
+        self._passed_since = min(self._passed_since or now, now)
+        span = Window(whole_second(self._passed_since), whole_second(now) + timedelta(seconds=1))
+        return [(day, self._gap(piece)) for day, piece in by_day(span)]
+
     def _gap(self, piece: Window) -> Line:
         return Line(
             id=f"gap:{iso(piece.start)}",
@@ -222,11 +229,7 @@ class TraceDetails:
     # -- the end
 
     def close(self) -> None:
-        """Append what is noted, and for whose details nobody asked."""
-        if self._skipping is not None:
-            first, last = self._skipping
-            gap = Window(whole_second(first), whole_second(last) + timedelta(seconds=1))
-            self._ledger.write((day, self._gap(piece)) for day, piece in by_day(gap))
+        """Append what is noted, and say for how many rows nobody asks."""
         if self.skipped:
             logger.warning(
                 "the details of %d rows are not asked for, since %d wait already: name fewer statuses in "
