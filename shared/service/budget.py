@@ -171,7 +171,7 @@ class Budget:
                 return
             if deadline():
                 raise policy.error("budget", detail="the run had to end meanwhile")
-            if self._paused_until - self._now() > self._allowance.patience:
+            if self._pause_left(self._now()) > self._allowance.patience:
                 raise policy.error(
                     "budget",
                     detail=f"the service asked for a pause of which {wait:.0f} s are left",
@@ -187,7 +187,7 @@ class Budget:
         """
         now = self._now()
         with self._lock:
-            if self._paused_until > now:
+            if self._pause_left(now):
                 return 1.0
             if not 0 <= now - self._looked < LOOK_EVERY:
                 self._used = self._look(now)
@@ -206,11 +206,16 @@ class Budget:
         alone = sum(1 for moment in self._alone if moment > now - self._allowance.window)
         return min(1.0, max(taken / self.limit, alone / self._allowance.share))
 
+    def _pause_left(self, now: float) -> float:
+        """Seconds of a pause that are left; 0 for one longer than any, since the clock was set back meanwhile."""
+        until = self._paused_until
+        return until - now if now < until <= now + MAX_PAUSE else 0.0
+
     def _try(self) -> float:
         """One attempt; 0 where leave is given, else seconds to wait."""
         now = self._now()
-        if self._paused_until > now:
-            return self._paused_until - now
+        if left := self._pause_left(now):
+            return left
         if self._left > 0 and now < self._until:
             self._left -= 1
             return 0.0
@@ -280,7 +285,7 @@ class Budget:
         with self._lock:
             if seconds >= self._allowance.hold:
                 self._left = 0
-            if until <= self._paused_until:
+            if until <= now + self._pause_left(now):
                 return
             self._paused_until = until
         if self._storage is None:

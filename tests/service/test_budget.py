@@ -309,6 +309,23 @@ def test_a_pause_that_outlasts_our_patience_ends_the_run_and_says_how_long_it_is
     assert time.now == START
 
 
+def test_a_pause_is_over_once_the_clock_is_set_back_by_more_than_any_lasts(
+    share: Callable[..., Budget], time: Time
+) -> None:
+    one = share()
+    time.now += 86_400
+    one.pause(600)
+    time.now -= 86_400
+
+    one.take()
+
+    assert one.used() < 1.0
+    assert time.slept == 0.0
+    one.pause(30)
+    one.take()
+    assert time.slept >= 30
+
+
 def test_no_pause_lasts_longer_than_an_hour(share: Callable[..., Budget], time: Time) -> None:
     share().pause(float("inf"))
     time.sleep(MAX_PAUSE + 1)
