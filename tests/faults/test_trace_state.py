@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -348,3 +349,23 @@ def test_a_row_that_another_worker_wrote_down_meanwhile_keeps_its_day_from_being
     assert done
     row = rig.days()[str(old.date())]
     assert (row["listed"], row["delivered"], row["pending"], row["complete"]) == (6, 5, 1, False)
+
+
+def test_a_day_that_was_never_read_stays_open_where_its_looks_are_deleted(mail: Mail) -> None:
+    rig = mail()
+    rig.at_noon()
+    rig.trace_until_caught_up()
+    rig.pass_time(days=4)
+    day = rig.ago(days=2).date()
+    rig.tenant.trace.offer(count=9, received=rig.ago(days=2))
+    for _ in range(2):
+        # What is new can be read, and what was missed cannot.
+        rig.tenant.faults.clear()
+        rig.tenant.faults.add(
+            Fault(on="trace", action="status", code="internal", after=3, times=-1)
+        )
+        rig.trace(tuning=replace(FAST, tries=1))
+        assert rig.checkpoint(SOURCE).rows.backfill
+        assert rig.states(SOURCE)[day] == "open"
+        rig.storage.state.delete_blob(f"looks/{rig.tenant.spec.tenant_id}/{SOURCE}.json")
+        rig.pass_time(minutes=10)
