@@ -102,7 +102,8 @@ class Outbox(Generic[K]):
         lock: of everything in it; notified whenever something comes in or is done.
         outstanding: events handed over and not yet acknowledged.
         unreported: deliveries that are complete and not yet reported.
-        waiting_since: when the last acknowledgement came, or the first event that waits for one; None while none does.
+        waiting_since: when the last event was acknowledged or dead-lettered, or the first came that waits for it; None
+            while none does.
     """
 
     def __init__(self, on_settled: Callable[[Delivery[K]], None]) -> None:
@@ -225,6 +226,8 @@ class Outbox(Generic[K]):
     def dead(self, delivery: Delivery[K]) -> bool:
         """One event is dead-lettered; returns whether the delivery is complete with it."""
         with self.lock:
+            # Keeping its bytes took time in which nothing could be acknowledged.
+            self.waiting_since = time.monotonic()
             delivery.dead += 1
             return self._subtract(delivery, 1)
 

@@ -431,6 +431,18 @@ def test_an_event_that_no_batch_holds_is_dead_lettered_and_its_siblings_flow(sta
     assert (by_key["only"].records, by_key["only"].dead) == (0, 1)
 
 
+def test_many_oversized_events_in_a_row_are_no_silent_hub(start: Start) -> None:
+    hub = Hub(capacity=10)
+    patience = Patience(watchdog=LONG, no_acknowledgement=1.5, linger=0.01)
+    run = start(hub, on_oversize=lambda: time.sleep(0.3), patience=patience)
+    run.content("a", *[b"x" * 11] * 20)
+
+    run.publisher.close(LONG)
+
+    assert len(run.oversize) == 20
+    assert run.keys() == ["a"]
+
+
 def test_an_oversized_event_whose_bytes_cannot_be_kept_ends_the_run(start: Start) -> None:
     def refuse() -> None:
         raise Transient("storage is away")
