@@ -110,6 +110,7 @@ class Outbox(Generic[K]):
         self._on_settled = on_settled
         self._queue: deque[Piece[K]] = deque()
         self._unfinished: dict[K, Delivery[K]] = {}
+        self._refused: set[tuple[Delivery[K], int, int]] = set()
         self.lock = threading.Condition()
         self.outstanding = 0
         self.unreported = 0
@@ -222,6 +223,19 @@ class Outbox(Generic[K]):
                 if self._subtract(delivery, len(piece)):
                     settled.append(delivery)
             return settled
+
+    def is_refused(self, load: Load[K]) -> bool:
+        """A load was refused for its size; returns whether it is one event that was so before, by itself as well.
+
+        Once proves nothing: the event is no larger than what the hub announced, and it may say so by mistake.
+        """
+        if count(load) != 1:
+            return False
+        with self.lock:
+            event = load[0].delivery, load[0].parcel.first, load[0].start
+            known = event in self._refused
+            self._refused.add(event)
+            return known
 
     def dead(self, delivery: Delivery[K]) -> bool:
         """One event is dead-lettered; returns whether the delivery is complete with it."""

@@ -247,7 +247,7 @@ class Publisher(Generic[K]):
 
     def _failed(self, slot: Slot[K], error: CollectorError) -> None:
         """A send (or a dead letter) failed: its events go back to the head of the queue, and we wait a little."""
-        if isinstance(error, EventTooLarge) and count(slot.load) == 1:
+        if isinstance(error, EventTooLarge) and self._outbox.is_refused(slot.load):
             self._discard(slot)
             try:
                 self._dead_letter(slot)

@@ -190,6 +190,19 @@ def test_a_hub_that_takes_less_than_it_announced_gets_smaller_batches(rig: Rig) 
     assert rig.repeats() == 0
 
 
+@pytest.mark.parametrize("action", ["reject", "detach"])
+def test_one_refusal_for_its_size_costs_a_small_record_nothing(rig: Rig, action: str) -> None:
+    rig.offer(records=[record()])
+    rig.hubs.faults.add(Fault(action=action, condition="amqp:link:message-size-exceeded"))
+
+    with collector(rig) as app:
+        summary = run_in_time(rig, app)
+
+    assert rig.hubs.stats.faults == 1
+    assert (summary.status, summary.delivered, summary.dead_letters) == ("succeeded", 1, 0)
+    rig.assert_complete()
+
+
 def test_a_hub_over_its_throughput_is_given_time_and_gets_everything_once(rig: Rig) -> None:
     change_hub(rig, max_message_bytes=SMALL, throughput_units=0.02)
     rig.offer_many(40)

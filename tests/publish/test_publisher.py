@@ -493,6 +493,20 @@ def test_the_one_event_that_a_hub_refuses_for_its_size_is_found_by_halving_and_d
     assert (run.settled[0].records, run.settled[0].dead) == (5, 1)
 
 
+def test_an_event_that_is_refused_for_its_size_once_is_sent_again_on_another_connection(
+    start: Start,
+) -> None:
+    hub = Hub(answers=[EventTooLarge("too large")])
+    run = start(hub, senders=1)
+    run.content("a", b"1")
+
+    run.publisher.close(LONG)
+
+    assert hub.bodies() == [b"1"]
+    assert run.oversize == []
+    assert hub.made == 2
+
+
 # -- the end
 
 
