@@ -249,6 +249,7 @@ def cut_in(body: bytes, *path: str) -> tuple[Cut, dict[str, bytes]]:
         for each in outer:
             inner = members(inner)[each]
         records, found = array_in(inner, name)
+        del found[name]
         return Cut(records=records), found
     except CollectorError:
         pass

@@ -85,11 +85,6 @@ class Cut:
     damage: Damage | None = None
     end: int = -1
 
-    @property
-    def is_odd(self) -> bool:
-        """Whether there is anything to say of any record."""
-        return self.damage is not None or bool(self.invalid)
-
     def marks(self) -> list[Mark]:
         """What is said of each record."""
         first = len(self.records) if self.damage is None else self.damage.before

@@ -58,6 +58,12 @@ class Page:
     full: bool = False
     cut: Cut | None = None
 
+    @classmethod
+    def of(cls, cut: Cut, link: str | None, most: int) -> Page:
+        """A page of what was cut, on which so many rows fit."""
+        odd = cut.damage is not None or bool(cut.invalid)
+        return cls(rows=cut.records, link=link, full=fills(cut, most), cut=cut if odd else None)
+
 
 def fills(cut: Cut, most: int) -> bool:
     """Whether no more rows fit on a page of so many. Of damaged bytes nobody knows how many rows they were."""

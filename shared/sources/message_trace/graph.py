@@ -17,7 +17,7 @@ from urllib.parse import quote
 from shared import policy
 from shared.errors import CollectorError
 from shared.records import ErrorBody, cut_in, fields
-from shared.rows.paging import REFUSED, Page, asked_twice, fills, list_window, paused
+from shared.rows.paging import REFUSED, Page, asked_twice, list_window, paused
 from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_code, error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
@@ -179,8 +179,7 @@ def _read_page(answer: Response) -> Page:
     except (CollectorError, ErrorBody, KeyError, ValueError) as error:
         detail = type(error).__name__
         raise policy.error("not-a-list", detail=detail, status=answer.status) from error
-    full = fills(cut, PAGE_ROWS)
-    return Page(rows=cut.records, link=link, full=full, cut=cut if cut.is_odd else None)
+    return Page.of(cut, link, PAGE_ROWS)
 
 
 def _row(raw: bytes, asked: Asked) -> tuple[TraceRow, datetime | None]:

@@ -59,13 +59,12 @@ def read_page(body: bytes, url: str) -> Page:
             cut, link, told = _read_json(body)
     except (ValueError, expat.ExpatError) as error:
         raise policy.error("not-a-list", detail=type(error).__name__) from error
-    rows, full = cut.records, fills(cut, PAGE_ROWS)
     if link is not None:
         link = urljoin(url, link)
-    elif full and not told:
+    elif fills(cut, PAGE_ROWS) and not told:
         # The shapes that need not name a next page go by the index of the last row that came.
-        link = _next(url, len(rows))
-    return Page(rows=rows, link=link, full=full, cut=cut if cut.is_odd else None)
+        link = _next(url, len(cut.records))
+    return Page.of(cut, link, PAGE_ROWS)
 
 
 def read_time(text: object) -> datetime | None:
