@@ -88,7 +88,13 @@ class Content:
 
 
 class Gate:
-    """What a source knows of whether its contents are listed at all: as it stands here, they always are."""
+    """What a source knows of whether its contents are listed at all: as it stands here, they always are.
+
+    Attributes:
+        doubt: what it could not find out; named by the run, which lists all the same.
+    """
+
+    doubt: CollectorError | None = None
 
     def ensure(self, gaps: Gaps) -> CollectorError | None:
         """Make sure, before anything is listed, that the service lists; returns why listing makes no sense yet.

@@ -224,6 +224,8 @@ class ContentJob:
         summary.caught_up = self._listing.reached_now and not pending and waits is None
         # After what ended the run, which may have been the cause.
         self.problems += self._listing.problems
+        if self._gate.doubt is not None:
+            self.problems.append(self._gate.doubt)
         if self._pipeline is not None and (problem := self._pipeline.failures.problem):
             self.problems.append(problem)
 

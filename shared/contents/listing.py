@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared import policy
-from shared.contents.backlog import Backlog, Due, covers, parts
+from shared.contents.backlog import NARROWEST, Backlog, Due, narrowest
 from shared.contents.windows import plan
 from shared.contents.work import SOON
-from shared.errors import CollectorError, Permanent, Transient
-from shared.policy import Action
+from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Throttled, Transient
+from shared.policy import Action, Area
 from shared.state.dead_letters import ENTRY, DeadLetters
 from shared.state.ledger import Entry, Line, State
 from shared.times import Window, iso, overlaps, whole_second
@@ -39,12 +39,7 @@ RELISTS = 3
 OUTAGE = 3
 """Windows in a row that could not be listed, after which it is the service's trouble and not theirs."""
 
-MOST_REFUSED = 16
-"""Windows that a run has refused to it; a second that fails costs eight of them once, and one in each run after."""
-
 MALFORMED = "a listing entry without a content id"
-
-
 EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -63,7 +58,8 @@ class Listing:
 
     Attributes:
         reached_now: whether everything up to now was listed, or waits in the backlog.
-        refused: every failure of a window, also of those that could be listed in parts.
+        refused: every failure of a window, also of those that could be listed in parts; not where it says something of
+            all windows that is true of this one alone.
         dead: entries that were dead-lettered.
     """
 
@@ -128,7 +124,7 @@ class Listing:
         self._forget()
         if todo.last_call is not None:
             self._try_around(Due(todo.last_call, new=False, moves={"tail": todo.tail}))
-        self._work_off(self._backlog.todo(until=self._policy.oldest(now) + SOON))
+        self._work_off(self._policy.oldest(now) + SOON)
         for window in todo.recent:
             due = Due(window, new=True, moves={"watermark": window.end})
             if self._in_a_row >= OUTAGE and window not in todo.recent[-2:]:
@@ -138,9 +134,9 @@ class Listing:
             self._try_around(due)
         if todo.slice is not None:
             self._try_around(Due(todo.slice, new=False, moves={"cursor": todo.cursor}))
-        if self._in_a_row < OUTAGE:
+        if self._in_a_row < OUTAGE or self._lists():
             self._put_off()
-            self._work_off(self._backlog.todo())
+            self._work_off()
         self.reached_now = not self._waiting
 
     def _try_around(self, due: Due) -> None:
@@ -169,19 +165,14 @@ class Listing:
                 self._backlog.put(due)
             self._waiting = []
 
-    def _work_off(self, windows: list[Window]) -> None:
-        """List what waits, as far as it can be, in ever narrower windows."""
-        while windows and len(self.refused) < MOST_REFUSED and not self._is_outage:
-            window = windows.pop(0)
-            if window not in self._failed and self._is_listed(window):
-                self._backlog.done(window)
-            elif len(narrower := parts(window)) > 1:
-                windows[:0] = narrower
-
-    @property
-    def _is_outage(self) -> bool:
-        # One second fails in ever narrower windows, one after the other.
-        return self._in_a_row >= (OUTAGE * 3 if self._works else OUTAGE)
+    def _work_off(self, until: datetime | None = None) -> None:
+        """List what waits, or what was created before a time."""
+        self._backlog.work_off(
+            lambda window: window not in self._failed and self._is_listed(window),
+            # Where anything could be listed it is no outage.
+            lambda: not self._works and self._in_a_row >= OUTAGE,
+            until,
+        )
 
     def _forget(self) -> None:
         """What left the horizon before it could be listed becomes a gap record, and is dropped then."""
@@ -193,17 +184,40 @@ class Listing:
         self._backlog.done(Window(EVER, oldest))
 
     def _is_listed(self, window: Window) -> bool:
-        """List a window; False where it could not be."""
+        """List a window; False where it could not be.
+
+        Raises:
+            CollectorError: what was refused concerns all windows.
+        """
         try:
             self._list_window(window)
         except (Transient, Permanent) as error:
             self._in_a_row += 1
             self.refused.append(error)
-            start, end = iso(window.start), iso(window.end)
-            self._failed[window] = error.about(f"window {start} to {end}")
-            logger.warning("window %s to %s is not listed: %s", start, end, error.log)
-            if self._stop():
+            self._fails(window, error)
+            return False
+        except (AuthError, ConfigError, Throttled) as error:
+            # Of the token, the permission or the pace; but not where another window is listed.
+            if policy.area_of(error.code) is not Area.API or self._stop() or not self._lists():
                 raise
+            self._fails(window, error)
+            return False
+        self._in_a_row, self._works = 0, True
+        return True
+
+    def _fails(self, window: Window, error: CollectorError) -> None:
+        start, end = iso(window.start), iso(window.end)
+        self._failed[window] = error.about(f"window {start} to {end}")
+        logger.warning("window %s to %s is not listed: %s", start, end, error.log)
+        if self._stop():
+            raise error
+
+    def _lists(self) -> bool:
+        """Whether the newest second is listed: then it is a window that is refused, and not all that is asked."""
+        now = whole_second(self._clock.now())
+        try:
+            self._list_window(Window(now - NARROWEST, now))
+        except (Transient, Permanent, AuthError, ConfigError, Throttled):
             return False
         self._in_a_row, self._works = 0, True
         return True
@@ -211,13 +225,10 @@ class Listing:
     @property
     def problems(self) -> list[CollectorError]:
         """Why what is left is not listed, of each range the narrowest window that was tried."""
-        left = [*self._backlog.todo(), *(due.window for due in self._waiting)]
+        backlog = self._backlog
+        left = [*backlog.unlisted, *backlog.relist, *(due.window for due in self._waiting)]
         failed = [each for each in self._failed if overlaps(left, each.start, each.end)]
-        return [
-            self._failed[each]
-            for each in failed
-            if not any(other != each and covers(each, other) for other in failed)
-        ]
+        return [self._failed[each] for each in narrowest(failed)]
 
     @property
     def waits_since(self) -> datetime | None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from local.tenant.messages import Answer, Request
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+BOUND = 20
+"""Windows that fail in a run: sixteen of what waits, and some that are new."""
 
 
 class Poison:
@@ -126,14 +128,17 @@ def test_many_that_cannot_be_listed_cost_a_run_no_more_than_it_may(rig: Rig) -> 
     good = rig.offer_many(30, records=1, hours_ago=8)
     bad = Poison(rig, *moments)
 
-    for _ in range(14):
+    seconds = tuple(second_of(each) for each in sorted(moments))
+    for _ in range(60):
         before = bad.refused
         rig.run(tries=1)
-        assert bad.refused - before <= 17
-        rig.tenant.advance(timedelta(minutes=10))
+        assert bad.refused - before <= BOUND
+        rig.tenant.advance(timedelta(minutes=1))
+        if rig.checkpoint().unlisted == seconds:
+            break
 
     assert rig.delivered() == {each.content_id for each in good}
-    assert rig.checkpoint().unlisted == tuple(second_of(each) for each in sorted(moments))
+    assert rig.checkpoint().unlisted == seconds
     assert rig.repeats() == 0
 
 
@@ -209,3 +214,152 @@ def test_the_second_is_known_by_its_window(rig: Rig) -> None:
     summary = rig.run(EXCHANGE, tries=1)
 
     assert summary.error.count("window ") == 1
+
+
+@pytest.mark.parametrize("number", [4, 9, 30])
+def test_bad_seconds_in_a_row_keep_back_nothing_else(rig: Rig, number: int) -> None:
+    rig.has_collected(hours_ago=5)
+    start = whole_second(rig.tenant.now()) - 3 * HOUR
+    stretch = [start + n * SECOND for n in range(number)]
+    # One good second in the midst of the bad ones, what adjoins them, and what is hours away.
+    between = start + number * SECOND
+    bad = Poison(rig, *stretch, *(each + (number + 1) * SECOND for each in stretch))
+    near = (-SECOND, (2 * number + 1) * SECOND)
+    good = [
+        rig.offer(created=each)
+        for each in (between, *(start + each for each in near), start + 2 * HOUR, start - HOUR)
+    ]
+
+    for _ in range(60):
+        asked, refused = lists(rig), bad.refused
+        rig.run(tries=1)
+        assert bad.refused - refused <= BOUND
+        assert lists(rig) - asked <= 120
+        rig.tenant.advance(timedelta(minutes=10))
+        left = sum((end - begin for begin, end in rig.checkpoint().unlisted), timedelta())
+        if left == 2 * number * SECOND:
+            break
+
+    assert left == 2 * number * SECOND
+    assert rig.delivered() == {each.content_id for each in good}
+    bad.moments = ()
+    assert rig.run(tries=1).caught_up
+    assert rig.repeats() == 0
+
+
+def test_a_second_that_healed_is_listed_however_many_before_it_did_not(rig: Rig) -> None:
+    rig.has_collected(hours_ago=5)
+    now = whole_second(rig.tenant.now())
+    moments = [now - timedelta(minutes=each) for each in range(60, 264, 12)]
+    bad = Poison(rig, *moments)
+    for _ in range(60):
+        rig.run(tries=1)
+        rig.tenant.advance(timedelta(minutes=1))
+        if rig.checkpoint().unlisted == tuple(second_of(each) for each in sorted(moments)):
+            break
+    late = rig.offer(created=max(moments))
+    bad.moments = moments[1:]
+
+    for _ in range(40):
+        rig.run(tries=1)
+        rig.tenant.advance(timedelta(minutes=10))
+        if late.content_id in rig.delivered():
+            break
+
+    assert late.content_id in rig.delivered()
+    assert len(rig.checkpoint().unlisted) == len(moments) - 1
+
+
+def test_bad_seconds_in_a_row_hold_back_no_turn_of_what_was_listed_before(rig: Rig) -> None:
+    rig.has_collected(hours_ago=5)
+    start = whole_second(rig.tenant.now()) - 4.5 * HOUR
+    stretch = [start + n * SECOND for n in range(10)]
+    bad = Poison(rig, *stretch)
+    rig.run(tries=1)
+    # A whole slice fails when its turn comes, and heals.
+    again = rig.tenant.now() - 4 * DAY
+    bad.moments = [*stretch, *(again + n * HOUR / 4 for n in range(-20, 20))]
+    while not rig.checkpoint().relist:
+        rig.tenant.advance(timedelta(minutes=10))
+        rig.run(tries=1)
+    bad.moments = stretch
+
+    for _ in range(3):
+        rig.tenant.advance(timedelta(minutes=10))
+        rig.run(tries=1)
+
+    assert rig.checkpoint().relist == ()
+
+
+CODED = '{"error":{"code":"%s","message":"no"}}'
+
+
+class Refused(Poison):
+    """Such a window is refused as if all that is asked were."""
+
+    def __init__(self, rig: Rig, *moments: datetime, status: int, body: str) -> None:
+        super().__init__(rig, *moments)
+        self._status, self._body = status, body.encode()
+
+    def _spoil(self, request: Request, answer: Answer) -> None:
+        before = self.refused
+        super()._spoil(request, answer)
+        if self.refused > before:
+            answer.status, answer.body = self._status, self._body
+            answer.headers["Retry-After"] = "0"
+
+
+REFUSALS = [
+    pytest.param(401, "", "http-401", id="401"),
+    pytest.param(403, CODED % "AF10001", "AF10001", id="no-permission"),
+    pytest.param(400, CODED % "AF20020", "AF20020", id="unknown-type"),
+    pytest.param(429, "", "throttled", id="throttled"),
+    pytest.param(400, "Tenant x does not exist.", "auditing-off", id="auditing-off"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "code"), REFUSALS)
+def test_a_second_that_is_refused_as_if_all_were_keeps_back_nothing_else(
+    rig: Rig, status: int, body: str, code: str
+) -> None:
+    rig.has_collected(hours_ago=5)
+    poison = rig.tenant.now() - 3 * HOUR
+    bad = Refused(rig, poison, status=status, body=body)
+    good = [rig.offer(created=poison + each) for each in (2 * SECOND, -2 * SECOND, HOUR)]
+
+    for _ in range(6):
+        summary = rig.run(tries=1)
+        assert summary.error_code == code
+        rig.tenant.advance(HOUR)
+        good.append(rig.offer(hours_ago=0.5))
+    rig.run(tries=1)
+
+    assert rig.delivered() == {each.content_id for each in good}
+    assert rig.checkpoint().unlisted == (second_of(poison),)
+    assert rig.reasons(poison.date()) == []
+    bad.moments = ()
+    assert rig.run(tries=1).caught_up
+
+
+@pytest.mark.parametrize(("status", "body", "code"), REFUSALS[:-1])
+def test_what_is_refused_whatever_is_asked_ends_the_run_with_one_more_question(
+    rig: Rig, status: int, body: str, code: str
+) -> None:
+    rig.has_collected(hours_ago=50)
+    before, asked = rig.checkpoint(), lists(rig)
+    now = rig.tenant.now()
+    Refused(
+        rig,
+        *(now - n * SECOND for n in range(-60, 60)),
+        *(now - n * HOUR for n in range(60)),
+        status=status,
+        body=body,
+    )
+
+    summary = rig.run(tries=1)
+
+    assert summary.error_code == code
+    # One for the subscription, and six of each window where it is the pace.
+    assert lists(rig) - asked <= 1 + 2 * 6
+    assert rig.checkpoint().watermark == before.watermark
+    assert rig.checkpoint().unlisted == ()

@@ -37,8 +37,10 @@ def _nothing(rig: Rig) -> None:
     """Nothing more to prepare."""
 
 
-def _refusing(on: str, code: str) -> Callable[[Rig], None]:
-    return lambda rig: rig.tenant.faults.add(Fault(on=on, action="status", code=code, times=-1))
+def _refusing(*kinds: str, **answer: Any) -> Callable[[Rig], None]:
+    return lambda rig: rig.tenant.faults.add(
+        *(Fault(on=on, action="status", times=-1, **answer) for on in kinds)
+    )
 
 
 def _disabled(rig: Rig) -> None:
@@ -94,27 +96,27 @@ CASES = {
     "no-service-principal": Case(
         code="AADSTS7000229",
         words=("has to consent", "Enterprise applications", "'Grant admin consent'"),
-        prepare=_refusing("token", "AADSTS7000229"),
+        prepare=_refusing("token", code="AADSTS7000229"),
     ),
     "application-disabled": Case(
         code="AADSTS7000112",
         words=("disabled", "Enterprise applications", "'Enabled for users to sign-in'"),
-        prepare=_refusing("token", "AADSTS7000112"),
+        prepare=_refusing("token", code="AADSTS7000112"),
     ),
     "conditional-access": Case(
         code="AADSTS53003",
         words=("Conditional Access", "exclude the app's service principal"),
-        prepare=_refusing("token", "AADSTS53003"),
+        prepare=_refusing("token", code="AADSTS53003"),
     ),
     "wrong-cloud-of-the-api": Case(
         code="AADSTS500011",
         words=("wrong cloud", "Set M365_CLOUD", "gcc-high"),
-        prepare=_refusing("token", "AADSTS500011"),
+        prepare=_refusing("token", code="AADSTS500011"),
     ),
     "wrong-cloud-of-the-login": Case(
         code="AADSTS900432",
         words=("different clouds", "Set M365_CLOUD", "M365_LOGIN_ENDPOINT"),
-        prepare=_refusing("token", "AADSTS900432"),
+        prepare=_refusing("token", code="AADSTS900432"),
     ),
     "missing-consent": Case(
         code="AF10001",
@@ -124,7 +126,7 @@ CASES = {
     "tenant-mismatch": Case(
         code="AF20010",
         words=("M365_TENANT_ID is not the tenant that the token is from", "'Tenant ID'"),
-        prepare=_refusing("subscriptions", "AF20010"),
+        prepare=_refusing("subscriptions", "list", code="AF20010"),
     ),
     "auditing-off": Case(
         code="AF20011",
@@ -134,14 +136,12 @@ CASES = {
     "tenant-misconfigured": Case(
         code="AF20012",
         words=("support case", "Microsoft 365 admin center"),
-        prepare=_refusing("subscriptions", "AF20012"),
+        prepare=_refusing("subscriptions", "list", code="AF20012"),
     ),
     "token-refused": Case(
         code="http-401",
         words=("'ActivityFeed.Read' of", "fresh one too", "M365_CLOUD"),
-        prepare=lambda rig: rig.tenant.faults.add(
-            Fault(on="subscriptions", action="status", status=401, body="{}", times=-1)
-        ),
+        prepare=_refusing("subscriptions", "list", status=401, body="{}"),
     ),
     "subscription-disabled": Case(
         code="subscription-disabled",

@@ -454,3 +454,30 @@ def test_the_record_of_the_switch_of_auditing_is_a_flaw_of_every_feed_of_the_ten
     for source in (EXCHANGE, general):
         assert rig.reasons(off.date(), source) == [("auditing-off", off, on)]
     rig.assert_complete()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        pytest.param({"status": 401, "body": "{}"}, "http-401", id="401"),
+        pytest.param({"code": "AF10001"}, "AF10001", id="no-permission"),
+    ],
+)
+def test_a_list_of_subscriptions_that_is_refused_keeps_back_nothing_and_is_named(
+    rig: Rig, fault: dict[str, Any], code: str
+) -> None:
+    rig.has_collected(hours_ago=5)
+    rig.offer_many(3)
+    rig.tenant.subscriptions.start(EXCHANGE, HOOK, rig.tenant.now() - timedelta(hours=3))
+    rig.tenant.faults.add(Fault(on="subscriptions", action="status", times=-1, **fault))
+
+    for _ in range(2):
+        summary = rig.run()
+        assert (summary.status, summary.error_code) == ("failed", code)
+        assert summary.caught_up
+        rig.tenant.advance(timedelta(minutes=20))
+
+    assert rig.tenant.books.requests("start") == []
+    assert listed(rig)[0]["webhook"]["address"] == HOOK["address"]
+    assert gap_seconds(rig) == 0
+    rig.assert_complete()

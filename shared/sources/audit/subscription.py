@@ -1,8 +1,8 @@
 """Whether a content type is listed: its subscription is started where there is none, and left alone otherwise.
 
-The listing of contents alone is believed. A list of subscriptions may be empty or spell a name otherwise, and a start
-with an empty body removes somebody's webhook (API reference, "Start a subscription"). So where the list does not say
-that it is on, one second of contents is listed:
+The listing of contents alone is believed. A list of subscriptions may be empty, refused, or spell a name otherwise, and
+a start with an empty body removes somebody's webhook (API reference, "Start a subscription"). So where the list does
+not say that it is on, one second of contents is listed:
 
 - It answers: the subscription is on. Nothing is started.
 - AF20022, there is none, twice in a row: it is started.
@@ -26,8 +26,8 @@ import msgspec
 from shared import policy
 from shared.contents.content import Gate
 from shared.days.gaps import AUDITING_OFF, SUBSCRIPTION_OFF
-from shared.errors import CollectorError, ConfigError, Permanent
-from shared.policy import Action
+from shared.errors import AuthError, CollectorError, ConfigError, Permanent
+from shared.policy import Action, Area
 from shared.times import HOUR, ServiceClock, Window, beginning_of, whole_second
 
 if TYPE_CHECKING:
@@ -93,8 +93,13 @@ class SubscriptionKeeper(Gate):
         self._record_switches(gaps)
         try:
             on = self._source.lower() in self._api.enabled()
-        except ConfigError as error:
-            return self._auditing_off(error, gaps)
+        except (AuthError, ConfigError) as error:
+            if error.code == AUDITING:
+                return self._auditing_off(error, gaps)
+            if policy.area_of(error.code) is not Area.API:
+                raise
+            # Whether it is the list alone that is refused, the listing of contents will tell.
+            on, self.doubt = False, error
         now = whole_second(self._clock.now())
         note = self._note(now)
         if on and note.disabled is None:
@@ -151,8 +156,6 @@ class SubscriptionKeeper(Gate):
             )
 
     def _auditing_off(self, error: CollectorError, gaps: Gaps) -> CollectorError:
-        if error.code != AUDITING:
-            raise error
         now = whole_second(self._clock.now())
         self._found_off(gaps, self._note(now), now, AUDITING_OFF)
         return error
