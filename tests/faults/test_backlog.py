@@ -284,9 +284,12 @@ def test_bad_seconds_in_a_row_hold_back_no_turn_of_what_was_listed_before(rig: R
         rig.run(tries=1)
     bad.moments = stretch
 
-    for _ in range(3):
+    # Which of the two comes first is left to chance in each run.
+    for _ in range(30):
         rig.tenant.advance(timedelta(minutes=10))
         rig.run(tries=1)
+        if not rig.checkpoint().relist:
+            break
 
     assert rig.checkpoint().relist == ()
 
