@@ -444,7 +444,7 @@ def test_the_record_of_the_switch_of_auditing_is_a_flaw_of_every_feed_of_the_ten
         rig.run(source)
     assert rig.states(general)[off.date()] == "flawed"
     rig.tenant.advance(timedelta(hours=2))
-    on = rig.tenant.now().replace(microsecond=0)
+    on = rig.tenant.now().replace(microsecond=0) - timedelta(minutes=1)
     rig.offer(hours_ago=0.1, records=[switch(on, "True")])
     for _ in range(2):
         for source in (EXCHANGE, general):
