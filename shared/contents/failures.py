@@ -20,7 +20,7 @@ DEFINITE_PATIENCE = timedelta(hours=24)
 GONE = ("expired", "not-found")
 """Losses that are the service's word that a content is not there."""
 CONFIRMED_EMPTY = "confirmed-empty"
-MANY_EMPTY = 3
+MANY_EMPTY = 10
 """Contents of a run that, where they are half of all, are not empty by themselves."""
 
 

@@ -76,7 +76,14 @@ def test_what_is_never_an_outage_is_written_and_not_taken_back() -> None:
 
 @pytest.mark.parametrize(
     ("empty", "good", "counts"),
-    [(1, 0, True), (2, 0, True), (3, 0, False), (3, 3, False), (3, 4, True), (30, 20, False)],
+    [
+        (1, 0, True),
+        (9, 0, True),
+        (10, 0, False),
+        (10, 10, False),
+        (10, 11, True),
+        (30, 20, False),
+    ],
 )
 def test_what_is_empty_counts_where_it_is_little_of_a_run(
     empty: int, good: int, counts: bool
