@@ -14,14 +14,11 @@ import http.client
 import io
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MIN_RATE = 10_000
 """Bytes a second below which an answer with a deadline of its own is ended."""
@@ -114,42 +111,28 @@ class _OwnAnswer(_Answer):
     has_own = True
 
 
-class _Plain(HTTPConnection):
-    response_class = _Answer
+def _pools(answer: type[_Answer]) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools of connections that make such answers, by scheme."""
 
+    class Plain(HTTPConnection):
+        response_class = answer
 
-class _Secure(HTTPSConnection):
-    response_class = _Answer
+    class Secure(HTTPSConnection):
+        response_class = answer
 
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
 
-class _OwnPlain(HTTPConnection):
-    response_class = _OwnAnswer
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
 
-
-class _OwnSecure(HTTPSConnection):
-    response_class = _OwnAnswer
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _Secure
-
-
-class _OwnPlainPool(HTTPConnectionPool):
-    ConnectionCls = _OwnPlain
-
-
-class _OwnSecurePool(HTTPSConnectionPool):
-    ConnectionCls = _OwnSecure
+    return {"http": PlainPool, "https": SecurePool}
 
 
 class TimedAdapter(HTTPAdapter):
     """Sends requests over such connections, through a proxy too (not one of SOCKS)."""
 
-    _POOLS: Mapping[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _SecurePool}
+    _POOLS = _pools(_Answer)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Make the connection pools."""
@@ -167,4 +150,4 @@ class TimedAdapter(HTTPAdapter):
 class OwnTimeAdapter(TimedAdapter):
     """Gives each answer a deadline of its own."""
 
-    _POOLS = {"http": _OwnPlainPool, "https": _OwnSecurePool}
+    _POOLS = _pools(_OwnAnswer)

@@ -5,21 +5,14 @@ The handler does what Microsoft's worker does with each line: it takes the id fr
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local.tenant import SOURCES, Fault
 from shared.sources import registry
-from tests.waits import LONG
+from tests.worker.runtime import ROOT, result_of
 
 if TYPE_CHECKING:
     from tests.harness import Rig
-
-ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import asyncio, json, logging, sys, threading, uuid
@@ -76,19 +69,7 @@ print("RESULT " + json.dumps([each for each in seen if each["logger"].startswith
 
 def lines_of(rig: Rig, **settings: str) -> list[dict[str, Any]]:
     """What a process logs that runs each timer twice, and then two at once."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("M365_", "AUDIT_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(ROOT)],
-        cwd="/",
-        env={**environment, "PYTHONPATH": str(ROOT), **rig.values(**settings)},
-        capture_output=True,
-        text=True,
-        timeout=10 * LONG,
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    assert lines, done.stderr
-    found: list[dict[str, Any]] = json.loads(lines[0].removeprefix("RESULT "))
+    found: list[dict[str, Any]] = result_of(SCRIPT, ROOT, settings=rig.values(**settings))
     return found
 
 

@@ -5,23 +5,19 @@ The runtime keeps one app per process, so each case is a process of its own.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import textwrap
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.tenant import SOURCES
 from shared.sources import registry
 from tests.harness import TRACE_HUB, Rig
-from tests.waits import LONG
+from tests.worker.runtime import ROOT, result_of
 
-ROOT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCRIPT = """
 import json, sys
@@ -50,19 +46,7 @@ print("RESULT " + json.dumps(out))
 
 def drive(directory: Path, *, run: bool = False, settings: dict[str, str] | None = None) -> Any:
     """Load an app with the runtime, and run each of its timers where asked to."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("M365_", "AUDIT_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(directory), *(["run"] if run else [])],
-        cwd="/",
-        env={**environment, "PYTHONPATH": f"{directory}{os.pathsep}{ROOT}", **(settings or {})},
-        capture_output=True,
-        text=True,
-        timeout=10 * LONG,
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    assert lines, done.stderr
-    return json.loads(lines[0].removeprefix("RESULT "))
+    return result_of(SCRIPT, directory, *(["run"] if run else []), settings=settings)
 
 
 def test_the_runtime_finds_one_timer_a_source_without_any_setting() -> None:
