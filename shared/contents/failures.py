@@ -20,8 +20,8 @@ DEFINITE_PATIENCE = timedelta(hours=24)
 GONE = ("expired", "not-found")
 """Losses that are the service's word that a content is not there."""
 CONFIRMED_EMPTY = "confirmed-empty"
-MANY_EMPTY = 10
-"""Contents of a run that, where they are half of all, are not empty by themselves."""
+MANY_EMPTY = 3
+"""Contents of a run that, where they are half of all, are hardly empty by themselves."""
 
 
 class Failures:
@@ -36,6 +36,7 @@ class Failures:
         fetched: contents that did not fail.
         ids: contents that failed, or were empty.
         confirmed: of those the ones that count as empty, once the run is over.
+        witnessed: whether a content that is known to have records still came with them: then the empty ones have none.
         reasons: of failures, counted.
         texts: what the first error of each reason says.
     """
@@ -52,6 +53,7 @@ class Failures:
         self.fetched = 0
         self.ids: set[str] = set()
         self.confirmed = 0
+        self.witnessed = False
         self.reasons: Counter[str] = Counter()
         self.texts: dict[str, str] = {}
 
@@ -65,7 +67,8 @@ class Failures:
     def emptied(self) -> bool:
         """Whether so many contents are empty that it is an outage that nobody calls one: no attempt of them counts."""
         count = len(self._empty)
-        return count >= MANY_EMPTY and count * 2 >= len(self.ids) + self.fetched
+        many = count >= MANY_EMPTY and count * 2 >= len(self.ids) + self.fetched
+        return many and not self.witnessed
 
     @property
     def failed(self) -> int:

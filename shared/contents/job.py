@@ -25,7 +25,7 @@ from shared.state.waiting import WaitingIndex
 from shared.times import iso, parse_wire
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
 
     from shared.contents.content import ContentApi, ContentPolicy
     from shared.run.context import RunContext
@@ -110,6 +110,7 @@ class ContentJob:
             dead_letters=self._dead_letters,
             stop=self._stop,
             threads=self._tuning.fetch_threads,
+            witness=self._witness,
         )
         # What was listed before can be fetched whether or not it lists now.
         self._submit_pending()
@@ -140,14 +141,25 @@ class ContentJob:
     def _submit_pending(self) -> None:
         """Take up what earlier runs listed and did not finish, where it is due."""
         for day, entry in self._ledger.pending():
-            content = Content(
-                id=entry.id,
-                uri=entry.uri or self._contents.content_uri(entry.id),
-                created=entry.created,
-                expires=entry.expires,
-                day=day,
-            )
-            self._submit_if_due(content, entry)
+            self._submit_if_due(self._content(day, entry), entry)
+
+    def _witness(self) -> Content | None:
+        """A content that was delivered with records, and can be had still, of the newest day that was read."""
+        now = self._clock.now()
+        for day, ledger in sorted(self._ledger.loaded().items(), reverse=True):
+            for entry in ledger.entries.values():
+                if entry.records and entry.terminal and now < self._ledger.expires_at(entry):
+                    return self._content(day, entry)
+        return None
+
+    def _content(self, day: date, entry: Entry) -> Content:
+        return Content(
+            id=entry.id,
+            uri=entry.uri or self._contents.content_uri(entry.id),
+            created=entry.created,
+            expires=entry.expires,
+            day=day,
+        )
 
     def _submit_if_due(self, content: Content, entry: Entry) -> None:
         now = self._clock.now()

@@ -20,7 +20,7 @@ from shared import policy
 from shared.contents.failures import Failures, loss_of
 from shared.contents.memory import Gate
 from shared.contents.reader import ContentReader, Unreadable
-from shared.contents.work import BACKLOG, LAST, turn_of
+from shared.contents.work import BACKLOG, LAST, Work, turn_of
 from shared.errors import (
     AuthError,
     CollectorError,
@@ -38,7 +38,10 @@ from shared.stop import RunStopped, Stop
 from shared.threads import start_thread
 
 if TYPE_CHECKING:
-    from shared.contents.work import Fetches, Turn, Work
+    from collections.abc import Callable
+
+    from shared.contents.content import Content
+    from shared.contents.work import Fetches, Turn
     from shared.publish.outbox import Delivery
     from shared.publish.publisher import Publisher
     from shared.run.context import RunContext
@@ -65,6 +68,7 @@ class Pipeline:
         stop: the end of its work.
         kind: of its events.
         threads: contents fetched at the same time.
+        witness: a content that came with records before, where one is known.
 
     Attributes:
         publisher: what it publishes with.
@@ -80,6 +84,7 @@ class Pipeline:
         stop: Stop,
         kind: str = RECORD_EVENT,
         threads: int = 4,
+        witness: Callable[[], Content | None] = lambda: None,
     ) -> None:
         self._run = run
         self._reader = ContentReader(api, ledger, run.parts.clock)
@@ -89,6 +94,7 @@ class Pipeline:
         self._stop = stop
         self._clock = run.parts.clock
         self._kind = kind
+        self._witness = witness
         self.publisher: Publisher[Work] = run.publisher(self._settled, self._oversize, stop.set)
         self._refusals = 0
         self._slots = threading.Semaphore(run.tuning.max_unsettled)
@@ -291,12 +297,27 @@ class Pipeline:
 
     def write_attempts(self, *, last: bool = False) -> None:
         """Write down the failures that count as far as is known, and at the end that they did not in an outage."""
+        if last and self.failures.emptied:
+            self.failures.witnessed = self._is_witnessed()
         with self._lock:
             now = int(self._clock.now().timestamp())
             lines = self.failures.close(now) if last else self.failures.take()
             self.delivered += self.failures.confirmed if last else 0
         for day, line in lines:
             self._ledger.settle(day, line)
+
+    def _is_witnessed(self) -> bool:
+        """Whether a content that had records has them still, so that it is not the service that gives none."""
+        content = None if self._stop() else self._witness()
+        if content is None:
+            return False
+        held = self._gate.reservation()
+        try:
+            return bool(self._reader.records(Work(content), held).ids)
+        except (CollectorError, Unreadable):
+            return False
+        finally:
+            held.release()
 
     def _line(
         self,

@@ -78,10 +78,10 @@ def test_what_is_never_an_outage_is_written_and_not_taken_back() -> None:
     ("empty", "good", "counts"),
     [
         (1, 0, True),
-        (9, 0, True),
-        (10, 0, False),
-        (10, 10, False),
-        (10, 11, True),
+        (2, 0, True),
+        (3, 0, False),
+        (3, 3, False),
+        (3, 4, True),
         (30, 20, False),
     ],
 )

@@ -262,6 +262,21 @@ def test_what_was_empty_before_an_outage_of_empty_answers_is_not_confirmed_by_it
     rig.assert_complete()
 
 
+def test_several_that_are_truly_empty_are_confirmed_where_a_good_one_still_comes(rig: Rig) -> None:
+    """They wait together, with nothing else to fetch: what was delivered before is asked for as a witness."""
+    rig.offer_many(2)
+    assert rig.run().delivered == 2
+    bare = [rig.offer(body=b"[]").content_id for _ in range(4)]
+
+    first, second = rig.run(), rig.run()
+
+    assert (first.delivered, first.pending) == (0, 4)
+    assert (second.status, second.delivered, second.failed) == ("succeeded", 4, 0)
+    assert {rig.ledger()[each].reason for each in bare} == {"confirmed-empty"}
+    assert rig.repeats() == 0
+    rig.assert_complete()
+
+
 def test_one_content_that_is_truly_empty_among_good_ones_is_confirmed(rig: Rig) -> None:
     bare = rig.offer(body=b"[]").content_id
     rig.offer_many(5)
