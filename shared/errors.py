@@ -34,7 +34,10 @@ class CollectorError(Exception):
         code: the service's own code (``AF20022``, ``AADSTS7000215``), or a short word of ours; "" where none.
         status: the HTTP status, 0 where there was no answer.
         log: what happened, in few words; the message where nobody said.
+        harmless: whether nothing is wrong: the next run, or another worker, goes on.
     """
+
+    harmless = False
 
     def __init__(self, message: str, *, code: str = "", status: int = 0, log: str = "") -> None:
         super().__init__(message)

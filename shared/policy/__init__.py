@@ -142,7 +142,9 @@ def error(
     kind = kind_of(rule, area)
     if issubclass(kind, Throttled):
         return kind(message, code=code, status=status, log=log, retry_after=retry_after)
-    return kind(message, code=code, status=status, log=log)
+    made = kind(message, code=code, status=status, log=log)
+    made.harmless = rule.action is Action.CARRY_ON
+    return made
 
 
 def _meaning(code: str, status: int, area: Area) -> str:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from shared import policy
 from shared.errors import CollectorError, Throttled, textless
-from shared.policy import Action
 from shared.run.context import Feed, Job, Parts, RunContext, Tuning
 from shared.state.checkpoint import CheckpointStore, HeldCheckpoint
 from shared.state.failures import Conflict
@@ -105,7 +104,7 @@ class FeedRun:
             return
         self.summary.error = str(error)
         self.summary.error_code = error.code
-        orderly = isinstance(error, Throttled | RunStopped) or _goes_on(error)
+        orderly = error.harmless or isinstance(error, Throttled | RunStopped)
         self.summary.status = "incomplete" if orderly else "failed"
 
     def _run(self, runs: Runs) -> None:
@@ -160,7 +159,7 @@ class FeedRun:
         if stop.error is not None:
             self._note(stop.error)
         for problem in problems:
-            if not _goes_on(problem):
+            if not problem.harmless:
                 self._note(problem)
         if lease.lost:
             self._note(policy.error("lease-lost"))
@@ -235,7 +234,7 @@ class _Held:
             # Whoever has the feed now knows more of its days.
             return
         now, last_run = self._clock.now(), self._last_run
-        wrong = [each for each in self.job.problems if not _goes_on(each)]
+        wrong = [each for each in self.job.problems if not each.harmless]
         self.job.write_days(self._stop.error or next(iter(wrong or self.job.problems), None))
         if last_run is None and self._checkpoint.value.updated is not None:
             # A first run has nothing that is old. Where it lost its checkpoint, the next day's run sees to it.
@@ -274,8 +273,3 @@ def _take(lease: Lease, checkpoints: CheckpointStore) -> bool:
     # A feed's first run: the blob that carries the lease is made for it.
     checkpoints.make()
     return lease.acquire()
-
-
-def _goes_on(error: CollectorError) -> bool:
-    """Whether nothing is wrong: the next run, or another worker, goes on."""
-    return policy.rule_of(error).action is Action.CARRY_ON

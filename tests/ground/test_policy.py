@@ -156,6 +156,7 @@ def test_the_class_of_an_error_is_one_that_its_action_allows(rule: Rule) -> None
 
     assert type(error) in ALLOWED[rule.action]
     assert type(error) is policy.kind_of(rule, policy.area_of(rule.code))
+    assert error.harmless is (rule.action is Action.CARRY_ON)
 
 
 def test_who_waits_for_time_to_heal_something_does_not_wait_for_a_token() -> None:
