@@ -92,7 +92,9 @@ class Failures:
             return None
         return policy.error("contents-failed", text=text)
 
-    def add(self, day: date, line: Line, text: str, *, again: bool = False) -> None:
+    def add(
+        self, day: date, line: Line, text: str, *, again: bool = False, certain: bool = False
+    ) -> None:
         """Note an attempt in vain, and what its error says.
 
         Args:
@@ -100,6 +102,7 @@ class Failures:
             line: of the attempt.
             text: what its error says.
             again: of an empty content, whether it was empty to the run before too.
+            certain: whether it is known to be the content's own, whatever becomes of others.
         """
         self.ids.add(line.id)
         self.reasons[line.reason] += 1
@@ -108,7 +111,7 @@ class Failures:
             # What it is shows when the run is over.
             self._empty.append((day, line))
             self._again.update([line.id] if again else [])
-        elif policy.rule_of(line.reason).one_content:
+        elif certain or policy.rule_of(line.reason).one_content:
             self._certain.append((day, line))
         else:
             self._unanswered += 1

@@ -110,7 +110,7 @@ class ContentJob:
             dead_letters=self._dead_letters,
             stop=self._stop,
             threads=self._tuning.fetch_threads,
-            witness=self._witness,
+            content=self._content,
         )
         # What was listed before can be fetched whether or not it lists now.
         self._submit_pending()
@@ -142,15 +142,6 @@ class ContentJob:
         """Take up what earlier runs listed and did not finish, where it is due."""
         for day, entry in self._ledger.pending():
             self._submit_if_due(self._content(day, entry), entry)
-
-    def _witness(self) -> Content | None:
-        """A content that was delivered with records, and can be had still, of the newest day that was read."""
-        now = self._clock.now()
-        for day, ledger in sorted(self._ledger.loaded().items(), reverse=True):
-            for entry in ledger.entries.values():
-                if entry.records and entry.terminal and now < self._ledger.expires_at(entry):
-                    return self._content(day, entry)
-        return None
 
     def _content(self, day: date, entry: Entry) -> Content:
         return Content(

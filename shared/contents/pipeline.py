@@ -20,6 +20,8 @@ from shared import policy
 from shared.contents.failures import Failures, loss_of
 from shared.contents.memory import Gate
 from shared.contents.reader import ContentReader, Unreadable
+from shared.contents.refusals import Refusals
+from shared.contents.witnesses import Witnesses
 from shared.contents.work import BACKLOG, LAST, Work, turn_of
 from shared.errors import (
     AuthError,
@@ -39,6 +41,7 @@ from shared.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
     from shared.contents.content import Content
     from shared.contents.work import Fetches, Turn
@@ -46,10 +49,10 @@ if TYPE_CHECKING:
     from shared.publish.publisher import Publisher
     from shared.run.context import RunContext
     from shared.state.feed_ledger import FeedLedger
+    from shared.state.ledger import Entry
 
 logger = logging.getLogger("m365.pipeline")
 
-MAX_REFUSALS = 3
 MOST_SAID = 100  # contents of which a run says in the log why they failed
 MOST_QUEUED = 20_000
 """Contents of the backlog that are queued: what the quota of a tenant lets a run of ten minutes fetch."""
@@ -68,7 +71,7 @@ class Pipeline:
         stop: the end of its work.
         kind: of its events.
         threads: contents fetched at the same time.
-        witness: a content that came with records before, where one is known.
+        content: makes a content of what the ledger knows.
 
     Attributes:
         publisher: what it publishes with.
@@ -84,7 +87,7 @@ class Pipeline:
         stop: Stop,
         kind: str = RECORD_EVENT,
         threads: int = 4,
-        witness: Callable[[], Content | None] = lambda: None,
+        content: Callable[[date, Entry], Content],
     ) -> None:
         self._run = run
         self._reader = ContentReader(api, ledger, run.parts.clock)
@@ -94,13 +97,14 @@ class Pipeline:
         self._stop = stop
         self._clock = run.parts.clock
         self._kind = kind
-        self._witness = witness
+        self._witnesses = Witnesses(ledger, content, self._reader, self._gate, self._clock)
+        self._refusals = Refusals(self._witnesses, stop)
         self.publisher: Publisher[Work] = run.publisher(self._settled, self._oversize, stop.set)
-        self._refusals = 0
         self._slots = threading.Semaphore(run.tuning.max_unsettled)
         self._queue: queue.PriorityQueue[tuple[Turn, int, Work | None]] = queue.PriorityQueue()
         self._numbers = itertools.count()
         self._lock = threading.Lock()
+        self._free: set[str] = set()
         self.failures = Failures(run.summary.run)
         self.delivered = 0
         self.records = 0
@@ -142,8 +146,8 @@ class Pipeline:
     def written(self, ids: list[str]) -> None:
         """Settling lines are stored: their places are free."""
         with self._lock:
-            # Those of attempts were free before.
-            settled = [each for each in ids if each not in self.failures.ids]
+            # Those of what failed were free before.
+            settled = [each for each in ids if each not in self._free]
         for _ in settled:
             self._slots.release()
 
@@ -201,18 +205,15 @@ class Pipeline:
         """Tell a refusal that concerns every content alike, which ends the run, from one content's own.
 
         The hub, the token service and the shared budget concern all. What the API says of one content it may say of
-        that content alone; three different ones in a row without a success between are no accident.
+        that content alone.
         """
-        own = error.status and not isinstance(error, SinkError)
-        with self._lock:
-            self._refusals += 1
-            several = self._refusals >= MAX_REFUSALS
-        if own:
-            self._failed(work, error)
-        else:
-            self._give_up(work)
-        if several or not own:
+        self._give_up(work)
+        if not error.status or isinstance(error, SinkError):
             self._stop.set(error)
+            return
+        for each, why in self._refusals.hold(work, error):
+            self._note(each, why, certain=True)
+        self.write_attempts()
 
     def _acquire_slot(self) -> bool:
         """Wait for a place between fetch and ledger; False where the run takes no new work."""
@@ -224,6 +225,8 @@ class Pipeline:
     def _give_up(self, work: Work) -> None:
         if work.reservation is not None:
             work.reservation.release()
+        with self._lock:
+            self._free.add(work.content.id)
         self._slots.release()
 
     def _collect(self, work: Work) -> None:
@@ -244,7 +247,8 @@ class Pipeline:
         parcel = self._run.parts.format.parcel(records, about)
         with self._lock:
             self.failures.fetched += 1
-            self._refusals = 0
+        for each, why in self._refusals.take():
+            self._note(each, why)
         self.write_attempts()
         try:
             self.publisher.publish(work, parcel)
@@ -276,6 +280,12 @@ class Pipeline:
     def _failed(self, work: Work, error: CollectorError) -> None:
         if work.reservation is not None:
             work.reservation.release()
+        if not self._note(work, error):
+            self._give_up(work)
+            self.write_attempts()
+
+    def _note(self, work: Work, error: CollectorError, *, certain: bool = False) -> bool:
+        """Note that a content failed; returns whether it is lost."""
         known = work.known(self._clock.now())
         reason = loss_of(error, known, self._ledger, self._clock.now())
         if reason:
@@ -284,40 +294,31 @@ class Pipeline:
                 self.lost += 1
             logger.warning("content %s is lost (%s): %s", work.content.id, reason, error.log)
             self._ledger.settle(work.content.day, self._line(work, State.LOST, reason=reason))
-            return
+            return True
         with self._lock:
             line = self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__)
             again = known.reason == EMPTY
-            self.failures.add(work.content.day, line, str(error), again=again)
+            # Before its line can be stored.
+            self._free.add(work.content.id)
+            self.failures.add(work.content.day, line, str(error), again=again, certain=certain)
             say = len(self.failures.ids) <= MOST_SAID
         if say:
             logger.info("content %s failed: %s", work.content.id, error.log)
-        self._slots.release()
-        self.write_attempts()
+        return False
 
     def write_attempts(self, *, last: bool = False) -> None:
         """Write down the failures that count as far as is known, and at the end that they did not in an outage."""
-        if last and self.failures.emptied:
-            self.failures.witnessed = self._is_witnessed()
+        if last:
+            for each, why in self._refusals.close():
+                self._note(each, why)
+            if self.failures.emptied and not self._stop():
+                self.failures.witnessed = self._witnesses.have_records(self.failures.ids)
         with self._lock:
             now = int(self._clock.now().timestamp())
             lines = self.failures.close(now) if last else self.failures.take()
             self.delivered += self.failures.confirmed if last else 0
         for day, line in lines:
             self._ledger.settle(day, line)
-
-    def _is_witnessed(self) -> bool:
-        """Whether a content that had records has them still, so that it is not the service that gives none."""
-        content = None if self._stop() else self._witness()
-        if content is None:
-            return False
-        held = self._gate.reservation()
-        try:
-            return bool(self._reader.records(Work(content), held).ids)
-        except (CollectorError, Unreadable):
-            return False
-        finally:
-            held.release()
 
     def _line(
         self,

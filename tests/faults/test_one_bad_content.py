@@ -64,7 +64,8 @@ def test_a_permission_that_is_gone_ends_the_run_and_counts_no_attempt(rig: Rig) 
     summary = rig.run()
 
     assert (summary.status, summary.error_code) == ("failed", "AF10001")
-    assert len(rig.tenant.books.requests("content")) < 12
+    # Three, what the other threads had asked for meanwhile, and five witnesses, each with two tokens.
+    assert len(rig.tenant.books.requests("content")) <= (3 + 3 + 5) * 2
     assert all(not entry.attempts for entry in rig.ledger().values())
     rig.tenant.faults.clear()
     assert rig.run().status == "succeeded"

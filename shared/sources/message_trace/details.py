@@ -191,6 +191,7 @@ class TraceDetails:
             stop=self._stop,
             kind=DETAIL,
             threads=2,
+            content=_content,
         )
         for day, entry in due:
             pipeline.submit(Work(_content(day, entry), entry))
