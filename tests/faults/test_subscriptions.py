@@ -344,12 +344,13 @@ def test_a_wrong_empty_list_of_subscriptions_starts_nothing_and_makes_no_gap(
     rig.assert_complete()
 
 
-def test_one_wrong_answer_of_the_listing_starts_nothing(rig: Rig) -> None:
+@pytest.mark.parametrize("code", ["AF20022", "AF20023"])
+def test_one_wrong_answer_of_the_listing_starts_nothing(rig: Rig, code: str) -> None:
     rig.tenant.subscriptions.start(EXCHANGE, HOOK, rig.tenant.now() - timedelta(hours=3))
     rig.offer_many(2)
     rig.tenant.faults.add(
         Fault(on="subscriptions", action="status", status=200, body="[]", times=1),
-        Fault(on="list", action="status", code="AF20022", times=1),
+        Fault(on="list", action="status", code=code, times=1),
     )
 
     assert rig.run().status == "succeeded"
@@ -481,3 +482,57 @@ def test_a_list_of_subscriptions_that_is_refused_keeps_back_nothing_and_is_named
     assert listed(rig)[0]["webhook"]["address"] == HOOK["address"]
     assert gap_seconds(rig) == 0
     rig.assert_complete()
+
+
+def sees_its_first_day(rig: Rig) -> date:
+    """Let a feed have listed from noon on; returns its day."""
+    noon = rig.at_noon()
+    rig.has_collected(hours_ago=13)
+    rig.run()
+    rig.tenant.advance(timedelta(hours=2))
+    rig.offer_many(2)
+    return noon
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"code": "AF20022"}, id="missing"),
+        pytest.param({"code": "AF20023"}, id="disabled"),
+        pytest.param({"status": 400, "body": OFF.decode()}, id="auditing-off"),
+    ],
+)
+@pytest.mark.parametrize("on", ["subscriptions", "list", "content"])
+def test_one_wrong_answer_records_nothing(rig: Rig, on: str, answer: dict[str, Any]) -> None:
+    sees_its_first_day(rig)
+    rig.tenant.faults.add(Fault(on=on, action="status", times=1, **answer))
+
+    rig.run()
+    rig.tenant.advance(timedelta(minutes=11))
+    rig.run()
+
+    assert rig.tenant.faults.played() == {"status": 1}
+    assert gap_seconds(rig) == 0
+    assert rig.checkpoint().subscription.disabled is None
+    assert rig.tenant.books.requests("start") == []
+    rig.assert_complete()
+
+
+@pytest.mark.parametrize(("answers", "recorded"), [(2, False), (3, True)])
+def test_what_a_listing_says_is_on_record_from_the_last_good_one_where_it_is_said_again(
+    rig: Rig, answers: int, recorded: bool
+) -> None:
+    """The window, the newest second, and the question after them."""
+    day = sees_its_first_day(rig)
+    seen = rig.checkpoint().subscription.enabled
+    assert seen is not None
+    rig.tenant.faults.add(
+        Fault(on="list", action="status", status=400, body=OFF.decode(), times=answers)
+    )
+
+    assert rig.run().error_code == "auditing-off"
+    rig.tenant.advance(timedelta(minutes=11))
+    rig.run()
+
+    assert [kind for kind, *_ in rig.reasons(day)] == ["auditing-off"] * recorded
+    assert all(abs(start - seen) < timedelta(minutes=1) for _, start, _ in rig.reasons(day))

@@ -5,10 +5,13 @@ a start with an empty body removes somebody's webhook (API reference, "Start a s
 not say that it is on, one second of contents is listed:
 
 - It answers: the subscription is on. Nothing is started.
-- AF20022, there is none, twice in a row: it is started.
+- AF20022, there is none: it is started.
 - AF20023, it is disabled: started once where it was never seen on. From then on, or where it was, that is an
   administrator's word: it is reported and not undone (docs/adr/0008 says why, and what clears it).
 - The tenant does not exist, or auditing is off: nothing is recorded there, and nothing will come back.
+
+Whatever of these is said has to be said twice, in a row, before it counts. Of one that a listing broke off with the
+run says that it did; it is remembered only where the question after it is answered so too.
 
 While it is off, every run extends the record of that range, from the last listing that answered. A start that is
 answered with "already on" (AF20024) makes no record that was not written yet. The attempt is remembered before it is
@@ -49,8 +52,8 @@ MOMENT = timedelta(seconds=1)
 AUDITING = "auditing-off"
 """Code of the answer that nothing is recorded in the tenant."""
 
-NO_SUBSCRIPTION, DISABLED = "AF20022", "AF20023"
-"""Codes of the answers that there is no subscription, and that somebody turned it off."""
+DISABLED = "AF20023"
+"""Code of the answer that somebody turned the subscription off."""
 
 _SAID = {
     SUBSCRIPTION_OFF: "the subscription was off",
@@ -83,6 +86,7 @@ class SubscriptionKeeper(Gate):
         self._api = api
         self._checkpoint = checkpoint
         self._clock = clock
+        self._said: str | None = None
 
     def ensure(self, gaps: Gaps) -> CollectorError | None:
         """Make sure that the content type is listed; returns why it is not.
@@ -92,7 +96,7 @@ class SubscriptionKeeper(Gate):
         """
         self._record_switches(gaps)
         try:
-            on = self._source.lower() in self._api.enabled()
+            on = self._source.lower() in self._enabled()
         except (AuthError, ConfigError) as error:
             if error.code == AUDITING:
                 return self._auditing_off(error, gaps)
@@ -105,13 +109,14 @@ class SubscriptionKeeper(Gate):
         if on and note.disabled is None:
             self._is_on(note, now)
             return None
-        refusal = self._refusal()
-        if refusal is not None and refusal.code == NO_SUBSCRIPTION:
-            # One wrong answer starts nothing.
-            refusal = self._refusal()
-        if refusal is None:
+        # One wrong answer starts nothing, and records nothing.
+        first = self._refusal()
+        refusal = first and self._refusal()
+        if first is None or refusal is None:
             self._found_on(gaps, note, now)
             return None
+        if refusal.code != first.code:
+            raise refusal
         if refusal.code == AUDITING:
             return self._auditing_off(refusal, gaps)
         if policy.rule_of(refusal).action is not Action.START_SUBSCRIPTION:
@@ -122,7 +127,7 @@ class SubscriptionKeeper(Gate):
         return self._start(gaps, note, now)
 
     def refused(self, error: CollectorError, gaps: Gaps) -> None:
-        """The listing broke off: remember it where that is about the subscription or about auditing.
+        """The listing broke off: remember it where that is about the subscription or about auditing, and is said again.
 
         Raises:
             CollectorError: auditing is off, and that cannot be written down.
@@ -130,11 +135,36 @@ class SubscriptionKeeper(Gate):
         now = whole_second(self._clock.now())
         note = self._note(now)
         if error.code == AUDITING:
-            self._found_off(gaps, note, now, AUDITING_OFF)
-        elif policy.rule_of(error).action is Action.START_SUBSCRIPTION and note.disabled is None:
+            if self._is_repeated(error):
+                self._found_off(gaps, note, now, AUDITING_OFF)
+        elif (
+            policy.rule_of(error).action is Action.START_SUBSCRIPTION
+            and note.disabled is None
+            and self._is_repeated(error)
+        ):
             # The next run asks, whatever the list of subscriptions says then.
             off = msgspec.structs.replace(note, disabled=self._since(note))
             self._checkpoint.move_soon(subscription=off)
+
+    def _enabled(self) -> set[str]:
+        """What is on, by the list of subscriptions; that nothing is recorded has to be said twice."""
+        try:
+            return self._api.enabled()
+        except CollectorError as error:
+            if error.code != AUDITING:
+                raise
+            return self._api.enabled()
+
+    def _is_repeated(self, error: CollectorError) -> bool:
+        """Whether another question is answered alike; asked once a run, after all that was listed."""
+        if self._said is None:
+            try:
+                again = self._refusal()
+            except CollectorError:
+                # Nobody knows. While it is off, the next run meets it again.
+                again = None
+            self._said = again.code if again else ""
+        return self._said == error.code
 
     def _record_switches(self, gaps: Gaps) -> None:
         """Put on record when auditing was switched off, by the records of it; only what is not on record yet."""
