@@ -24,7 +24,7 @@ def parameters(environment: Mapping[str, str]) -> dict[str, Any]:
     """Put the file together.
 
     Raises:
-        ValueError: the variable is no JSON object, or names a parameter that there is not.
+        ValueError: the variable is no JSON object, names a parameter that is none, or lacks one without a default.
     """
     try:
         given = dict(json.loads(environment.get("M365_PARAMETERS") or "{}").items())
@@ -32,10 +32,17 @@ def parameters(environment: Mapping[str, str]) -> dict[str, Any]:
         raise ValueError(
             f'M365_PARAMETERS has to be a JSON object, such as {{"privateNetwork": true}}: {error}'
         ) from error
-    known = set(re.findall(r"^param (\w+) ", TEMPLATE.read_text(), re.M))
+    template = TEMPLATE.read_text()
+    known = set(re.findall(r"^param (\w+) ", template, re.M))
+    needed = set(re.findall(r"^param (\w+) \w+$", template, re.M))
     unknown = sorted(set(given) - known)
     if unknown:
         raise ValueError(f"M365_PARAMETERS: there is no parameter {', '.join(unknown)}")
+    missing = sorted(needed - set(given))
+    if missing:
+        raise ValueError(
+            f"M365_PARAMETERS: {', '.join(missing)} has to be given; docs/deploying.md says what it is"
+        )
     client_id = environment.get("M365_CLIENT_ID")
     values = {**({"clientId": client_id} if client_id else {}), **given}
     return {

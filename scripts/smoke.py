@@ -1,4 +1,4 @@
-"""The smoke check after a deployment: is it running, has it collected, has an event arrived?
+"""The smoke check after a deployment: is it running, has it collected, has an event arrived, is somebody told?
 
 It asks Azure Resource Manager and the log, with the rights of whoever is signed in (``az login``; Reader on the
 resource group is enough, synchronising triggers needs Website Contributor). Each step waits until it is true or time is
@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = (5, 60)
 WEB = "2024-04-01"
 METRICS = "2023-10-01"
+GROUPS = "2023-01-01"
 
 RUNS = """AppTraces
 | where TimeGenerated > ago(2h)
@@ -67,10 +68,17 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a step found: whether it is true now, and in words."""
+    """What a step found.
+
+    Attributes:
+        ok: it is true now, or nothing has to wait for it.
+        text: the same in words.
+        warning: nothing is broken, and yet somebody should read it.
+    """
 
     ok: bool
     text: str
+    warning: bool = False
 
 
 class SignInError(Exception):
@@ -202,10 +210,38 @@ def first_event(azure: Azure, deployment: Deployment) -> Answer:
     return Answer(ok=True, text=f"{total:.0f} events in {deployment.audit_hub_name}")
 
 
+def told(azure: Azure, deployment: Deployment) -> Answer:
+    """Somebody is told of an alert. It may be meant otherwise, so nobody is only a warning."""
+    group = deployment.app_id.partition("/providers/")[0]
+    listed = azure.manage(
+        "GET", f"{group}/providers/Microsoft.Insights/actionGroups", **{"api-version": GROUPS}
+    )["value"]
+    reached = [
+        receiver
+        for each in listed
+        if each["properties"].get("enabled")
+        for kind, receivers in each["properties"].items()
+        if kind.endswith("Receivers")
+        for receiver in receivers
+        # Who has unsubscribed is listed all the same.
+        if receiver.get("status") != "Disabled"
+    ]
+    if reached:
+        names = ", ".join(sorted(str(each.get("name")) for each in reached))
+        return Answer(ok=True, text=names)
+    return Answer(
+        ok=True,
+        warning=True,
+        text="nobody is told when something is wrong. azd: azd env set M365_ALERT_EMAILS <addresses> and azd "
+        "provision; else parameter alertEmails (Terraform: alert_emails), and deploy again",
+    )
+
+
 STEPS: tuple[tuple[str, Callable[[Azure, Deployment], Answer]], ...] = (
     ("triggers are synchronised", triggers),
     ("a first run is in the log", first_run),
     ("a first event is in the hub", first_event),
+    ("somebody is told of alerts", told),
 )
 
 
@@ -326,7 +362,8 @@ def report(found: Iterator[tuple[str, Answer]]) -> int:
     """Print each step as it ends; the exit code."""
     all_ok = True
     for name, answer in found:
-        print(f"{'ok     ' if answer.ok else 'MISSING'} {name}: {answer.text}", flush=True)
+        mark = "WARNING" if answer.warning else "ok     " if answer.ok else "MISSING"
+        print(f"{mark} {name}: {answer.text}", flush=True)
         all_ok &= answer.ok
     return 0 if all_ok else 1
 

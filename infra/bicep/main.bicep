@@ -114,8 +114,8 @@ param allowedIpRanges string[] = []
 @description('Days that logs are kept.')
 param logRetentionDays int = 90
 
-@description('Who is told: the action group\'s e-mail addresses.')
-param alertEmails string[] = []
+@description('Who is told when something is wrong: e-mail addresses separated by commas, or none.')
+param alertEmails string
 
 @description('Minutes without a successful run of a feed after which it alerts.')
 param freshMinutes int = 60
@@ -137,6 +137,17 @@ var derived = '${readable}${take(uniqueString(subscription().id, environmentName
 var base = !empty(name) ? name : empty(environmentName) ? 'm365logs' : derived
 var untakeable = filter(map(range(0, length(name)), index => substring(name, index, 1)), each => !contains(letters, each))
 
+// Who is told. A wrong address would be noticed on the day on which somebody should have been.
+var given = map(split(alertEmails, ','), each => trim(each))
+var nobody = toLower(trim(alertEmails)) == 'none'
+// The name of a receiver is its address, and no two may have the same.
+var addresses = nobody ? [] : union([], given)
+var speakable = '${letters}@.!#$%&\'*+/=?^_{|}~-'
+var spoken = join(given, '')
+var strange = filter(map(range(0, length(spoken)), index => substring(spoken, index, 1)), each => !contains(speakable, toLower(each)))
+var halves = filter(map(given, each => split(each, '@')), each => length(each) == 2 && !empty(each[0]))
+var domains = filter(map(halves, each => split(each[1], '.')), each => length(each) > 1 && !contains(each, ''))
+
 // Globally unique and the same in every run.
 var suffix = substring(uniqueString(subscription().id, base), 0, 5)
 var allTags = union({ product: 'm365-collector' }, tags)
@@ -157,6 +168,7 @@ var refusals = filter(
     capture && (!createsNamespace || eventhubSku == 'Basic') ? 'capture: not with an existing namespace and not on Basic.' : ''
     privateNetwork && createsNamespace && eventhubSku == 'Basic' ? 'privateNetwork: Basic has no private endpoints.' : ''
     createsNamespace && retentionHours > mostHours[eventhubSku] ? 'retentionHours: at most 24 on Basic, 168 on Standard, 2160 on Premium.' : ''
+    !nobody && (!empty(strange) || length(domains) < length(given)) ? 'alertEmails: addresses such as soc@contoso.com, separated by commas, or none.' : ''
     empty(endpointSubnetId) != empty(appSubnetId) ? 'endpointSubnetId and appSubnetId are given together or not at all.' : ''
   ],
   each => !empty(each)
@@ -278,7 +290,7 @@ module monitoring 'modules/monitoring.bicep' = {
     location: location
     tags: allTags
     logRetentionDays: logRetentionDays
-    alertEmails: alertEmails
+    addresses: addresses
     budgetAmount: budgetAmount
     budgetStart: budgetStart
     principalId: identity.outputs.principalId

@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "private_network": True,
         "capture": True,
         "budget_amount": 100,
-        "alert_emails": ["soc@contoso.example"],
+        "alert_emails": "soc@contoso.example, it@contoso.example",
         "extra_hubs": ["m365-exchange"],
         "sources": ["DLP.All", "MessageTrace"],
     },
@@ -77,7 +77,11 @@ def planned(
         with kept.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not kept.exists():
-                variables = {"subscription_id": SUBSCRIPTION, "client_id": SUBSCRIPTION}
+                variables = {
+                    "subscription_id": SUBSCRIPTION,
+                    "client_id": SUBSCRIPTION,
+                    "alert_emails": "none",
+                }
                 module = Module(tmp_path_factory.mktemp(variant), "main", providers)
                 made = module.plan({**variables, **VARIANTS[variant]})
                 kept.write_text(json.dumps(made))

@@ -7,14 +7,25 @@ import os
 import re
 import shutil
 import subprocess
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.infra import bicep
 from tests.infra.conftest import SUBSCRIPTION
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ADDRESSES = "soc@contoso.com, o'brien+it@mail.contoso.co.uk,SOC@Contoso.com"
+TAKEN = ["none", " None ", "soc@contoso.com", ADDRESSES]
+NO_ADDRESSES = [
+    *("", ",", "soc", "soc@contoso", "@contoso.com", "soc@.com", "soc@contoso.com.", "a@b@c.com"),
+    *("soc@contoso.com,", "soc@contoso.com; it@contoso.com", "soc@contoso.com, none", "s c@b.com"),
+    *("SOC <soc@contoso.com>", '["soc@contoso.com"]', "söc@contoso.com"),
+]
 _DIAGNOSTIC = re.compile(r"^(.*?)\(\d+,\d+\) : (?:Warning|Error) .*$", re.M)
 
 
@@ -65,13 +76,14 @@ def test_the_identity_part_compiles_without_a_warning(tmp_path: Path) -> None:
 
 
 _CASES = """targetScope = 'subscription'
-param cases { name: string, environmentName: string }[]
+param cases { name: string, environmentName: string, alertEmails: string }[]
 module each 'part.bicep' = [
   for (case, index) in cases: {
     name: 'case-${index}'
     params: {
       name: case.name
       environmentName: case.environmentName
+      alertEmails: case.alertEmails
       location: 'westeurope'
     }
   }
@@ -85,10 +97,24 @@ def groups(folder: Path, *cases: tuple[str, str]) -> list[str]:
     Raises:
         ValueError: the deployment is refused.
     """
-    text = (bicep.FOLDER / "main.bicep").read_text()
-    (folder / "part.bicep").write_text(text.partition("module identity '")[0])
+    return [each["name"] for each in _evaluated(folder, _template(), cases)]
+
+
+def _template() -> str:
+    """The template up to its resource group."""
+    return (bicep.FOLDER / "main.bicep").read_text().partition("module identity '")[0]
+
+
+def _evaluated(
+    folder: Path, template: str, cases: Iterable[tuple[str, str]], told: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    (folder / "part.bicep").write_text(template)
     (folder / "cases.bicep").write_text(_CASES)
-    listed = "\n".join(f"{{ name: '{name}', environmentName: '{other}' }}" for name, other in cases)
+    quoted = (each.replace("'", "\\'") for each in chain(told, repeat("none")))
+    listed = "\n".join(
+        f"{{ name: '{name}', environmentName: '{other}', alertEmails: '{addresses}' }}"
+        for (name, other), addresses in zip(cases, quoted, strict=False)
+    )
     case = folder / "cases.bicepparam"
     case.write_text(f"using 'cases.bicep'\nparam cases = [\n{listed}\n]\n")
     scope = ("--subscription-id", SUBSCRIPTION, "--location", "westeurope")
@@ -96,7 +122,7 @@ def groups(folder: Path, *cases: tuple[str, str]) -> list[str]:
     if done.returncode:
         raise ValueError(done.stdout + done.stderr)
     made = json.loads((folder / "cases.snapshot.json").read_text())["predictedResources"]
-    return [each["name"] for each in made]
+    return [dict(each) for each in made]
 
 
 def test_each_environment_has_names_of_its_own_that_storage_takes(tmp_path: Path) -> None:
@@ -114,6 +140,29 @@ def test_a_name_that_storage_does_not_take_is_refused_before_anything_is_made(
 ) -> None:
     with pytest.raises(ValueError, match="name: 3 to 12 lower-case letters and digits"):
         groups(tmp_path, (name, ""))
+
+
+def test_an_address_that_is_none_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """One run of the compiler for all of them: what would refuse the deployment is put where it can be read."""
+    refusing = _template().replace("fail(join(refusals, ' '))", "join(refusals, ' ')")
+    told = (*TAKEN, *NO_ADDRESSES)
+    names = [(f"case{number}", "") for number in range(len(told))]
+    made = {each["name"]: each["location"] for each in _evaluated(tmp_path, refusing, names, told)}
+    said = [made[f"rg-{name}"].partition(" such as")[0] for name, _ in names]
+    assert said == [
+        *("westeurope" for _ in TAKEN),
+        *("alertEmails: addresses" for _ in NO_ADDRESSES),
+    ]
+
+
+@pytest.mark.parametrize("told", NO_ADDRESSES)
+def test_terraform_refuses_the_same_addresses(told: str) -> None:
+    text = (bicep.FOLDER.parent / "terraform" / "main" / "variables.tf").read_text()
+    written = re.search(r'can\(regex\("(.*)", trimspace\(each\)\)\)', text)
+    assert written is not None
+    known = re.compile(written[1].replace("\\\\", "\\"), re.A)
+    assert all(known.search(each.strip()) for each in ADDRESSES.split(","))
+    assert not all(known.search(each.strip()) for each in told.split(","))
 
 
 def test_every_file_is_formatted(tmp_path: Path) -> None:

@@ -69,7 +69,10 @@ def test_azd_gives_each_parameter_its_own_variable_and_the_templates_default() -
     given = json.loads(text_of("bicep/main.parameters.json"))["parameters"]
     parameters = bicep.parse(bicep.FOLDER / "main.bicep")["parameters"]
     assert given["environmentName"]["value"] == "${AZURE_ENV_NAME}"
-    for name in set(given) - {"environmentName", "location", "tags"}:
+    # azd asks for what has neither a value nor a default.
+    assert parameters["alertEmails"]["default"] is None
+    assert given["alertEmails"]["value"] == "${M365_ALERT_EMAILS}"
+    for name in set(given) - {"alertEmails", "environmentName", "location", "tags"}:
         found = re.fullmatch(r"\$\{M365_(\w+)=(.*)\}", given[name]["value"])
         assert found is not None, name
         own = name.removeprefix("existing")

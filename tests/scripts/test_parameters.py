@@ -21,14 +21,21 @@ def values(**environment: str) -> dict[str, object]:
 
 
 def test_variables_become_a_parameters_file() -> None:
-    given = {"name": "contoso", "privateNetwork": True, "sources": ["DLP.All"], "tags": {"a": "b"}}
+    given = {
+        "alertEmails": "none",
+        "name": "contoso",
+        "privateNetwork": True,
+        "sources": ["DLP.All"],
+        "tags": {"a": "b"},
+    }
     found = values(M365_CLIENT_ID="client-id", M365_PARAMETERS=json.dumps(given))
     assert found == {"clientId": "client-id", **given}
 
 
-def test_without_variables_the_templates_defaults_hold() -> None:
+def test_without_more_variables_the_templates_defaults_hold() -> None:
     # A variable that is not set reaches a workflow's script as an empty one.
-    assert values(M365_CLIENT_ID="", M365_PARAMETERS="") == {}
+    told = {"alertEmails": "soc@contoso.com"}
+    assert values(M365_CLIENT_ID="", M365_PARAMETERS=json.dumps(told)) == told
 
 
 @pytest.mark.parametrize(
@@ -37,6 +44,7 @@ def test_without_variables_the_templates_defaults_hold() -> None:
         pytest.param("privateNetwork=true", "has to be a JSON object", id="no JSON"),
         pytest.param("[]", "has to be a JSON object", id="no object"),
         pytest.param('{"privatNetwork": true}', "no parameter privatNetwork", id="misspelt"),
+        pytest.param("", "alertEmails has to be given", id="nobody named"),
     ],
 )
 def test_a_wrong_variable_stops_the_deployment_and_says_why(given: str, said: str) -> None:

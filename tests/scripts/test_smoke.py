@@ -20,6 +20,7 @@ from scripts.smoke import (
     deployment_from,
     expected_functions,
     main,
+    report,
 )
 from shared.policy import RULES
 
@@ -47,6 +48,11 @@ class Cloud:
     runs: list[list[Any]] = field(default_factory=lambda: [["Audit.General", "succeeded", "", ""]])
     failures: list[list[Any]] = field(default_factory=list)
     events: float = 7
+    receivers: dict[str, Any] = field(
+        default_factory=lambda: {
+            "emailReceivers": [{"name": "soc@contoso.com", "status": "Enabled"}]
+        }
+    )
     asked: list[str] = field(default_factory=list)
 
     def check(self) -> list[Answer]:
@@ -60,6 +66,12 @@ class Cloud:
             return {"value": [{"name": f"func/{name}"} for name in self.functions]}
         if "/metrics?" in path:
             return {"value": [{"timeseries": [{"data": [{"total": self.events}, {}]}]}]}
+        if "/actionGroups?" in path:
+            return {
+                "value": [
+                    {"properties": {"enabled": True, "groupShortName": "g", **self.receivers}}
+                ]
+            }
         if path.endswith("/query"):
             runs = "feed_run" in body
             names = ["source", "status", "code", "error"] if runs else ["at", "text"]
@@ -100,7 +112,9 @@ def cloud() -> Iterator[Cloud]:
 
 
 def test_a_healthy_deployment_passes_every_step(cloud: Cloud) -> None:
-    assert [answer.ok for answer in cloud.check()] == [True, True, True]
+    answers = cloud.check()
+    assert [(answer.ok, answer.warning) for answer in answers] == [(True, False)] * 4
+    assert answers[3].text == "soc@contoso.com"
     assert any(each.startswith("POST") and "/host/default/sync" in each for each in cloud.asked)
     assert any("EntityName eq 'm365-audit'" in each for each in cloud.asked)
 
@@ -163,7 +177,31 @@ def test_a_refusal_of_azure_is_shown_and_does_not_end_the_check(cloud: Cloud) ->
             wait=0,
         )
     ]
-    assert [answer.ok for answer in answers] == [False, True, False]
+    assert [answer.ok for answer in answers] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "receivers",
+    [
+        pytest.param({"emailReceivers": []}, id="none was named"),
+        pytest.param({"emailReceivers": [{"name": "a", "status": "Disabled"}]}, id="unsubscribed"),
+        pytest.param({"enabled": False}, id="switched off"),
+    ],
+)
+def test_it_warns_where_nobody_is_told_and_ends_well(
+    receivers: dict[str, Any], cloud: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud.receivers.update(receivers)
+    answer = cloud.check()[3]
+    assert report(iter([("somebody is told of alerts", answer)])) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("WARNING somebody is told of alerts: nobody is told")
+    assert "M365_ALERT_EMAILS" in said
+
+
+def test_who_is_told_in_another_way_is_told(cloud: Cloud) -> None:
+    cloud.receivers = {"emailReceivers": [], "webhookReceivers": [{"name": "on call"}]}
+    assert cloud.check()[3] == Answer(ok=True, text="on call")
 
 
 @pytest.mark.parametrize("spelt", [str.lower, str.upper], ids=["terraform", "bicep"])

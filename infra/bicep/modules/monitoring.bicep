@@ -3,7 +3,7 @@ param name string
 param location string
 param tags { *: string }
 param logRetentionDays int
-param alertEmails string[]
+param addresses string[]
 param budgetAmount int
 param budgetStart string
 param principalId string
@@ -52,7 +52,7 @@ resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
     enabled: true
     groupShortName: name
     emailReceivers: [
-      for address in alertEmails: {
+      for address in addresses: {
         name: address
         emailAddress: address
         useCommonAlertSchema: true

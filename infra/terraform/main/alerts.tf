@@ -1,4 +1,8 @@
 locals {
+  # The name of a receiver is its address, and no two may have the same.
+  given     = [for each in split(",", var.alert_emails) : trimspace(each)]
+  addresses = lower(trimspace(var.alert_emails)) == "none" ? [] : distinct(local.given)
+
   # One definition for both languages.
   alerts = {
     for alert in jsondecode(file("${path.module}/../../alerts.json")) : alert.name => merge(alert, {
@@ -20,7 +24,7 @@ resource "azurerm_monitor_action_group" "main" {
   tags                = local.tags
 
   dynamic "email_receiver" {
-    for_each = var.alert_emails
+    for_each = local.addresses
 
     content {
       name                    = email_receiver.value

@@ -292,9 +292,17 @@ variable "log_retention_days" {
 }
 
 variable "alert_emails" {
-  description = "Who is told: the action group's e-mail addresses."
-  type        = list(string)
-  default     = []
+  description = "Who is told when something is wrong: e-mail addresses separated by commas, or none."
+  type        = string
+
+  # A wrong address would be noticed on the day on which somebody should have been told.
+  validation {
+    condition = lower(trimspace(var.alert_emails)) == "none" || alltrue([
+      for each in split(",", var.alert_emails) :
+      can(regex("^[\\w.!#$%&'*+/=?^{|}~-]+@([\\w!#$%&'*+/=?^{|}~-]+\\.)+[\\w!#$%&'*+/=?^{|}~-]+$", trimspace(each)))
+    ])
+    error_message = "alert_emails: addresses such as soc@contoso.com, separated by commas, or none."
+  }
 }
 
 variable "fresh_minutes" {

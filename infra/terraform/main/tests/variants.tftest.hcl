@@ -43,6 +43,7 @@ mock_provider "azuread" {
 
 variables {
   subscription_id = "11111111-1111-1111-1111-111111111111"
+  alert_emails    = "none"
 }
 
 run "default" {
@@ -125,6 +126,38 @@ run "a_name_that_storage_does_not_take" {
   }
 
   expect_failures = [var.name]
+}
+
+run "those_who_are_told" {
+  command = plan
+
+  variables {
+    alert_emails = " soc@contoso.com,o'brien+it@mail.contoso.co.uk , soc@contoso.com"
+  }
+
+  assert {
+    condition     = azurerm_monitor_action_group.main.email_receiver[*].email_address == tolist(["soc@contoso.com", "o'brien+it@mail.contoso.co.uk"])
+    error_message = "Everybody who is named is told, and once."
+  }
+}
+
+run "nobody_is_told_where_nobody_is_named" {
+  command = plan
+
+  assert {
+    condition     = length(azurerm_monitor_action_group.main.email_receiver) == 0
+    error_message = "none is no address."
+  }
+}
+
+run "no_address_that_is_none" {
+  command = plan
+
+  variables {
+    alert_emails = "soc@contoso.com, SOC of Contoso <soc@contoso.com>"
+  }
+
+  expect_failures = [var.alert_emails]
 }
 
 run "everything_at_once" {
