@@ -1,8 +1,8 @@
 """What a deployment costs a month: measured run times in, a table with every input beside it out.
 
 Run times come from the table that ``make bench`` put into the README, and the time that a fresh process takes to start
-from this machine. Everything else is an assumption or a price, named in ``INPUTS`` and replaced by ``--set``. Prices
-are list prices; nothing here asks for them, so each says where to look.
+from this machine. What is deployed is counted in the files that deploy it. Everything else is an assumption, named in
+``INPUTS``, or a price of ``scripts/prices.toml``, which says of which day it is; ``--set`` replaces each.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+LIST = tomllib.loads((ROOT / "scripts" / "prices.toml").read_text())
 BEGIN, END = "<!-- make cost: begin -->", "<!-- make cost: end -->"
 SIZES = (50_000, 1_000_000, 20_000_000, 100_000_000)
 DAYS, HOURS = 30, 730
@@ -44,11 +46,6 @@ class Input:
     where: str
 
 
-_FUNCTIONS = "azure.microsoft.com/pricing/details/functions"
-_HUBS = "azure.microsoft.com/pricing/details/event-hubs"
-_BLOBS = "azure.microsoft.com/pricing/details/storage/blobs"
-_MONITOR = "azure.microsoft.com/pricing/details/monitor"
-
 INPUTS = (
     Input(name="large_rate", where="measured: events a second, 500 a content, on the wall"),
     Input(name="small_rate", where="measured: events a second, 5 a content, on the wall"),
@@ -72,16 +69,22 @@ INPUTS = (
     Input(
         name="run_log_kb", value=40, where="assumed: KB that a run logs, the host's own included"
     ),
+    Input(name="always_ready", value=0, where="always-ready instances, where you have set any"),
+    Input(name="capture", value=0, where="1 with `capture`"),
+    Input(name="private", value=0, where="1 with `privateNetwork`"),
+    Input(name="vault", value=0, where="1 with `credential` certificate or secret"),
+    Input(name="feeds", value=6, where="connections times sources: the time series of a rule"),
     Input(name="rules", where="counted: alert rules that query the log, `infra/alerts.json`"),
-    Input(name="gb_second", value=0.000026, where=f"price of a GB-second: {_FUNCTIONS}"),
-    Input(name="gb_seconds_free", value=100_000, where=f"free GB-seconds a month: {_FUNCTIONS}"),
-    Input(name="unit_hour", value=0.03, where=f"price of a throughput unit an hour: {_HUBS}"),
-    Input(name="million_events", value=0.028, where=f"price of a million events: {_HUBS}"),
-    Input(name="unit_gb", value=84, where=f"GB that a throughput unit keeps: {_HUBS}"),
-    Input(name="kept_gb", value=0.02, where=f"price of a GB above that, a month: {_BLOBS}"),
-    Input(name="operations", value=0.055, where=f"price of 10,000 writes: {_BLOBS}"),
-    Input(name="log_gb", value=2.3, where=f"price of a GB of logs: {_MONITOR}"),
-    Input(name="rule", value=0.5, where=f"price of a rule every 15 minutes, a month: {_MONITOR}"),
+    Input(
+        name="endpoints", where="counted: private endpoints of a private network, without a vault's"
+    ),
+    Input(name="zones", where="counted: private DNS zones of a private network, without a vault's"),
+    *(
+        Input(
+            name=name, value=each["value"], where=f"{each['what']}: {LIST['pages'][each['page']]}"
+        )
+        for name, each in LIST["prices"].items()
+    ),
 )
 
 
@@ -97,34 +100,62 @@ class Cost:
     hubs: float
     storage: float
     logs: float
+    network: float
 
     @property
     def together(self) -> float:
         """Everything."""
-        return self.function + self.hubs + self.storage + self.logs
+        return self.function + self.hubs + self.storage + self.logs + self.network
 
 
 def cost(events: int, of: Inputs) -> Cost:
     """Work out a month; docs/deploying.md says the same in words."""
     contents = events / of["records"]
     runs = DAYS * of["timers"] * of["runs_a_day"]
-    seconds = runs * _idle(contents, of) + DAYS * contents * _content(of)
+    # No run is billed less than its least, and what it fetches comes on top.
+    idle = max(of["least_second"], _stepped(_idle(contents, of), of["step"]))
+    seconds = runs * idle + DAYS * contents * _content(of)
     gb_seconds = seconds * of["memory"]
     units = max(1, math.ceil(events * of["peak"] / 86_400 / _unit_rate(of)))
-    kept = events * of["event_kb"] / 1e6 * of["retention_days"] - units * of["unit_gb"]
+    gb = events * of["event_kb"] / 1e6
+    kept = gb * of["retention_days"] - units * of["unit_gb"]
     return Cost(
         events=events,
         hours=seconds / 3600,
         gb_seconds=gb_seconds,
-        function=max(0.0, gb_seconds - of["gb_seconds_free"]) * of["gb_second"],
+        function=_function(runs, gb_seconds, of),
         units=units,
-        hubs=units * HOURS * of["unit_hour"]
+        hubs=units * HOURS * (of["unit_hour"] + of["capture"] * of["capture_hour"])
         + DAYS * events / 1e6 * of["million_events"]
         + max(0.0, kept) * of["kept_gb"],
         storage=(runs * of["run_operations"] + DAYS * contents * of["content_operations"])
         / 10_000
         * of["operations"],
-        logs=runs * of["run_log_kb"] / 1e6 * of["log_gb"] + of["rules"] * of["rule"],
+        logs=runs * of["run_log_kb"] / 1e6 * of["log_gb"]
+        + of["rules"] * (of["rule"] + (of["feeds"] - 1) * of["series"]),
+        network=of["private"]
+        * (
+            (of["endpoints"] + of["vault"]) * of["endpoint"]
+            + (of["zones"] + of["vault"]) * of["zone"]
+            + DAYS * gb * of["endpoint_gb"]
+        ),
+    )
+
+
+def _stepped(seconds: float, step: float) -> float:
+    """Rounded up to a step; what is one already stays, whatever a float makes of it."""
+    return math.ceil(round(seconds / step, 6)) * step
+
+
+def _function(runs: float, gb_seconds: float, of: Inputs) -> float:
+    """Execution, on demand or on always-ready instances: as many timers as there are such instances run on these."""
+    ready = min(1.0, of["always_ready"] / of["timers"])
+    on_demand = 1 - ready
+    return (
+        max(0.0, on_demand * gb_seconds - of["gb_seconds_free"]) * of["gb_second"]
+        + max(0.0, on_demand * runs - of["runs_free"]) / 1e6 * of["million_runs"]
+        + ready * (gb_seconds * of["ready_second"] + runs / 1e6 * of["million_runs"])
+        + of["always_ready"] * of["memory"] * HOURS * 3600 * of["ready_idle"]
     )
 
 
@@ -149,7 +180,7 @@ def _unit_rate(of: Inputs) -> float:
 
 
 def measured(readme: str, start: Callable[[], float]) -> dict[str, float]:
-    """Read what ``make bench`` put into the README, measure the start, and count the alert rules.
+    """Read what ``make bench`` put into the README, measure the start, and count what is deployed.
 
     Raises:
         ValueError: there is no such table.
@@ -167,7 +198,16 @@ def measured(readme: str, start: Callable[[], float]) -> dict[str, float]:
             raise ValueError(f"README.md: no row {row!r}; make bench ARGS='--write README.md'")
         found[name] = float(cells[1].replace(",", ""))
     rules = json.loads((ROOT / "infra" / "alerts.json").read_text())
-    return {**found, "start": start(), "rules": float(len(rules))}
+    text = (ROOT / "infra" / "bicep" / "modules" / "endpoints.bicep").read_text()
+    parts = re.findall(r"\{ key: '[\w-]+', resource: \w+, part: '(\w+)' \}", text)
+    private = [each for each in parts if each != "vault"]
+    return {
+        **found,
+        "start": start(),
+        "rules": float(len(rules)),
+        "endpoints": float(len(private)),
+        "zones": float(len(set(private))),
+    }
 
 
 def measured_start() -> float:
@@ -189,14 +229,19 @@ def measured_start() -> float:
 
 def markdown(of: Inputs, sizes: Iterable[int] = SIZES) -> str:
     """The table, and every number that it rests on."""
-    head = "events a day, run time, GB-seconds, function, units, Event Hubs, storage, logs and alerts, a month"
-    lines = [f"| {head.replace(', ', ' | ')} |", "|--:" * 9 + "|"]
+    head = (
+        "events a day, run time, GB-seconds, function, units, Event Hubs, storage, logs and alerts"
+    )
+    lines = [f"| {head.replace(', ', ' | ')} | private network | a month |", "|--:" * 10 + "|"]
     for events in sizes:
         one = cost(events, of)
         lines.append(
             f"| {events:,} | {one.hours:,.0f} h | {one.gb_seconds:,.0f} | ${one.function:,.0f} | {one.units} "
-            f"| ${one.hubs:,.0f} | ${one.storage:,.0f} | ${one.logs:,.0f} | **${one.together:,.0f}** |"
+            f"| ${one.hubs:,.0f} | ${one.storage:,.0f} | ${one.logs:,.0f} "
+            f"| ${one.network:,.0f} | **${one.together:,.0f}** |"
         )
+    day = f"{LIST['date']:%d %B %Y}".lstrip("0")
+    lines += ["", f"Prices of {day}, {LIST['region']}, {LIST['currency']}: {LIST['source']}."]
     lines += ["", "| input | value | what |", "|---|--:|---|"]
     lines += [f"| `{each.name}` | {_number(of[each.name])} | {each.where} |" for each in INPUTS]
     return "\n".join(lines)
