@@ -71,6 +71,7 @@ class RowJob:
             run,
             api=api,
             digests=self._digests,
+            late_enough=policy.days(api.horizon).late_enough,
             follower=follower,
             on_progress=self._progress,
         )

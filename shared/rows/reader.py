@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.errors import CollectorError
@@ -79,6 +79,7 @@ class RowReader:
         run: what it is part of.
         api: what lists.
         digests: what is known of each row.
+        late_enough: after the beginning of an hour, when a reading of it is its last.
         follower: told the rows of each page before they are written down as delivered.
         on_progress: called after each page.
 
@@ -96,11 +97,14 @@ class RowReader:
         *,
         api: RowApi,
         digests: Digests,
+        late_enough: timedelta,
         follower: Follower | None = None,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._api = api
         self._digests = digests
+        self._late_enough = late_enough
+        self._clock = run.parts.clock
         self._dead_letters = DeadLetters(run.parts.storage.dead_letters, run.feed.state_key)
         self._stop = run.stop
         self._format, self._about = run.parts.format, run.feed.about()
@@ -116,6 +120,9 @@ class RowReader:
         Rows of its whole hours that an earlier run wrote down and never delivered, and that are not offered any more,
         have changed their status meanwhile: they are given up for the row that took their place.
 
+        One empty answer may be wrong. It is asked for once more where it would give rows up, and where nothing of the
+        window is read again later.
+
         Args:
             window: what to read.
             unseen: what is pending in hours of which this is a piece, less what is offered in it; whoever reads all of
@@ -126,11 +133,21 @@ class RowReader:
             RunStopped: likewise, because the run ended.
         """
         own = self.pending(window) if unseen is None else {}
+        due = own if unseen is None else unseen
+        read = self._read(window, due)
+        last = window.start + self._late_enough <= self._clock.now()
+        if not read.rows and (last or any(due.values())):
+            read = self._read(window, due)
+        if read.whole:
+            self.give_up(own)
+        return read
+
+    def _read(self, window: Window, unseen: Unseen) -> WindowRead:
         number, pages, whole = 0, 0, True
         for rows in self._api.pages(window):
             self._stop.raise_if_set()
             number, pages = number + len(rows), pages + 1
-            for digests in (own if unseen is None else unseen).values():
+            for digests in unseen.values():
                 digests.difference_update(row.digest for row in rows)
             with self._must_work():
                 self._settle()
@@ -141,8 +158,6 @@ class RowReader:
                 break
         with self._must_work():
             self._settle()
-        if whole:
-            self.give_up(own)
         return WindowRead(rows=number, pages=pages, whole=whole)
 
     def pending(self, window: Window) -> Unseen:
