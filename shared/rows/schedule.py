@@ -17,6 +17,7 @@ import msgspec
 
 from shared.errors import CollectorError, Permanent
 from shared.rows.attempts import HASTE, Attempts, Outcome
+from shared.rows.backlog import Backlog
 from shared.rows.windows import (
     NARROWEST,
     covers,
@@ -30,7 +31,6 @@ from shared.times import (
     Ranges,
     Window,
     add,
-    hour_of,
     remove,
     whole_hours,
     whole_second,
@@ -239,30 +239,27 @@ class Reading:
         return True
 
     def read_backfill(self, end: datetime) -> None:
-        """Work off what was missed, oldest first; a window that cannot be read waits for the next run.
-
-        After one that cannot, the newest comes first: it may be but the first of many that can never be read.
-        """
-        todo, newest = remove(self.backfill, Window(end, end + FOREVER)), False
+        """Work off what was missed; a window that cannot be read waits for the next run, and is its last."""
+        todo = remove(self.backfill, Window(end, end + FOREVER))
+        backlog = Backlog(todo, tuple(Window(*each) for each in self.note.failed))
         self._attempts.once_more()
-        while todo and not self._attempts.hopeless and not self._yields():
-            todo = self._forget(todo)
-            if not todo:
+        while backlog.todo and not self._attempts.hopeless and not self._yields():
+            backlog.todo = self._forget(backlog.todo)
+            if not backlog.todo:
                 return
             seconds = self.note.backfill_width
-            width = self._attempts.width(seconds)
-            window = _end_of(todo[-1], width) if newest else _beginning_of(todo[0], width)
+            window = backlog.window(self._attempts.width(seconds))
             attempt = self._attempts.read(window, seconds, narrow=NARROWEST)
-            unread = attempt.outcome is Outcome.NOT_READ
-            wanted = self._first_width if unread else attempt.seconds
-            note = msgspec.structs.replace(self.note, backfill_width=wanted)
+            left, wanted = self.backfill, attempt.seconds
             if attempt.outcome is Outcome.WHOLE:
-                self._move(note, remove(self.backfill, window))
-            else:
-                self._move(note, self.backfill)
-            if attempt.outcome is not Outcome.NARROWER:
-                todo = remove(todo, window)
-            newest = newest or unread
+                backlog.read(window)
+                left = remove(left, window)
+            elif attempt.outcome is Outcome.NOT_READ:
+                backlog.not_read(window)
+                wanted = self._first_width
+            failed = tuple((each.start, each.end) for each in backlog.failed)
+            note = msgspec.structs.replace(self.note, backfill_width=wanted, failed=failed)
+            self._move(note, left)
 
     def _forget(self, todo: Ranges) -> Ranges:
         """What is left of ranges without what the service no longer answers for, which becomes a gap record."""
@@ -317,17 +314,3 @@ class Reading:
         since = self._clock.now() - self._policy.reread - 2 * HOUR
         unread = {hour for hour in unread if hour > since or hour not in counts}
         return tuple(sorted(pending | unread)[:MAX_AGAIN])
-
-
-def _beginning_of(todo: Window, width: timedelta) -> Window:
-    """The beginning of a range, up to a whole hour where it can, so that its hours are read as a whole."""
-    end = min(todo.start + width, todo.end)
-    whole = hour_of(end)
-    return Window(todo.start, whole if todo.start < whole else end)
-
-
-def _end_of(todo: Window, width: timedelta) -> Window:
-    """The end of a range, likewise."""
-    start = max(todo.end - width, todo.start)
-    whole = hour_of(start + HOUR - NARROWEST)
-    return Window(whole if start < whole < todo.end else start, todo.end)

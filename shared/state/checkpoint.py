@@ -59,6 +59,7 @@ class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     Attributes:
         since: everything received before it was never asked for.
         backfill: ranges still to be read, start inclusive and end exclusive, oldest first; none overlap.
+        failed: what of it could not be read lately; it is tried last.
         width: seconds of a window that had a page or two of rows lately.
         backfill_width: the same in the backfill.
         again: hours to read again before their turn: rows of theirs were written down and not delivered, or they could
@@ -68,6 +69,7 @@ class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
 
     since: datetime | None = None
     backfill: tuple[tuple[datetime, datetime], ...] = ()
+    failed: tuple[tuple[datetime, datetime], ...] = ()
     width: int = 3600
     backfill_width: int = 3600
     again: tuple[datetime, ...] = ()

@@ -67,6 +67,60 @@ def test_a_row_that_can_never_be_had_keeps_no_other_of_the_past_waiting(
         assert any(start <= each <= end for start, end in left)
 
 
+def test_bad_seconds_around_a_range_keep_it_waiting_for_one_run(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail()
+    rig.trace_until_caught_up()
+    base = hour_of(rig.ago(days=4))
+    bad = [base, base + 30 * HOUR, base + 40 * HOUR]
+    spoil(monkeypatch, *bad)
+    for each in bad:
+        place(rig, each)
+    good = [place(rig, base + n * HOUR + MINUTE) for n in (3, 9, 15)]
+    seconds = [(each, each + SECOND) for each in bad]
+    missed = sorted([*seconds, (base + 2 * HOUR, base + 20 * HOUR)])
+    rig.change_note(backfill=[[each.isoformat() for each in pair] for pair in missed])
+
+    for _ in range(2):
+        rig.trace(tuning=ONCE)
+
+    assert all(rig.statuses(row.trace_id) for row in good)
+    assert list(rig.checkpoint(SOURCE).rows.backfill) == seconds
+
+
+def test_a_backlog_with_bad_seconds_at_both_ends_is_worked_off_by_runs_of_few_requests(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail(max_page=20)
+    rig.at_noon()
+    rig.trace_until_caught_up()
+    bad: list[datetime] = []
+
+    def pass_a_bad_second() -> None:
+        rig.pass_time(minutes=40)
+        bad.append(rig.ago(minutes=20).replace(microsecond=0))
+        place(rig, bad[-1])
+        spoil(monkeypatch, *bad)
+
+    pass_a_bad_second()
+    for _ in range(4):
+        rig.trace(tuning=ONCE)
+        rig.pass_time(hours=1)
+    # The app is stopped for days; after them come two more.
+    rig.pass_time(days=4)
+    rows = rig.tenant.trace.offer(count=600, received=rig.ago(days=4), within=72 * HOUR)
+    pass_a_bad_second()
+    pass_a_bad_second()
+
+    for _ in range(16):
+        rig.free_budget()
+        rig.trace(tuning=ONCE, settings={"M365_MESSAGE_TRACE_REQUESTS": "90"})
+        rig.pass_time(minutes=10)
+
+    assert len(rig.arrived()) == len(rows)
+
+
 def test_rows_that_can_never_be_had_keep_no_late_row_waiting(
     mail: Mail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
