@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from shared.errors import CollectorError, NoToken, Permanent, Transient
+from shared.errors import CollectorError, ConfigError, NoToken, Permanent, Transient
 from shared.rows.row import PAGING, WINDOW_TOO_OLD
 from shared.rows.windows import NARROWEST, next_width
 from shared.times import Ranges, Window, add, iso, whole_hours
@@ -66,6 +66,8 @@ class Attempts:
         windows: what was read.
         hours: whole hours of it.
         problems: why windows could not be read.
+        answered: whether a window was answered well. Then what a person would have to mend for all of them is the
+            failure of the one that says so.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Attempts:
         self.windows: Ranges = ()
         self.hours: set[datetime] = set()
         self.problems: list[CollectorError] = []
+        self.answered = False
 
     @property
     def hopeless(self) -> bool:
@@ -110,11 +113,11 @@ class Attempts:
         """
         try:
             read = self._reader.read(window, unseen)
-        except (NoToken, Transient, Permanent) as error:
-            if self._stop():
+        except (NoToken, Transient, Permanent, ConfigError) as error:
+            if self._stop() or (isinstance(error, ConfigError) and not self.answered):
                 raise
             return self._not_read(window, seconds, narrow, error)
-        self._failures = 0
+        self._failures, self.answered = 0, True
         wanted = self._next(window, seconds, read)
         if not read.whole:
             return Attempt(outcome=Outcome.NARROWER, seconds=wanted)

@@ -119,6 +119,7 @@ class Reading:
             # It may be refused where our clock is wrong; the answer still has a date.
             with contextlib.suppress(Permanent):
                 next(self._api.pages(Window(recent, recent + NARROWEST)), None)
+                self._attempts.answered = True
             if not self._clock.doubtful:
                 return
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from local.tenant import Fault
 from local.tenant.trace.graph import GraphTrace
@@ -19,21 +21,18 @@ from shared.times import hour_of
 from tests.harness import FAST
 from tests.tracing import HOUR, MINUTE, TraceRig
 
-if TYPE_CHECKING:
-    import pytest
-
 Mail = Callable[..., TraceRig]
 SECOND = timedelta(seconds=1)
 ONCE = replace(FAST, tries=1)
 
 
-def spoil(patch: pytest.MonkeyPatch, *moments: datetime) -> None:
+def spoil(patch: pytest.MonkeyPatch, *moments: datetime, error: str = "internal") -> None:
     """Let the service fail, for ever, at each page that would hold a row of one of these times."""
     spoilt, plain = {millis(each) for each in moments}, GraphTrace._listing
 
     def listing(self: GraphTrace, request: Any, page: list[tuple[Row, int]], *more: Any) -> Any:
         if any(row.received in spoilt for row, _ in page):
-            return self.error("internal")
+            return self.error(error)
         return plain(self, request, page, *more)
 
     patch.setattr(GraphTrace, "_listing", listing)
@@ -87,6 +86,25 @@ def test_bad_seconds_around_a_range_keep_it_waiting_for_one_run(
 
     assert all(rig.statuses(row.trace_id) for row in good)
     assert list(rig.checkpoint(SOURCE).rows.backfill) == seconds
+
+
+@pytest.mark.parametrize("error", ["no-trace", "sp-missing", "no-role"])
+@pytest.mark.parametrize("past", [{"days": 5}, {"minutes": 30}], ids=["past", "new"])
+def test_a_second_that_is_refused_as_if_there_were_no_trace_is_its_own_trouble(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch, error: str, past: dict[str, int]
+) -> None:
+    rig = mail()
+    rig.at_noon()
+    bad = rig.ago(**past)
+    spoil(monkeypatch, bad, error=error)
+    place(rig, bad)
+    others = [place(rig, bad + n * MINUTE) for n in (-1200, -20, 20)]
+
+    summary = rig.trace(tuning=ONCE)
+
+    assert summary.status == "failed"
+    assert all(rig.statuses(row.trace_id) for row in others)
+    assert any(start <= bad <= end for start, end in rig.checkpoint(SOURCE).rows.backfill)
 
 
 def test_a_backlog_with_bad_seconds_at_both_ends_is_worked_off_by_runs_of_few_requests(

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from shared.errors import CollectorError, NoToken, Permanent, Throttled, Transient
+from shared.errors import CollectorError, ConfigError, NoToken, Permanent, Throttled, Transient
 from shared.rows.attempts import HASTE, Attempts, Outcome
 from shared.rows.reader import RowReader, Unseen, WindowRead
 from shared.rows.row import PAGING, WINDOW_TOO_OLD
@@ -132,6 +132,20 @@ def test_after_three_failures_in_a_row_there_is_no_hope_but_for_one_more_attempt
 def test_what_concerns_every_window_ends_the_reading(error: CollectorError) -> None:
     with pytest.raises(type(error)):
         attempts(error).read(WIDE, SECONDS, narrow=HASTE)
+
+
+def test_once_a_window_was_answered_a_refusal_of_all_is_the_next_ones_own() -> None:
+    error = ConfigError("no role")
+    tried = attempts(error, WindowRead(rows=1, pages=1, whole=True), error, error)
+    narrow = Window(NOON, NOON + HASTE)
+
+    with pytest.raises(ConfigError):
+        tried.read(narrow, 300, narrow=HASTE)
+
+    tried.read(narrow, 300, narrow=HASTE)
+    assert tried.read(WIDE, SECONDS, narrow=HASTE).outcome is Outcome.NARROWER
+    assert tried.read(narrow, 300, narrow=HASTE).outcome is Outcome.NOT_READ
+    assert tried.problems == [error]
 
 
 def test_a_failure_once_the_run_has_to_end_is_no_failure_of_the_window() -> None:
