@@ -101,7 +101,7 @@ class RowJob:
         start = self._reading.plan(end)
         self._reading.read_live(start, end)
         self._reading.read_again(end)
-        self._reading.read_backfill(end)
+        self._reading.read_what_waits(end)
         # What follows may go on for minutes. Where reading broke off, the run's end writes what was reached.
         self._checkpoint.write()
         if self._follower is not None:
@@ -137,7 +137,7 @@ class RowJob:
             self._digests.hour(hour)
             self._digests.trim()
         closed = self._ledger.settled_days(self._checkpoint.value.closed)
-        note = msgspec.structs.replace(self._note, again=self._reading.again())
+        note = self._reading.with_hours(self._note)
         if self._follower is not None:
             known = self._follower.closed(note.follower_closed)
             note = msgspec.structs.replace(note, follower_closed=known)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.errors import CollectorError, Permanent
+from shared.errors import CollectorError, Permanent, StateError, Transient
 from shared.rows.attempts import HASTE, Attempts, Outcome
 from shared.rows.backlog import Backlog
 from shared.rows.windows import (
@@ -167,23 +167,38 @@ class Reading:
         return mark if mark is not None and read_to <= mark <= end else read_to
 
     def read_again(self, end: datetime) -> None:
-        """Read whole hours again, in which rows may have come late or changed their status.
-
-        Those whose turn it is come first, and the others in an order of chance: some may never be read, and must not
-        keep the same ones waiting run after run.
-        """
+        """Read whole hours again, in which rows may have come late or changed their status: first whose turn it is."""
         again = self.note.again
         self._read_in_turn(end, again)
-        hours = [hour for hour in again if hour + HOUR <= end]
-        random.shuffle(hours)
-        for hour in hours:
-            if not self._read_hours(Window(hour, hour + HOUR)) or hour in self._unread_hours:
+        for hour in again:
+            if hour in self.note.stuck or hour + HOUR > end:
+                continue
+            if not self._read_hours(Window(hour, hour + HOUR)):
                 return
         # An outage, or the turn that came a little early, left them short of their last reading.
         unsure = self._days.unsure(self._clock.now(), LAST_READING)
         left = [each for each in unsure if each not in again and not covers(self.backfill, each)]
         for window in together(left, self._attempts.width(self.note.width)):
             if not self._read_hours(window):
+                return
+
+    def read_what_waits(self, end: datetime) -> None:
+        """Work off what was missed, and the hours that an earlier run could not read again.
+
+        Either may end the run, or leave none of the budget. So which comes first is left to chance.
+        """
+        parts = [self.read_backfill, self._read_stuck]
+        random.shuffle(parts)
+        for part in parts:
+            self._attempts.once_more()
+            part(end)
+
+    def _read_stuck(self, end: datetime) -> None:
+        """Up to the first that cannot be read, in an order of chance: it must not keep the same ones waiting."""
+        hours = [hour for hour in self.note.stuck if hour + HOUR <= end]
+        random.shuffle(hours)
+        for hour in hours:
+            if not self._read_hours(Window(hour, hour + HOUR)) or hour in self._unread_hours:
                 return
 
     def _read_in_turn(self, end: datetime, again: tuple[datetime, ...]) -> None:
@@ -205,13 +220,18 @@ class Reading:
     def _read_hours(self, window: Window) -> bool:
         """Read whole hours again; False where reading has to yield."""
         hours = set(whole_hours(window))
-        unseen = self._reader.pending(window)
-        if window.start >= self._oldest():
-            if not self._read_pieces(window, hours, unseen):
-                return False
-            if hours & self._unread_hours:
-                return True
-        self._reader.give_up(unseen)
+        try:
+            unseen = self._reader.pending(window)
+            if window.start >= self._oldest():
+                if not self._read_pieces(window, hours, unseen):
+                    return False
+                if hours & self._unread_hours:
+                    return True
+            self._reader.give_up(unseen)
+        except (StateError, Transient, Permanent):
+            # It may be these hours alone of which nothing can be written down.
+            self._unread_hours |= hours
+            raise
         self._looked_at |= hours
         return True
 
@@ -243,7 +263,6 @@ class Reading:
         """Work off what was missed; a window that cannot be read waits for the next run, and is its last."""
         todo = remove(self.backfill, Window(end, end + FOREVER))
         backlog = Backlog(todo, tuple(Window(*each) for each in self.note.failed))
-        self._attempts.once_more()
         while backlog.todo and not self._attempts.hopeless and not self._yields():
             backlog.todo = self._forget(backlog.todo)
             if not backlog.todo:
@@ -298,15 +317,18 @@ class Reading:
 
     def _move(self, note: RowsNote, backfill: Ranges, **changes: datetime) -> None:
         """Move the checkpoint. Where a write is missing, what was read is read once more and found known."""
-        note = msgspec.structs.replace(
-            note,
-            backfill=tuple((each.start, each.end) for each in backfill),
-            again=self.again(),
-        )
+        ranges = tuple((each.start, each.end) for each in backfill)
+        note = self.with_hours(msgspec.structs.replace(note, backfill=ranges))
         self._checkpoint.move_soon(rows=note, **changes)
 
-    def again(self) -> tuple[datetime, ...]:
-        """The hours to read again before their turn."""
+    def with_hours(self, note: RowsNote) -> RowsNote:
+        """With the hours to read again before their turn, and those of them that could not be read."""
+        again = self._again()
+        stuck = {*note.stuck} - self._looked_at - self._attempts.hours | self._unread_hours
+        left = tuple(hour for hour in again if hour in stuck)
+        return msgspec.structs.replace(note, again=again, stuck=left)
+
+    def _again(self) -> tuple[datetime, ...]:
         counts = self._digests.counts()
         pending = {hour for hour, each in counts.items() if each.pending}
         looked_at = self._looked_at | self._attempts.hours

@@ -64,6 +64,7 @@ class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
         backfill_width: the same in the backfill.
         again: hours to read again before their turn: rows of theirs were written down and not delivered, or they could
             not be read.
+        stuck: those of them that could not be read when they were tried last; they keep no other waiting.
         follower_closed: what ``Checkpoint.closed`` is, of the ledger of what follows on rows.
     """
 
@@ -73,6 +74,7 @@ class RowsNote(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     width: int = 3600
     backfill_width: int = 3600
     again: tuple[datetime, ...] = ()
+    stuck: tuple[datetime, ...] = ()
     follower_closed: dict[date, int] = msgspec.field(default_factory=dict, name="details_closed")
 
 
