@@ -6,8 +6,9 @@ are missing. Then the window is begun anew at the oldest row that came so far. T
 to come again, which proves that nothing lies between. A service that does not list newest first is begun anew at the
 window's end. A full page of one single time is asked for in parts.
 
-Guarantees: a listing ends without an error only with a page that has room for more rows and no link to a next one. A
-row is handed out once; a link is followed only where ``ask`` lets it; every chain of pages is finite.
+Guarantees: a listing ends without an error only with a page that has room for more rows and no link to a next one. One
+that is as large as the largest of the run may have no room, and is believed once nothing new comes behind it. A row is
+handed out once; a link is followed only where ``ask`` lets it; every chain of pages is finite.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ MAX_IDLE = 3
 """Beginnings in a row that bring nothing new."""
 MAX_STALE = 10
 """Pages in a row that bring nothing new."""
+LIKELY_FULL = 100
+"""Rows from which on the largest page of a run may be full, although none had a next one."""
+MAYBE_FULL = 10
+"""The same where one had."""
 
 REFUSED = frozenset({400, 404, 410})
 """Statuses that refuse a request itself; of a page that is not the first, its token."""
@@ -50,12 +55,14 @@ class Page:
         rows: that can be read.
         link: where the next one is; None where the service does not say.
         full: no more rows fit on it, so that a missing link does not mean that there are none.
+        large: none of the run had more rows, so that nobody knows whether more fit.
         cut: what the rows were cut into, where one of them is no JSON.
     """
 
     rows: list[bytes]
     link: str | None
     full: bool = False
+    large: bool = False
     cut: Cut | None = None
 
     @classmethod
@@ -67,8 +74,30 @@ class Page:
 
 def fills(cut: Cut, most: int) -> bool:
     """Whether no more rows fit on a page of so many. Of damaged bytes nobody knows how many rows they were."""
-    lost = 0 if cut.damage is None or not cut.damage.raw else max(1, cut.damage.raw.count(b"{"))
-    return len(cut.records) + lost >= most
+    return len(cut.records) + _lost(cut) >= most
+
+
+def _lost(cut: Cut) -> int:
+    return 0 if cut.damage is None or not cut.damage.raw else max(1, cut.damage.raw.count(b"{"))
+
+
+class Largest:
+    """The largest page of a run: a service may have smaller ones than were asked for."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._chained = False
+
+    def judge(self, page: Page) -> Page:
+        """Say of a page whether it is as large."""
+        count, self._chained = len(page.rows), self._chained or page.link is not None
+        if page.cut is None:
+            self._rows = max(self._rows, count)
+        else:
+            count += _lost(page.cut)
+        # A run of small windows, none of which has a second page, is not to be listed twice.
+        least = MAYBE_FULL if self._chained else LIKELY_FULL
+        return replace(page, large=count >= max(least, self._rows))
 
 
 def asked_twice(ask: Callable[[], Page]) -> Page:
@@ -110,7 +139,7 @@ class _BrokenChain(Exception):
 
 
 class _NoLink(_BrokenChain):
-    """A full page has no link to the next.
+    """A page that is full, or may be, has no link to the next.
 
     Args:
         page: its rows.
@@ -184,7 +213,7 @@ class _Listing(Generic[R]):
             fresh = progress.take(rows)
             if fresh:
                 yield fresh
-            if page.link is None and page.full:
+            if page.link is None and (page.full or (page.large and fresh)):
                 raise _NoLink({row.lasting for row, _ in rows})
             if page.link is None:
                 progress.end()

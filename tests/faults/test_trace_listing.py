@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 AGO = timedelta(seconds=30)
 ROLES = ("ActivityFeed.Read", "ExchangeMessageTrace.Read.All", "ReportingWebService.Read.All")
+REPORTING = {"M365_MESSAGE_TRACE_API": "reporting"}
 MakeRig = Callable[..., Rig]
 
 
@@ -172,6 +173,37 @@ def test_a_full_page_without_a_link_hides_nothing(
 
     assert len(found) > 4 * graph_trace.PAGE_ROWS
     assert_complete(rig, found, window)
+
+
+@pytest.mark.parametrize(
+    ("on", "settings"), [("trace_page", {}), ("report_page", REPORTING)], ids=["graph", "older"]
+)
+@pytest.mark.parametrize("times", [1, -1], ids=["once", "for-ever"])
+def test_a_page_below_what_was_asked_for_hides_nothing_where_others_were_as_large(
+    make_rig: MakeRig, on: str, settings: dict[str, str], times: int
+) -> None:
+    rig = make_rig(
+        roles=ROLES, trace=TraceSpec(rows=300, days=0.9, max_page=70, reporting_page=70, quota=None)
+    )
+    rig.tenant.faults.add(Fault(on=on, action="drop_page_link", times=times))
+    window = past(rig)
+
+    found = listed(trace_of(rig, **settings), window)
+
+    assert len(found) == len(rig.tenant.trace.books.standing(window.start, window.end)) > 200
+
+
+def test_the_largest_page_of_a_run_ends_a_window_where_nothing_new_comes_behind_it(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig(roles=ROLES, trace=TraceSpec(quota=None))
+    window = past(rig)
+    rig.tenant.trace.offer(count=150, received=window.start + 12 * HOUR)
+    api = trace_of(rig)
+
+    for _ in range(2):
+        assert len(listed(api, window)) == 150
+    assert api.asker.requests <= 4
 
 
 def test_a_full_page_of_one_millisecond_without_a_link_is_parted_by_status(
@@ -351,8 +383,6 @@ def _content(api: TraceApi, row: TraceRow) -> Content:
 
 
 # -- the Reporting Web Service
-
-REPORTING = {"M365_MESSAGE_TRACE_API": "reporting"}
 
 
 def _named(triples: set[Triple]) -> set[Triple]:

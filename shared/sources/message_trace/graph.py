@@ -17,7 +17,7 @@ from urllib.parse import quote
 from shared import policy
 from shared.errors import CollectorError
 from shared.records import ErrorBody, cut_in, fields
-from shared.rows.paging import REFUSED, Page, asked_twice, list_window, paused
+from shared.rows.paging import REFUSED, Largest, Page, asked_twice, list_window, paused
 from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_code, error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
@@ -75,6 +75,7 @@ class GraphTrace:
 
     def __init__(self, *, root: str, asker: Asker, offered: bool = True) -> None:
         self.asker = asker
+        self._largest = Largest()
         self._traces = f"{root}/v1.0/admin/exchange/tracing/messageTraces"
         self._offered = offered
 
@@ -125,7 +126,8 @@ class GraphTrace:
         return f"{self._traces}?$filter={quote(asked, safe=':')}&$top={PAGE_ROWS}"
 
     def _page(self, url: str, first: bool) -> Page:
-        return self._ask(url, _why_not_begun if first else lambda _: PAGE_REFUSED)
+        page = self._ask(url, _why_not_begun if first else lambda _: PAGE_REFUSED)
+        return self._largest.judge(page)
 
     def _ask(
         self,

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from shared import policy
 from shared.records import fields
-from shared.rows.paging import REFUSED, Page, asked_twice, list_window, paused
+from shared.rows.paging import REFUSED, Largest, Page, asked_twice, list_window, paused
 from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
@@ -69,6 +69,7 @@ class ReportingTrace:
 
     def __init__(self, *, root: str, asker: Asker) -> None:
         self.asker = asker
+        self._largest = Largest()
         self._report = f"{root}{SERVICE}/MessageTrace"
 
     def pages(self, window: Window) -> Iterator[list[TraceRow]]:
@@ -101,7 +102,8 @@ class ReportingTrace:
                 raise error_named(name, answer)
             raise self._refusal(answer)
 
-        return asked_twice(lambda: self.asker.ask("GET", url, read=read, headers=HEADERS))
+        page = asked_twice(lambda: self.asker.ask("GET", url, read=read, headers=HEADERS))
+        return self._largest.judge(page)
 
     def _refusal(self, answer: Response) -> CollectorError:
         """What an answer means whatever was asked.
