@@ -161,7 +161,7 @@ class Days:
 
     def unsure(self, now: datetime, most: timedelta) -> list[datetime]:
         """The hours, ``most`` back at most, of which no look was late enough although one could be by now."""
-        beginning = self.looks.beginning or now
+        beginning = max(self.looks.beginning or now, beginning_of(self._closed or date.min))
         first, last = max(beginning, now - most), now - self._rules.late_enough
         hours = whole_hours(Window(first, last)) if first < last else ()
         late_enough = self._rules.late_enough

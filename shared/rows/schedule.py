@@ -31,6 +31,7 @@ from shared.times import (
     Ranges,
     Window,
     add,
+    overlaps,
     remove,
     whole_hours,
     whole_second,
@@ -50,7 +51,7 @@ YIELD_ABOVE = 0.6
 
 MAX_AGAIN = 200
 LAST_READING = timedelta(days=7)
-"""How far back an hour gets its last reading where it had none that was late enough."""
+"""How far back an hour gets its last reading although a part of it is still missing."""
 
 FORGOTTEN = "left the service's memory unread"
 FOREVER = timedelta(days=36500)
@@ -175,12 +176,20 @@ class Reading:
                 continue
             if not self._read_hours(Window(hour, hour + HOUR)):
                 return
-        # An outage, or the turn that came a little early, left them short of their last reading.
-        unsure = self._days.unsure(self._clock.now(), LAST_READING)
-        left = [each for each in unsure if each not in again and not covers(self.backfill, each)]
+        # An outage, a turn that came a little early, or seconds that came late left them short of their last reading.
+        left = [hour for hour in self._unsure() if hour not in again and not self._missed(hour)]
         for window in together(left, self._attempts.width(self.note.width)):
             if not self._read_hours(window):
                 return
+
+    def _unsure(self) -> list[datetime]:
+        return self._days.unsure(self._clock.now(), self._api.horizon)
+
+    def _missed(self, hour: datetime) -> bool:
+        """Whether the backfill reads it; of one long ago, whatever part of it."""
+        if hour > self._clock.now() - LAST_READING:
+            return covers(self.backfill, hour)
+        return overlaps(self.backfill, hour, hour + HOUR)
 
     def read_what_waits(self, end: datetime) -> None:
         """Work off what was missed, and the hours that an earlier run could not read again.
@@ -335,5 +344,6 @@ class Reading:
         unread = set(self.note.again) - looked_at | self._unread_hours
         # Late rows are promised for so long, and pending ones of an hour that was not looked at without an end.
         since = self._clock.now() - self._policy.reread - 2 * HOUR
-        unread = {hour for hour in unread if hour > since or hour not in counts}
+        kept = {*self._unsure()} if unread else ()
+        unread = {hour for hour in unread if hour > since or hour not in counts or hour in kept}
         return tuple(sorted(pending | unread)[:MAX_AGAIN])

@@ -249,6 +249,28 @@ def test_an_hour_with_a_stuck_row_that_can_never_be_read_keeps_no_last_reading_w
     assert rig.checkpoint(SOURCE).rows.stuck == (hour_of(bad),)
 
 
+def test_an_hour_whose_last_second_comes_after_a_week_is_read_to_its_end_and_no_gap(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = mail()
+    rig.at_noon()
+    rig.trace_until_caught_up()
+    rig.pass_time(minutes=40)
+    bad = rig.ago(minutes=30).replace(microsecond=0)
+    row = place(rig, bad)
+    with monkeypatch.context() as patch:
+        spoil(patch, bad)
+        for hours in (20, 20, 20, 48, 48, 48):
+            rig.trace(tuning=ONCE)
+            rig.pass_time(hours=hours)
+
+    rig.trace_until_caught_up()
+    rig.trace()
+
+    assert rig.statuses(row.trace_id)
+    assert rig.states(SOURCE)[bad.date()] == "final"
+
+
 def test_an_hour_of_which_nothing_can_be_written_down_ends_no_two_runs_alike(mail: Mail) -> None:
     rig = mail()
     rig.at_noon()
