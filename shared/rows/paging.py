@@ -118,7 +118,13 @@ Read = Callable[[bytes, Asked], tuple[R, datetime | None]]
 
 
 def list_window(
-    window: Window, first: First, ask: Ask, read: Read[R], parts: Sequence[First] = ()
+    window: Window,
+    first: First,
+    ask: Ask,
+    read: Read[R],
+    *,
+    largest: Largest,
+    parts: Sequence[First] = (),
 ) -> Iterator[list[R]]:
     """List a window; see ``RowApi.pages``.
 
@@ -127,10 +133,11 @@ def list_window(
         first: begins a listing.
         ask: asks for a page.
         read: reads a row.
+        largest: of the run's pages.
         parts: begin listings that together hold what ``first`` lists; none where the service cannot be asked so.
     """
     asked = Asked.of(window)
-    listing = _Listing(asked, ask, lambda raw: read(raw, asked))
+    listing = _Listing(asked, ask, lambda raw: read(raw, asked), largest)
     yield from listing.rows(first, asked.last, parts)
 
 
@@ -157,13 +164,19 @@ class _Listing(Generic[R]):
         asked: what the service is asked for.
         ask: asks for a page.
         read: reads a row.
+        largest: of the run's pages.
     """
 
     def __init__(
-        self, asked: Asked, ask: Ask, read: Callable[[bytes], tuple[R, datetime | None]]
+        self,
+        asked: Asked,
+        ask: Ask,
+        read: Callable[[bytes], tuple[R, datetime | None]],
+        largest: Largest,
     ) -> None:
         self._asked = asked
         self._ask = ask
+        self._largest = largest
         self._read = read
         self._seen: set[bytes] = set()
         self._missing: set[Lasting] = set()
@@ -207,7 +220,7 @@ class _Listing(Generic[R]):
         followed = {url}
         first, stale = True, 0
         while True:
-            page = _ask(url, self._ask, first=first)
+            page = self._largest.judge(_ask(url, self._ask, first=first))
             rows = _rows(page, self._read)
             self._missing.difference_update(row.lasting for row, _ in rows)
             fresh = progress.take(rows)
@@ -316,7 +329,7 @@ def _rows(
 
 def _ask(url: str, ask: Ask, *, first: bool) -> Page:
     try:
-        return ask(url, first)
+        return asked_twice(lambda: ask(url, first))
     except (Permanent, Transient) as error:
         # A failure of the service may be one of this token; where it is not, the new beginning fails too.
         broken = policy.rule_of(error).action is policy.Action.LIST_AGAIN or error.status >= 500

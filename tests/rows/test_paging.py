@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import Transient
-from shared.rows.paging import Page, list_window
+from shared.rows.paging import Largest, Page, list_window
 from shared.rows.row import PAGE_REFUSED, PAGING, Asked, Row, digest_of_bytes, whole_ms
 from shared.times import Window, whole_second
 
@@ -86,7 +86,7 @@ class Service:
 
     def list(self, window: Window) -> list[Row]:
         parts = [functools.partial(self.first, part=each) for each in self._parts]
-        pages = list_window(window, self.first, self.ask, read, parts)
+        pages = list_window(window, self.first, self.ask, read, largest=Largest(), parts=parts)
         return [row for page in pages for row in page]
 
 

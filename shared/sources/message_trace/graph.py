@@ -84,7 +84,9 @@ class GraphTrace:
         if not self._offered:
             raise policy.error("trace-not-in-cloud")
         parts = [partial(self._first, status=each) for each in STATUSES]
-        return list_window(window, self._first, self._page, _row, parts)
+        return list_window(
+            window, self._first, self._page, _row, largest=self._largest, parts=parts
+        )
 
     def details_uri(self, row: TraceRow) -> str | None:
         """Where the details of a row are; None for one that is malformed or has no recipient."""
@@ -110,7 +112,7 @@ class GraphTrace:
             if url in followed or len(followed) >= MAX_DETAIL_PAGES:
                 raise policy.error("page-loop", detail="the pages of a row's details do not end")
             followed.add(url)
-            page = self._ask(url, lambda _: "no-details", reserve)
+            page = asked_twice(partial(self._ask, url, lambda _: "no-details", reserve))
             found += page.rows
             damage = None if page.cut is None else page.cut.damage
             if damage is not None and damage.raw:
@@ -126,8 +128,7 @@ class GraphTrace:
         return f"{self._traces}?$filter={quote(asked, safe=':')}&$top={PAGE_ROWS}"
 
     def _page(self, url: str, first: bool) -> Page:
-        page = self._ask(url, _why_not_begun if first else lambda _: PAGE_REFUSED)
-        return self._largest.judge(page)
+        return self._ask(url, _why_not_begun if first else lambda _: PAGE_REFUSED)
 
     def _ask(
         self,
@@ -144,9 +145,7 @@ class GraphTrace:
                 raise error_named(why(answer), answer)
             raise self._refusal(answer)
 
-        return asked_twice(
-            lambda: self.asker.ask("GET", url, read=read, headers=HEADERS, reserve=reserve)
-        )
+        return self.asker.ask("GET", url, read=read, headers=HEADERS, reserve=reserve)
 
     def _refusal(self, answer: Response) -> CollectorError:
         """What an answer means whatever was asked.

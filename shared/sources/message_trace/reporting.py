@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from shared import policy
 from shared.records import fields
-from shared.rows.paging import REFUSED, Largest, Page, asked_twice, list_window, paused
+from shared.rows.paging import REFUSED, Largest, Page, list_window, paused
 from shared.rows.row import PAGE_REFUSED, WINDOW_TOO_OLD
 from shared.service.answers import error_for, error_named, error_text
 from shared.service.asking import Asker, TokenInDoubt
@@ -75,7 +75,9 @@ class ReportingTrace:
     def pages(self, window: Window) -> Iterator[list[TraceRow]]:
         """List a window; see ``RowApi``."""
         parts = [partial(self._first, status=each) for each in STATUSES]
-        return list_window(window, self._first, self._page, _row, parts)
+        return list_window(
+            window, self._first, self._page, _row, largest=self._largest, parts=parts
+        )
 
     def details_uri(self, row: TraceRow) -> str | None:
         """None: details are fetched from Graph only."""
@@ -102,8 +104,7 @@ class ReportingTrace:
                 raise error_named(name, answer)
             raise self._refusal(answer)
 
-        page = asked_twice(lambda: self.asker.ask("GET", url, read=read, headers=HEADERS))
-        return self._largest.judge(page)
+        return self.asker.ask("GET", url, read=read, headers=HEADERS)
 
     def _refusal(self, answer: Response) -> CollectorError:
         """What an answer means whatever was asked.
