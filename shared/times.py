@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 HOUR = timedelta(hours=1)
 MAX_STEP = timedelta(minutes=5)
 MAX_OFFSET = timedelta(days=366)
+LEAP = timedelta(hours=18)
+"""A step from which on nothing can be taken back: it makes gaps and losses, and days final."""
+STEP_ANSWERS, LEAP_ANSWERS = 2, 4
+"""Answers in a row that have to tell a step, and a leap."""
 
 
 def utc(value: datetime) -> datetime:
@@ -34,7 +38,7 @@ class ServiceClock:
     """The wall clock plus the last known difference to the service's clock.
 
     One answer with a wrong ``Date`` must not make contents expire or windows move: a step of more than five minutes
-    counts only once a second answer confirms it.
+    counts only once a second answer confirms it. A leap of most of a day needs three more.
 
     Args:
         now: the local wall clock, UTC.
@@ -44,6 +48,7 @@ class ServiceClock:
         self._now = now
         self._offset = timedelta()
         self._step: timedelta | None = None
+        self._times = 0
         self._told = False
         self._lock = threading.Lock()
 
@@ -54,7 +59,7 @@ class ServiceClock:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the last answer told another time, which the next one has to confirm."""
+        """Whether the last answer told another time, which the next ones have to confirm."""
         with self._lock:
             return self._step is not None
 
@@ -84,8 +89,10 @@ class ServiceClock:
         if abs(offset) > MAX_OFFSET:
             return
         with self._lock:
-            confirmed = self._step is not None and abs(offset - self._step) <= MAX_STEP
-            if abs(offset - self._offset) > MAX_STEP and not confirmed:
+            again = self._step is not None and abs(offset - self._step) <= MAX_STEP
+            self._times = self._times + 1 if again else 1
+            step = abs(offset - self._offset)
+            if step > MAX_STEP and self._times < (STEP_ANSWERS if step < LEAP else LEAP_ANSWERS):
                 self._step = offset
                 return
             self._step = None

@@ -28,6 +28,7 @@ from shared.rows.windows import (
 )
 from shared.times import (
     HOUR,
+    LEAP_ANSWERS,
     Ranges,
     Window,
     add,
@@ -113,9 +114,9 @@ class Reading:
     def learn_the_time(self) -> None:
         """Have the service tell its time first, so that nothing is planned by a wrong clock.
 
-        A time that is far from ours counts once a second answer confirms it. What the window holds is read later.
+        A time that is far from ours counts once others confirm it. What the window holds is read later.
         """
-        for _ in range(2):
+        for _ in range(1 + LEAP_ANSWERS):
             recent = whole_second(self._clock.now() - HOUR)
             # It may be refused where our clock is wrong; the answer still has a date.
             with contextlib.suppress(Permanent):

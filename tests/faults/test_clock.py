@@ -6,7 +6,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from local.tenant import Fault
+from local.tenant.messages import http_date
 from shared.sources.message_trace.row import SOURCE
 from shared.times import parse_wire
 from tests.tracing import MANY
@@ -16,10 +19,44 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
+    from local.tenant.messages import Answer, Request
     from tests.harness import Rig
     from tests.tracing import TraceRig
 
 AHEAD = timedelta(hours=3)
+DAY = timedelta(days=1)
+
+
+def answer_with_dates_ahead(rig: Rig, ahead: timedelta, answers: int) -> None:
+    """Let the next answers of the audit service have a wrong date."""
+    left = iter(range(answers))
+
+    def spoil(request: Request, answer: Answer) -> None:
+        asked = request.kind in ("subscriptions", "list", "content")
+        if asked and next(left, None) is not None:
+            answer.headers["Date"] = http_date(rig.tenant.now() + ahead)
+
+    rig.tenant.mangle = spoil
+
+
+@pytest.mark.parametrize("answers", [2, 3])
+@pytest.mark.parametrize("days", [8.0, 2.5])
+def test_a_few_answers_with_a_date_days_ahead_put_nothing_on_record(
+    rig: Rig, days: float, answers: int
+) -> None:
+    today = rig.at_noon()
+    rig.has_collected(hours_ago=13)
+    rig.run()
+    rig.offer_many(3)
+    answer_with_dates_ahead(rig, days * DAY, answers)
+
+    summary = rig.run()
+
+    assert (summary.status, summary.gap_seconds, summary.lost) == ("succeeded", 0, 0)
+    assert max(rig.states()) <= today
+    assert "final" not in rig.states().values()
+    assert parse_wire(summary.watermark) <= rig.tenant.now()
+    rig.assert_complete()
 
 
 def ended(worker: subprocess.Popen[str]) -> str:

@@ -11,6 +11,7 @@ import pytest
 from local.tenant import Fault
 from local.tenant.trace.reporting import status_name
 from shared.sources.message_trace.row import SOURCE
+from shared.times import LEAP_ANSWERS
 from tests.harness import FAST
 from tests.tracing import DAY, MANY, TraceRig
 
@@ -110,8 +111,8 @@ def test_after_a_hundred_days_without_a_run_what_nobody_can_read_any_more_is_a_g
     missing = [day for day, each in rig.days().items() if each["gap_seconds"]]
     assert len(missing) in (10, 11, 12)
     assert not any(rig.days()[day]["complete"] for day in missing)
-    # Two questions for the time, by a clock that was a hundred days behind.
-    assert rig.tenant.trace.books.refused() == {"age": 2}
+    # The questions for the time, by a clock that was a hundred days behind.
+    assert rig.tenant.trace.books.refused() == {"age": LEAP_ANSWERS}
 
 
 def test_an_outage_of_two_days_is_made_up_for_without_keeping_the_newest_rows_waiting(
@@ -122,8 +123,11 @@ def test_an_outage_of_two_days_is_made_up_for_without_keeping_the_newest_rows_wa
     rig.pass_time(days=2)
     missed = [rig.tenant.trace.offer(received=rig.ago(hours=n)) for n in range(2, 40, 7)]
     (new,) = rig.tenant.trace.offer(received=rig.ago(minutes=10))
-    # One answer for the time, its confirmation, one for what is new; the fourth never comes.
-    rig.tenant.faults.add(Fault(on="trace", action="status", code="internal", after=3, times=-1))
+    # The answers for the time, which leapt, and one for what is new; the next never comes.
+    after = LEAP_ANSWERS + 1
+    rig.tenant.faults.add(
+        Fault(on="trace", action="status", code="internal", after=after, times=-1)
+    )
 
     summary = rig.trace()
 

@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.times import (
+    LEAP,
+    LEAP_ANSWERS,
     MAX_OFFSET,
     MAX_STEP,
+    STEP_ANSWERS,
     Ranges,
     ServiceClock,
     Window,
@@ -95,6 +98,18 @@ def test_a_step_counts_only_once_a_second_answer_confirms_it(
     assert clock.doubtful is not confirmed
 
 
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_leap_counts_only_once_three_more_answers_confirm_it(way: int) -> None:
+    far = way * LEAP
+    for few in (1, 2, 3):
+        clock = told(*[far] * few)
+        assert (clock.offset, clock.doubtful) == (0, True)
+    assert told(*[far] * LEAP_ANSWERS).offset == far.total_seconds()
+    assert told(*[far - way * SECOND] * STEP_ANSWERS).offset == (far - way * SECOND).total_seconds()
+    broken = told(far, far, far, SECOND, far)
+    assert (broken.offset, broken.doubtful) == (0, True)
+
+
 def test_an_answer_that_agrees_again_ends_the_doubt() -> None:
     clock = told(HOUR, 3 * SECOND)
     assert (clock.offset, clock.doubtful) == (3, False)
@@ -113,9 +128,9 @@ def test_a_date_that_nobody_can_read_tells_nothing(header: str | None) -> None:
 
 
 def test_a_year_and_more_is_not_believed_however_often_it_is_told() -> None:
-    assert told(MAX_OFFSET, MAX_OFFSET).offset == 366 * 86_400
+    assert told(*[MAX_OFFSET] * LEAP_ANSWERS).offset == 366 * 86_400
     for far in (MAX_OFFSET + SECOND, -MAX_OFFSET - SECOND):
-        clock = told(far, far)
+        clock = told(*[far] * LEAP_ANSWERS)
         assert (clock.offset, clock.doubtful) == (0, False)
 
 

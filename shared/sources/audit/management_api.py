@@ -29,7 +29,7 @@ from shared.policy import Action, Area
 from shared.records import ErrorBody, split
 from shared.service.answers import error_code, error_for, error_named
 from shared.sources.audit.auditing import MENTION
-from shared.times import Window, format_wire, iso, parse_wire, whole_second
+from shared.times import LEAP_ANSWERS, Window, format_wire, iso, parse_wire, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +108,9 @@ class ManagementApi:
         """
         url = f"{self.feed_root}/subscriptions/list"
         entries = self._call("GET", url, _records)
-        if self._clock.doubtful:
+        for _ in range(LEAP_ANSWERS):
+            if not self._clock.doubtful:
+                break
             # The first answer of a run told another time than ours; what is listed depends on which is right.
             entries = self._call("GET", url, _records)
         return {
