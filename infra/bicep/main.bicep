@@ -148,6 +148,15 @@ var strange = filter(map(range(0, length(spoken)), index => substring(spoken, in
 var halves = filter(map(given, each => split(each, '@')), each => length(each) == 2 && !empty(each[0]))
 var domains = filter(map(halves, each => split(each[1], '.')), each => length(each) > 1 && !contains(each, ''))
 
+// What is collected, whether it is said by parameters or by settings: a feed that has never run is missed as well.
+var said = union({ M365_CONNECTIONS: '', M365_CONNECTION_NAME: connectionName, M365_SOURCES: join(sources, ',') }, extraSettings)
+var plain = [{ name: said.M365_CONNECTION_NAME, sources: said.M365_SOURCES }]
+var connections = startsWith(trim(said.M365_CONNECTIONS), '[') ? json(said.M365_CONNECTIONS) : plain
+var collected = map(connections, each => shallowMerge([{ name: '', sources: join(sources, ',') }, each]))
+// A list of names or a text of them, with the same names in it.
+var bare = map(collected, each => { name: each.name, sources: replace(replace(replace(replace(string(each.sources), '[', ''), ']', ''), '"', ''), ' ', '') })
+var feeds = flatten(map(bare, each => map(split(each.sources, ','), source => { connection: each.name, source: source })))
+
 // Globally unique and the same in every run.
 var suffix = substring(uniqueString(subscription().id, base), 0, 5)
 var allTags = union({ product: 'm365-collector' }, tags)
@@ -306,7 +315,7 @@ module alerts 'modules/alerts.bicep' = {
     tags: allTags
     workspaceId: monitoring.outputs.workspaceId
     actionGroupId: monitoring.outputs.actionGroupId
-    sources: sources
+    feeds: feeds
     freshMinutes: freshMinutes
     lagMinutes: lagMinutes
   }

@@ -155,6 +155,43 @@ def test_an_address_that_is_none_is_refused_before_anything_is_made(tmp_path: Pa
     ]
 
 
+def test_a_feed_is_missed_that_a_connection_has(tmp_path: Path) -> None:
+    """Read from the tags of the group, where nothing else of this part of the template shows."""
+    shown = _template().replace("  tags: allTags", "  tags: { feeds: string(feeds) }")
+    tenants = [
+        {"name": "contoso", "sources": ["Audit.Exchange", "MessageTrace"]},
+        {"name": "fabrikam", "sources": "DLP.All, MessageTrace"},
+        {"name": "tailspin"},
+    ]
+    own = {"M365_CONNECTIONS": "", "M365_CONNECTION_NAME": "contoso", "M365_SOURCES": "DLP.All"}
+    settings: dict[str, dict[str, str]] = {
+        "many": {"M365_CONNECTIONS": json.dumps(tenants)},
+        "own": own,
+        "plain": {},
+    }
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    shown = shown.replace("extraSettings)", "any(loadJsonContent('settings.json')[base]))")
+    made = _evaluated(tmp_path, shown, [(each, "") for each in settings])
+    feeds = {
+        each["name"]: [
+            f"{feed['connection']}/{feed['source']}" for feed in json.loads(each["tags"]["feeds"])
+        ]
+        for each in made
+    }
+    text = (bicep.FOLDER / "main.bicep").read_text()
+    (line,) = re.findall(r"^param sources string\[\] = \[(.*)\]$", text, re.M)
+    everything = re.findall("'(.*?)'", line)
+    assert feeds == {
+        "rg-many": [
+            *("contoso/Audit.Exchange", "contoso/MessageTrace"),
+            *("fabrikam/DLP.All", "fabrikam/MessageTrace"),
+            *(f"tailspin/{each}" for each in everything),
+        ],
+        "rg-own": ["contoso/DLP.All"],
+        "rg-plain": [f"default/{each}" for each in everything],
+    }
+
+
 @pytest.mark.parametrize("told", NO_ADDRESSES)
 def test_terraform_refuses_the_same_addresses(told: str) -> None:
     text = (bicep.FOLDER.parent / "terraform" / "main" / "variables.tf").read_text()

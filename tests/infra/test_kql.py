@@ -60,7 +60,9 @@ def complaints(queries: dict[str, str]) -> dict[str, list[str]]:
 
 def filled(query: str) -> str:
     """The query as it is asked: the alert's parameters and the workbook's fields have values."""
-    query = query.replace("{sources}", '["DLP.All"]').replace("{TimeRange:grain}", "1h")
+    query = query.replace("{feeds}", '[{"connection":"c","source":"DLP.All"}]').replace(
+        "{TimeRange:grain}", "1h"
+    )
     return re.sub(r"\{\w+\}", "60", query)
 
 

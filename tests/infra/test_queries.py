@@ -177,7 +177,7 @@ def test_an_alert_says_what_to_do_and_gives_its_dimensions(alert: dict[str, Any]
     assert set(re.findall(r"\{(\w+)\}", json.dumps(alert))) <= {
         "freshMinutes",
         "lagMinutes",
-        "sources",
+        "feeds",
     }
 
 

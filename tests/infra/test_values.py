@@ -96,12 +96,14 @@ def test_an_alert_is_filled_in_by_both_languages(alert: dict[str, Any], planned:
 
 
 def test_a_silent_feed_is_noticed_for_every_source_that_is_collected(planned: Plan) -> None:
-    """The list is the parameter's, so that a source that has never run is missed too."""
+    """The list is that of what is collected, so that a feed that has never run is missed too."""
     collected = ["DLP.All", "MessageTrace"]
     for variant in ("default", "everything"):
         rule = alert_rules(planned(variant))["feed-silent"]
         (line,) = [each for each in rule["criteria"][0]["query"].splitlines() if "print" in each]
-        listed = json.loads(line.partition("dynamic(")[2].removesuffix(")"))
+        feeds = json.loads(line.partition("dynamic(")[2].removesuffix(")"))
+        assert {each["connection"] for each in feeds} == {"default"}
+        listed = [each["source"] for each in feeds]
         (site,) = (
             each
             for each in terraform.resources(planned(variant))

@@ -4,7 +4,8 @@ param location string
 param tags { *: string }
 param workspaceId string
 param actionGroupId string
-param sources string[]
+@description('Every feed: connection and source.')
+param feeds { *: string }[]
 param freshMinutes int
 param lagMinutes int
 
@@ -33,7 +34,7 @@ resource rule 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       criteria: {
         allOf: [
           {
-            query: replace(replace(replace(join(alert.query, '\n'), '{freshMinutes}', string(freshMinutes)), '{lagMinutes}', string(lagMinutes)), '{sources}', string(sources))
+            query: replace(replace(replace(join(alert.query, '\n'), '{freshMinutes}', string(freshMinutes)), '{lagMinutes}', string(lagMinutes)), '{feeds}', string(feeds))
             timeAggregation: 'Count'
             operator: 'GreaterThan'
             threshold: 0

@@ -3,13 +3,30 @@ locals {
   given     = [for each in split(",", var.alert_emails) : trimspace(each)]
   addresses = lower(trimspace(var.alert_emails)) == "none" ? [] : distinct(local.given)
 
+  # What is collected, whether it is said by variables or by settings: a feed that has never run is missed as well.
+  plain = [{
+    name    = lookup(var.extra_settings, "M365_CONNECTION_NAME", var.connection_name)
+    sources = lookup(var.extra_settings, "M365_SOURCES", join(",", var.sources))
+  }]
+  connections = coalescelist(tolist([
+    for each in try(jsondecode(var.extra_settings["M365_CONNECTIONS"]), []) : {
+      name    = try(each.name, "")
+      sources = try(join(",", each.sources), each.sources, join(",", var.sources))
+    }
+  ]), local.plain)
+  feeds = flatten([
+    for each in local.connections : [
+      for source in split(",", each.sources) : { connection = each.name, source = trimspace(source) }
+    ]
+  ])
+
   # One definition for both languages.
   alerts = {
     for alert in jsondecode(file("${path.module}/../../alerts.json")) : alert.name => merge(alert, {
       query = replace(replace(replace(join("\n", alert.query),
         "{freshMinutes}", var.fresh_minutes),
         "{lagMinutes}", var.lag_minutes),
-      "{sources}", jsonencode(var.sources))
+      "{feeds}", jsonencode(local.feeds))
       description = replace(replace(alert.description,
         "{freshMinutes}", var.fresh_minutes),
       "{lagMinutes}", var.lag_minutes)

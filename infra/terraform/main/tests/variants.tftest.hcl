@@ -128,6 +128,36 @@ run "a_name_that_storage_does_not_take" {
   expect_failures = [var.name]
 }
 
+run "feeds_of_connections" {
+  command = plan
+
+  variables {
+    sources = ["Audit.General", "DLP.All"]
+    extra_settings = {
+      M365_CONNECTIONS = "[{\"name\": \"contoso\", \"sources\": [\"Audit.Exchange\", \"MessageTrace\"]}, {\"name\": \"fabrikam\", \"sources\": \"DLP.All, MessageTrace\"}, {\"name\": \"tailspin\"}]"
+    }
+  }
+
+  assert {
+    condition     = join(" ", [for each in local.feeds : "${each.connection}/${each.source}"]) == "contoso/Audit.Exchange contoso/MessageTrace fabrikam/DLP.All fabrikam/MessageTrace tailspin/Audit.General tailspin/DLP.All"
+    error_message = "Each connection is missed by its own sources, and by all where it names none."
+  }
+}
+
+run "feeds_of_settings" {
+  command = plan
+
+  variables {
+    sources        = ["Audit.General", "DLP.All"]
+    extra_settings = { M365_CONNECTIONS = "", M365_CONNECTION_NAME = "contoso", M365_SOURCES = "DLP.All" }
+  }
+
+  assert {
+    condition     = join(" ", [for each in local.feeds : "${each.connection}/${each.source}"]) == "contoso/DLP.All"
+    error_message = "A setting of one's own is what the app collects."
+  }
+}
+
 run "those_who_are_told" {
   command = plan
 
