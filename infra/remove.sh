@@ -80,6 +80,15 @@ if [ -n "$client_id" ] && [ "$keep" = no ]; then
     "az ad sp delete --id $client_id"
 fi
 
+# What is locked is lifted by whoever may, and before anything goes: half a removal would be neither.
+locks=
+if [ "$there" = true ]; then
+  locks=$(azure lock list --resource-group "$group" --query '[].id' --output tsv)
+fi
+for each in $locks; do
+  say "A lock keeps $group from being removed. An Owner lifts it: az lock delete --ids $each"
+done
+
 # What goes.
 if [ "$there" = true ]; then
   say "The resource group $group with everything in it, the ledger and the dead letters included:"
@@ -92,6 +101,7 @@ if [ "$there" != true ] && [ -z "$application" ]; then
   exit 0
 fi
 [ "$dry_run" = no ] || exit 0
+[ -z "$locks" ] || { say "Nothing was removed."; exit 1; }
 if [ "$sure" = no ]; then
   printf 'Type %s to remove it: ' "$group" >&2
   read -r typed || typed=

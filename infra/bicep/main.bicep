@@ -93,6 +93,12 @@ param captureDays int = 30
 @allowed(['LRS', 'ZRS', 'GRS', 'GZRS', 'RAGRS', 'RAGZRS'])
 param storageReplication string = 'LRS'
 
+@description('Let the function app outlive the loss of a zone; storageReplication has to do so too. Azure keeps two instances of each function ready for it, and bills them.')
+param zoneRedundant bool = false
+
+@description('Keep the state account from being deleted until the lock is lifted. Whoever deploys has to be Owner or User Access Administrator.')
+param deleteLock bool = false
+
 @description('Days after which dead letters are deleted.')
 param deadLetterDays int = 90
 
@@ -177,6 +183,7 @@ var refusals = filter(
     capture && (!createsNamespace || eventhubSku == 'Basic') ? 'capture: not with an existing namespace and not on Basic.' : ''
     privateNetwork && createsNamespace && eventhubSku == 'Basic' ? 'privateNetwork: Basic has no private endpoints.' : ''
     createsNamespace && retentionHours > mostHours[eventhubSku] ? 'retentionHours: at most 24 on Basic, 168 on Standard, 2160 on Premium.' : ''
+    zoneRedundant && !contains(storageReplication, 'ZRS') ? 'zoneRedundant: storageReplication has to be ZRS, GZRS or RAGZRS.' : ''
     !nobody && (!empty(strange) || length(domains) < length(given)) ? 'alertEmails: addresses such as soc@contoso.com, separated by commas, or none.' : ''
     empty(endpointSubnetId) != empty(appSubnetId) ? 'endpointSubnetId and appSubnetId are given together or not at all.' : ''
   ],
@@ -225,6 +232,7 @@ module storage 'modules/storage.bicep' = {
     capture: capture
     captureDays: captureDays
     deadLetterDays: deadLetterDays
+    deleteLock: deleteLock
     principalId: identity.outputs.principalId
   }
 }
@@ -357,6 +365,7 @@ module app 'modules/app.bicep' = {
     extraSettings: extraSettings
     instanceMemoryMb: instanceMemoryMb
     maximumInstanceCount: maximumInstanceCount
+    zoneRedundant: zoneRedundant
     pythonVersion: pythonVersion
     hostAccountName: storage.outputs.hostAccountName
     stateAccountName: storage.outputs.stateAccountName

@@ -23,6 +23,7 @@ from typing import Any
 WHEELS = Path(__file__).resolve().parents[2] / ".cache" / "infra" / "wheels"
 
 API_VERSIONS = {
+    "Microsoft.Authorization/locks": "2020-05-01",
     "Microsoft.Authorization/roleAssignments": "2022-04-01",
     "Microsoft.Consumption/budgets": "2024-08-01",
     "Microsoft.EventGrid/systemTopics": "2025-02-15",
@@ -59,6 +60,7 @@ API_VERSIONS = {
 }
 
 _MODULES = {
+    "Microsoft.Authorization/locks": "authorization/management_lock_by_scope",
     "Microsoft.Authorization/roleAssignments": "authorization/role_assignment",
     "Microsoft.Consumption/budgets": "consumption/budget",
     "Microsoft.EventGrid/systemTopics": "eventgrid/system_topic",

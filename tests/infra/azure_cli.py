@@ -118,6 +118,8 @@ elif verb.startswith("role assignment list"):
 elif verb.startswith("role assignment delete"):
     state["assignments"].remove(options["--ids"])
     changed()
+elif verb.startswith("lock list"):
+    print("\\n".join(state["locks"]))
 elif verb.startswith("resource list"):
     print("/subscriptions/sub/resourceGroups/rg/providers/Microsoft.Web/sites/func")
 else:
@@ -146,6 +148,7 @@ EMPTY: dict[str, Any] = {
     "certificates": [],
     "groups": [],
     "assignments": [],
+    "locks": [],
     "changes": [],
 }
 

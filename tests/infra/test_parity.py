@@ -38,6 +38,7 @@ ARM_TYPES = {
     "azurerm_eventhub_namespace": "Microsoft.EventHub/namespaces",
     "azurerm_key_vault": "Microsoft.KeyVault/vaults",
     "azurerm_log_analytics_workspace": "Microsoft.OperationalInsights/workspaces",
+    "azurerm_management_lock": "Microsoft.Authorization/locks",
     "azurerm_monitor_action_group": "Microsoft.Insights/actionGroups",
     "azurerm_monitor_diagnostic_setting": "Microsoft.Insights/diagnosticSettings",
     "azurerm_monitor_scheduled_query_rules_alert_v2": "Microsoft.Insights/scheduledQueryRules",

@@ -64,6 +64,19 @@ def test_a_dry_run_names_what_would_go_and_removes_nothing(deployed: Directory) 
         assert named in done.stderr
 
 
+@pytest.mark.parametrize(("options", "code"), [(["--yes"], 1), (["--dry-run"], 0)])
+def test_a_lock_is_named_with_the_way_to_lift_it_and_nothing_is_removed(
+    options: list[str], code: int, deployed: Directory
+) -> None:
+    lock = f"{INSIDE}/providers/Microsoft.Authorization/locks/keep-state"
+    deployed.put(locks=[lock])
+    before = deployed.state
+    done = deployed.run("remove.sh", *options)
+    assert done.returncode == code, done.stderr
+    assert f"az lock delete --ids {lock}" in done.stderr
+    assert deployed.state == before
+
+
 @pytest.mark.parametrize(("typed", "code"), [("rg-m365logs\n", 0), ("yes\n", 1), ("", 1)])
 def test_it_asks_for_the_groups_name(typed: str, code: int, deployed: Directory) -> None:
     done = deployed.run("remove.sh", typed=typed)

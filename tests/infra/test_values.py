@@ -259,6 +259,32 @@ def test_both_languages_take_as_few_instances_as_azure_does() -> None:
     assert "var.maximum_instance_count >= 1 && var.maximum_instance_count <= 1000" in text
 
 
+def test_zones_and_lock_are_there_only_where_they_are_asked_for(planned: Plan) -> None:
+    for variant, asked in (("default", False), ("everything", True)):
+        plan = terraform.resources(planned(variant))
+        (service,) = (each["values"] for each in plan if each["type"] == "azurerm_service_plan")
+        assert service["zone_balancing_enabled"] is asked
+        locks = [each["values"] for each in plan if each["type"] == "azurerm_management_lock"]
+        assert [each["lock_level"] for each in locks] == ["CanNotDelete"] * asked
+    assert "    zoneRedundant: zoneRedundant\n" in text_of("bicep/modules/app.bicep")
+    storage = text_of("bicep/modules/storage.bicep")
+    assert re.search(
+        r"locks@\S+ = if \(deleteLock\) \{\n  name: 'keep-state'\n  scope: state\n", storage
+    )
+    assert "level: 'CanNotDelete'" in storage
+
+
+def test_terraform_lifts_its_lock_before_it_removes_what_the_lock_keeps() -> None:
+    text = text_of("terraform/main/storage.tf").partition('"azurerm_management_lock" "state"')[2]
+    waits = set(re.findall(r"^    (azurerm_\w+\.\w+),$", text, re.M))
+    files = "".join(path.read_text() for path in MAIN.glob("*.tf"))
+    kept = re.findall(
+        r'^resource "(azurerm_\w+)" "(\w+)" \{[^}]*azurerm_storage_account\.state\.', files, re.M
+    )
+    assert {".".join(each) for each in kept} - {"azurerm_management_lock.state"} <= waits
+    assert {"azurerm_private_endpoint.main", "azurerm_role_assignment.capture"} <= waits
+
+
 def test_the_app_waits_for_everything_that_it_may_do() -> None:
     """The host gives up on storage that it may not read yet."""
     text = text_of("terraform/main/app.tf")

@@ -15,6 +15,7 @@ param sources string[]
 param extraSettings { *: string }
 param instanceMemoryMb int
 param maximumInstanceCount int
+param zoneRedundant bool
 param pythonVersion string
 param hostAccountName string
 param stateAccountName string
@@ -147,6 +148,7 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   }
   properties: {
     reserved: true
+    zoneRedundant: zoneRedundant
   }
 }
 

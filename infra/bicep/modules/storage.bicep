@@ -9,6 +9,7 @@ param privateNetwork bool
 param capture bool
 param captureDays int
 param deadLetterDays int
+param deleteLock bool
 param principalId string
 
 var publicAccess = privateNetwork ? 'Disabled' : 'Enabled'
@@ -187,6 +188,16 @@ resource stateAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
     }
   }
 ]
+
+// Of the account and what is in it as a resource; the app's own reading, writing and deleting go on.
+resource lock 'Microsoft.Authorization/locks@2020-05-01' = if (deleteLock) {
+  name: 'keep-state'
+  scope: state
+  properties: {
+    level: 'CanNotDelete'
+    notes: 'The proof of what was collected. docs/deploying.md, Removal, says how to lift it.'
+  }
+}
 
 output hostAccountId string = host.id
 output hostAccountName string = host.name

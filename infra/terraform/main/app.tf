@@ -1,10 +1,11 @@
 resource "azurerm_service_plan" "main" {
-  name                = "asp-${local.name}"
-  resource_group_name = azurerm_resource_group.main.name
-  location            = var.location
-  os_type             = "Linux"
-  sku_name            = "FC1"
-  tags                = local.tags
+  name                   = "asp-${local.name}"
+  resource_group_name    = azurerm_resource_group.main.name
+  location               = var.location
+  os_type                = "Linux"
+  sku_name               = "FC1"
+  zone_balancing_enabled = var.zone_redundant
+  tags                   = local.tags
 }
 
 # By azapi: azurerm's own resource puts AzureWebJobsStorage back in when an identity is used, and the host then fails.

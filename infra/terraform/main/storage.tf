@@ -131,3 +131,24 @@ resource "azurerm_role_assignment" "state" {
   principal_id       = azurerm_user_assigned_identity.app.principal_id
   principal_type     = "ServicePrincipal"
 }
+
+# Of the account and what is in it as a resource; the app's own reading, writing and deleting go on.
+resource "azurerm_management_lock" "state" {
+  count = var.delete_lock ? 1 : 0
+
+  name       = "keep-state"
+  scope      = azurerm_storage_account.state.id
+  lock_level = "CanNotDelete"
+  notes      = "The proof of what was collected. docs/deploying.md, Removal, says how to lift it."
+
+  # It goes first, or nothing of this could.
+  depends_on = [
+    azurerm_monitor_diagnostic_setting.state,
+    azurerm_private_endpoint.main,
+    azurerm_role_assignment.capture,
+    azurerm_role_assignment.state,
+    azurerm_storage_container.state,
+    azurerm_storage_management_policy.state,
+    azurerm_storage_table.state,
+  ]
+}

@@ -235,6 +235,23 @@ variable "storage_replication" {
   default     = "LRS"
 }
 
+variable "zone_redundant" {
+  description = "Let the function app outlive the loss of a zone; storage_replication has to do so too. Azure keeps two instances of each function ready for it, and bills them."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.zone_redundant || endswith(var.storage_replication, "ZRS")
+    error_message = "zone_redundant: storage_replication has to be ZRS, GZRS or RAGZRS."
+  }
+}
+
+variable "delete_lock" {
+  description = "Keep the state account from being deleted until the lock is lifted. Whoever deploys has to be Owner or User Access Administrator."
+  type        = bool
+  default     = false
+}
+
 variable "dead_letter_days" {
   description = "Days after which dead letters are deleted."
   type        = number

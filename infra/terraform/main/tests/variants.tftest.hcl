@@ -274,6 +274,16 @@ run "no_capture_into_somebody_elses_namespace" {
   expect_failures = [var.capture]
 }
 
+run "no_zones_on_storage_of_one" {
+  command = plan
+
+  variables {
+    zone_redundant = true
+  }
+
+  expect_failures = [var.zone_redundant]
+}
+
 run "no_more_than_basic_can" {
   command = plan
 
