@@ -17,6 +17,10 @@ if [ -z "${M365_NAME:-}" ] && [ -n "${STATE_ACCOUNT_NAME:-}" ] && [ "$1" != post
 fi
 
 if [ "${M365_REGISTER:-yes}" != yes ]; then exit 0; fi
+if ! command -v az >/dev/null; then
+  echo "There is no Azure CLI here: install it (https://aka.ms/azcli), az login, then again." >&2
+  exit 1
+fi
 here=$(dirname "$0")
 credential=${M365_CREDENTIAL:-federated}
 
@@ -30,7 +34,7 @@ tenant=${M365_TENANT_ID:-$home}
 case "$1 $credential" in
   "preprovision federated" | "preprovision managed-identity")
     if [ -n "$home" ] && [ "$tenant" != "$home" ]; then
-      echo "M365_TENANT_ID is not the subscription's own tenant: docs/deploying.md, \"Another tenant\"" >&2
+      echo "M365_TENANT_ID is not the subscription's own tenant: docs/deploying/another-tenant.md" >&2
       exit 1
     fi
     ;;

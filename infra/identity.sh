@@ -32,16 +32,19 @@ TEXT
 name=m365-collector principal= wanted_tenant= known= credential=federated certificate= cloud=worldwide
 multi_tenant=no grant=yes message_trace=yes dlp=no legacy=no audit_log=no dry_run=no
 
+# What follows an option.
+value() { [ $# -gt 1 ] || { echo "$1 needs a value" >&2; exit 2; }; printf %s "$2"; }
+
 while [ $# -gt 0 ]; do
   case "$1" in
-    --name) name=$2; shift ;;
-    --identity-principal-id) principal=$2; shift ;;
-    --tenant-id) wanted_tenant=$2; shift ;;
+    --name) name=$(value "$@"); shift ;;
+    --identity-principal-id) principal=$(value "$@"); shift ;;
+    --tenant-id) wanted_tenant=$(value "$@"); shift ;;
     --multi-tenant) multi_tenant=yes ;;
-    --client-id) known=$2; shift ;;
-    --credential) credential=$2; shift ;;
-    --certificate) certificate=$2; shift ;;
-    --cloud) cloud=$2; shift ;;
+    --client-id) known=$(value "$@"); shift ;;
+    --credential) credential=$(value "$@"); shift ;;
+    --certificate) certificate=$(value "$@"); shift ;;
+    --cloud) cloud=$(value "$@"); shift ;;
     --no-grant) grant=no ;;
     --no-message-trace) message_trace=no ;;
     --dlp) dlp=yes ;;
@@ -78,6 +81,15 @@ if [ -n "$known" ] && [ "$principal$certificate$multi_tenant" != no ]; then
 fi
 if [ -n "$certificate" ] && [ ! -r "$certificate" ]; then
   echo "--certificate: cannot read $certificate" >&2; exit 2
+fi
+
+if ! command -v az >/dev/null; then
+  echo "There is no Azure CLI here: install it (https://aka.ms/azcli), az login, then again." >&2
+  exit 1
+fi
+if [ -n "$certificate" ] && ! command -v openssl >/dev/null; then
+  echo "--certificate: there is no openssl here, which reads it: install it, then again." >&2
+  exit 1
 fi
 
 # APIs and roles, by the id that is the same in every tenant.

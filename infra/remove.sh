@@ -23,12 +23,15 @@ TEXT
 
 group=rg-m365logs client_id= keep=no subscription= sure=no dry_run=no
 
+# What follows an option.
+value() { [ $# -gt 1 ] || { echo "$1 needs a value" >&2; exit 2; }; printf %s "$2"; }
+
 while [ $# -gt 0 ]; do
   case "$1" in
-    --resource-group) group=$2; shift ;;
-    --client-id) client_id=$2; shift ;;
+    --resource-group) group=$(value "$@"); shift ;;
+    --client-id) client_id=$(value "$@"); shift ;;
     --keep-application) keep=yes ;;
-    --subscription) subscription=$2; shift ;;
+    --subscription) subscription=$(value "$@"); shift ;;
     --yes) sure=yes ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage; exit 0 ;;
@@ -36,6 +39,11 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+
+if ! command -v az >/dev/null; then
+  echo "There is no Azure CLI here: install it (https://aka.ms/azcli), az login, then again." >&2
+  exit 1
+fi
 
 say() { echo "$*" >&2; }
 
@@ -124,5 +132,5 @@ if [ "$there" = true ]; then
   say "removing $group, which takes some minutes"
   azure group delete --name "$group" --yes --output none
 fi
-say "Removed. What stays: docs/deploying.md, \"Removal\"."
+say "Removed. What stays: docs/deploying/removal.md."
 exit $status

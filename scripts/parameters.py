@@ -1,7 +1,8 @@
 """The parameters of a deployment from GitHub: repository variables in, a parameters file for Azure out.
 
-``M365_PARAMETERS`` is a JSON object of parameters by name, as docs/deploying.md lists them; ``M365_CLIENT_ID`` is the
-client id. None of them is a secret. It needs Python alone, so that a workflow can run it without setting anything up.
+``M365_PARAMETERS`` is a JSON object of parameters by name, as docs/deploying/parameters.md lists them;
+``M365_CLIENT_ID`` is the client id. None of them is a secret. It needs Python alone, so that a workflow can run it
+without setting anything up.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ It asks Azure Resource Manager and the log, with the rights of whoever is signed
 resource group is enough, synchronising triggers needs Website Contributor). Each step waits until it is true or time is
 up, and then says what is missing and what to do about it. Exit code 0 only when everything is there.
 
-What to check comes from options, else from a file of outputs (``terraform output -json``), else from the environment,
-where azd puts the outputs of the template.
+What to check comes from options, else from a file of outputs (``OUTPUTS``), else from the environment, where azd puts
+the outputs of the template.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = (5, 60)
+OUTPUTS = "'terraform output -json', or 'az deployment sub create ... --query properties.outputs --output json'"
+"""What writes a file of outputs."""
 WEB = "2024-04-01"
 METRICS = "2023-10-01"
 GROUPS = "2023-01-01"
@@ -287,8 +290,8 @@ def deployment_from(options: Mapping[str, str], outputs: Mapping[str, Any]) -> D
     missing = [f"--{name.replace('_', '-')}" for name, value in values.items() if not value]
     if missing:
         raise LookupError(
-            f"not known: {', '.join(missing)}. Give them as options, or --outputs with the file that "
-            "'terraform output -json' wrote, or run it in an azd environment"
+            f"not known: {', '.join(missing)}. Give them as options, or --outputs with what {OUTPUTS} "
+            "printed, or in an azd environment: azd hooks run postdeploy"
         )
     return Deployment(**values)
 
@@ -302,7 +305,7 @@ def read_outputs(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()).items())
     except (OSError, ValueError, AttributeError) as error:
-        raise LookupError(f"--outputs: {path} is no JSON object of outputs: {error}") from error
+        raise LookupError(f"--outputs: {path} is not what {OUTPUTS} printed: {error}") from error
 
 
 def signed_in(subscription_id: str) -> Callable[[str], str]:
@@ -327,11 +330,10 @@ def signed_in(subscription_id: str) -> Callable[[str], str]:
             return credential.get_token(scope).token
         except ClientAuthenticationError as error:
             tried = [line for line in str(error).splitlines() if line.startswith("\t")]
-            raise SignInError(
-                "\n".join(
-                    ["nobody is signed in to this subscription: az login, then again.", *tried]
-                )
-            ) from error
+            first = "nobody is signed in to this subscription: az login, then again."
+            if shutil.which("az") is None:
+                first = "there is no Azure CLI here: install it (https://aka.ms/azcli), az login, then again."
+            raise SignInError("\n".join([first, *tried])) from error
 
     return token
 
@@ -345,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Check a deployment.")
     for name in Deployment.__dataclass_fields__:
         parser.add_argument(f"--{name.replace('_', '-')}", default="")
-    parser.add_argument("--outputs", type=Path, help="what 'terraform output -json' printed")
+    parser.add_argument("--outputs", type=Path, help=f"a file with what {OUTPUTS} printed")
     parser.add_argument("--wait-minutes", type=float, default=20)
     options = parser.parse_args(arguments)
     try:

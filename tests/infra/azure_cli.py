@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -195,6 +196,18 @@ class Directory:
         known = self.state if self._book.exists() else EMPTY
         self._book.write_text(repr({**known, **fields}))
 
+    def without_az(
+        self, command: list[str], **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command where there is no Azure CLI, whatever this machine has."""
+        bare = self.folder / "bare"
+        bare.mkdir()
+        for name in ("bash", "cat", "dirname"):
+            found = shutil.which(name)
+            assert found is not None
+            (bare / name).symlink_to(found)
+        return self.shell(command, path=str(bare), **environment)
+
     def run(
         self, script: str, *arguments: str, typed: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
@@ -202,10 +215,10 @@ class Directory:
         return self.shell([f"infra/{script}", *arguments], typed=typed, **environment)
 
     def shell(
-        self, command: list[str], *, typed: str = "", **environment: str
+        self, command: list[str], *, typed: str = "", path: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the repository's root."""
-        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        path = path or f"{self.folder / 'bin'}:{os.environ['PATH']}"
         return subprocess.run(
             command,
             cwd=ROOT,

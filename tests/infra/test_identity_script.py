@@ -156,3 +156,18 @@ def test_it_refuses_to_work_in_another_tenant(directory: Directory) -> None:
     assert done.returncode == 1
     assert "az login --tenant another" in done.stderr
     assert directory.state == before
+
+
+@pytest.mark.parametrize("script", ["identity.sh", "remove.sh", "azd.sh preprovision"])
+def test_a_script_says_that_there_is_no_azure_cli(script: str, directory: Directory) -> None:
+    done = directory.without_az(["/bin/sh", "-c", f"infra/{script}"], AZURE_ENV_NAME="prod")
+    assert done.returncode == 1
+    assert done.stderr.startswith("There is no Azure CLI here: install it")
+
+
+@pytest.mark.parametrize("call", [["identity.sh", "--name"], ["remove.sh", "--resource-group"]])
+def test_a_script_says_which_option_needs_a_value(call: list[str], directory: Directory) -> None:
+    done = directory.run(*call)
+    assert done.returncode == 2
+    assert done.stderr == f"{call[1]} needs a value\n"
+    assert directory.state["changes"] == []

@@ -40,7 +40,7 @@ def test_one_command_removes_everything_that_was_made(deployed: Directory) -> No
     assert names(deployed) == (["rg-another"], ["another"])
     # What is in the group goes with it.
     assert deployed.state["assignments"] == [INSIDE]
-    assert 'docs/deploying.md, "Removal"' in done.stderr
+    assert "docs/deploying/removal.md" in done.stderr
     # The group knows everything else, so whatever interrupts it before can be done again.
     order = [each.split()[:2] for each in deployed.state["changes"]]
     assert order == [["role", "assignment"], ["ad", "app"], ["group", "delete"]]

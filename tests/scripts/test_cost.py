@@ -12,7 +12,7 @@ from scripts import cost
 from scripts.cost import INPUTS, main, markdown, measured
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDE = (ROOT / "docs" / "deploying.md").read_text()
+GUIDE = (ROOT / "docs" / "cost.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 # 100 events a content; a content takes 0.1 s, an idle run 4 s, whatever the ledger holds.

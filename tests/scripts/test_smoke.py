@@ -218,6 +218,13 @@ def test_it_names_everything_that_it_does_not_know(capsys: pytest.CaptureFixture
     said = capsys.readouterr().err
     assert "--function-app-name" in said
     assert "--resource-group-name" not in said
+    assert_both_languages(said)
+
+
+def assert_both_languages(said: str) -> None:
+    """Whoever deployed by either finds the command that writes the file."""
+    assert "terraform output -json" in said
+    assert "az deployment sub create" in said
 
 
 KNOWN = [
@@ -241,6 +248,14 @@ def test_it_says_that_nobody_is_signed_in(
     assert "Traceback" not in said.err
 
 
+def test_it_says_that_there_is_no_azure_cli(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(KNOWN) == 2
+    assert capsys.readouterr().err.startswith("there is no Azure CLI here: install it")
+
+
 @pytest.mark.parametrize("text", [None, "no json", "[]"], ids=["not there", "no JSON", "a list"])
 def test_it_says_that_the_file_of_outputs_is_none(
     text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -249,4 +264,6 @@ def test_it_says_that_the_file_of_outputs_is_none(
     if text is not None:
         path.write_text(text)
     assert main(["--outputs", str(path)]) == 2
-    assert str(path) in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert_both_languages(said)

@@ -15,7 +15,7 @@ param federate bool = true
 @description('Another tenant than this one is collected from too: lets it know the app registration. What holds the permissions there is made by infra/identity.sh --client-id.')
 param multiTenant bool = false
 
-@description('The same as in the main part. A certificate or secret is added by infra/identity.sh or by hand (docs/deploying.md): what a template declares would take the place of the one in use, before the app has the new one.')
+@description('The same as in the main part. A certificate or secret is added by infra/identity.sh or by hand (docs/deploying/credentials.md): what a template declares would take the place of the one in use, before the app has the new one.')
 @allowed(['federated', 'certificate', 'secret', 'managed-identity'])
 param credential string = 'federated'
 

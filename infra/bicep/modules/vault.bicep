@@ -1,5 +1,5 @@
 // Only when a certificate or secret is chosen. Nothing is put into it here, so that no secret passes through a
-// template: docs/deploying.md, "Certificate or secret".
+// template: docs/deploying/credentials.md.
 param name string
 param suffix string
 param location string
@@ -83,7 +83,7 @@ resource credentialExpiring 'Microsoft.EventGrid/systemTopics/eventSubscriptions
       endpointType: 'MonitorAlert'
       properties: {
         severity: 'Sev1'
-        description: 'The credential in the vault expires within 30 days, or has expired: docs/deploying.md, Rotation.'
+        description: 'The credential in the vault expires within 30 days, or has expired: docs/deploying/credentials.md.'
         actionGroups: [
           actionGroupId
         ]

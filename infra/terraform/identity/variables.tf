@@ -28,7 +28,7 @@ variable "multi_tenant" {
 }
 
 variable "credential" {
-  description = "federated, certificate, secret or managed-identity: the same as in the main part. A certificate or secret is added by infra/identity.sh or by hand (docs/deploying.md): what is declared here would take the place of the one in use, before the app has the new one."
+  description = "federated, certificate, secret or managed-identity: the same as in the main part. A certificate or secret is added by infra/identity.sh or by hand (docs/deploying/credentials.md): what is declared here would take the place of the one in use, before the app has the new one."
   type        = string
   default     = "federated"
 

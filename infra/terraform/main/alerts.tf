@@ -136,7 +136,7 @@ resource "azapi_resource" "credential_expiring" {
         endpointType = "MonitorAlert"
         properties = {
           severity     = "Sev1"
-          description  = "The credential in the vault expires within 30 days, or has expired: docs/deploying.md, Rotation."
+          description  = "The credential in the vault expires within 30 days, or has expired: docs/deploying/credentials.md."
           actionGroups = [azurerm_monitor_action_group.main.id]
         }
       }

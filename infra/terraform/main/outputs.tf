@@ -4,7 +4,7 @@ output "resource_group_name" {
 }
 
 output "function_app_name" {
-  description = "The function app; the code is deployed to it as docs/deploying.md says."
+  description = "The function app; the code is deployed to it as docs/deploying/terraform.md says."
   value       = azapi_resource.app.name
 }
 

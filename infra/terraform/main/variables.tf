@@ -58,7 +58,7 @@ variable "register_application" {
 
   validation {
     condition     = !var.register_application || var.tenant_id == ""
-    error_message = "register_application: only for the subscription's own tenant, so without tenant_id (docs/deploying.md, Another tenant)."
+    error_message = "register_application: only for the subscription's own tenant, so without tenant_id (docs/deploying/another-tenant.md)."
   }
 }
 

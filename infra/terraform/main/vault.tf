@@ -1,5 +1,5 @@
 # Only when a certificate or secret is chosen. Nothing is put into it here, so that no secret passes through a
-# template, a plan or a state file: docs/deploying.md, "Certificate or secret".
+# template, a plan or a state file: docs/deploying/credentials.md.
 resource "azurerm_key_vault" "main" {
   count = local.uses_vault ? 1 : 0
 
