@@ -209,6 +209,7 @@ def commands(pages: Pages) -> list[str]:
         "python3",
         "python3.13",
         "rm",
+        "umask",
         "sudo",
         "terraform",
         "zip",
