@@ -109,7 +109,7 @@ class Cost:
 
 
 def cost(events: int, of: Inputs) -> Cost:
-    """Work out a month; docs/deploying.md says the same in words."""
+    """Work out a month; docs/cost.md says the same in words."""
     contents = events / of["records"]
     runs = DAYS * of["timers"] * of["runs_a_day"]
     # No run is billed less than its least, and what it fetches comes on top.

@@ -42,7 +42,7 @@ def parameters(environment: Mapping[str, str]) -> dict[str, Any]:
     missing = sorted(needed - set(given))
     if missing:
         raise ValueError(
-            f"M365_PARAMETERS: {', '.join(missing)} has to be given; docs/deploying.md says what it is"
+            f"M365_PARAMETERS: {', '.join(missing)} has to be given; docs/deploying/parameters.md says what it is"
         )
     client_id = environment.get("M365_CLIENT_ID")
     values = {**({"clientId": client_id} if client_id else {}), **given}

@@ -112,7 +112,7 @@ def span(text: str) -> timedelta:
 def fired(lines: Lines, *names: str) -> Fired:
     """Which alerts fire, and for which source."""
     values = {
-        "{sources}": json.dumps(FEEDS),
+        "{feeds}": json.dumps([{"connection": "default", "source": each} for each in FEEDS]),
         "{freshMinutes}": str(int(FRESH / timedelta(minutes=1))),
         "{lagMinutes}": str(int(LAG / timedelta(minutes=1))),
     }

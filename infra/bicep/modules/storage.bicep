@@ -195,7 +195,7 @@ resource lock 'Microsoft.Authorization/locks@2020-05-01' = if (deleteLock) {
   scope: state
   properties: {
     level: 'CanNotDelete'
-    notes: 'The proof of what was collected. docs/deploying.md, Removal, says how to lift it.'
+    notes: 'The proof of what was collected. docs/deploying/removal.md says how to lift it.'
   }
 }
 

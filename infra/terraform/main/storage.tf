@@ -139,7 +139,7 @@ resource "azurerm_management_lock" "state" {
   name       = "keep-state"
   scope      = azurerm_storage_account.state.id
   lock_level = "CanNotDelete"
-  notes      = "The proof of what was collected. docs/deploying.md, Removal, says how to lift it."
+  notes      = "The proof of what was collected. docs/deploying/removal.md says how to lift it."
 
   # It goes first, or nothing of this could.
   depends_on = [
