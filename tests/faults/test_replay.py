@@ -410,7 +410,7 @@ def test_letters_of_what_is_no_longer_collected_are_delivered_or_named_with_the_
     where = f"default/{EXCHANGE} (not collected by these settings)"
     assert f"{where}: 1 of 1 dead letters delivered, 2 records\n" in said
     assert "default/DLP.All: 0 of 0 dead letters delivered, 0 records\n" in said
-    assert "Audit.SharePoint" not in said
+    assert "default/Audit.SharePoint" not in said
     for key, reason in zip(nobodys, (NO_CONNECTION, NO_REPLAY), strict=True):
         stays = f"{key} (not collected by these settings): 0 of 2 dead letters delivered, 0 records"
         assert f"{stays}\n  2 kept: {reason}\n" in said

@@ -361,10 +361,10 @@ def test_a_day_that_was_never_read_stays_open_where_its_looks_are_deleted(mail: 
     day = rig.ago(days=2).date()
     rig.tenant.trace.offer(count=9, received=rig.ago(days=2))
     for _ in range(2):
-        # What is new can be read, and what was missed cannot.
+        # The time is told and what is new can be read, and what was missed cannot.
         rig.tenant.faults.clear()
         rig.tenant.faults.add(
-            Fault(on="trace", action="status", code="internal", after=3, times=-1)
+            Fault(on="trace", action="status", code="internal", after=5, times=-1)
         )
         rig.trace(tuning=replace(FAST, tries=1))
         assert rig.checkpoint(SOURCE).rows.backfill
