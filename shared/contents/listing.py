@@ -54,7 +54,7 @@ class Listing:
         gaps: records what was never listed.
         days: told what was looked at.
         on_new: given the contents of a page that are new, once they are written down.
-        on_pending: given a content that is listed again and still pending, and what is known of it.
+        on_pending: given a content that is listed again and still wanted, and what is known of it.
 
     Attributes:
         reached_now: whether everything up to now was listed, or waits in the backlog.
@@ -295,7 +295,8 @@ class Listing:
         pending = [
             (content, entry)
             for content, entry in known.values()
-            if entry is not None and not entry.terminal
+            # What is shown again is not gone, whatever was said when it was given up.
+            if entry is not None and (not entry.terminal or entry.state == State.LOST)
         ]
         changed = [content for content, entry in pending if self._differs(content, entry)]
         malformed = [content for content in (*fresh, *(c for c, _ in pending)) if content.malformed]

@@ -287,6 +287,11 @@ class Pipeline:
     def _note(self, work: Work, error: CollectorError, *, certain: bool = False) -> bool:
         """Note that a content failed; returns whether it is lost."""
         known = work.known(self._clock.now())
+        if known.state == State.LOST:
+            # It was listed again, and stays what it was called.
+            line = self._line(work, State.ATTEMPT, reason=error.code or type(error).__name__)
+            self._ledger.settle(work.content.day, line)
+            return True
         reason = loss_of(error, known, self._ledger, self._clock.now())
         if reason:
             with self._lock:

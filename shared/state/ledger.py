@@ -121,7 +121,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing more will be done for it."""
+        """Whether nothing more will be done for it, unless it is lost and listed again."""
         return _RANK.get(self.state, 0) >= _TERMINAL
 
     @property

@@ -91,6 +91,38 @@ def test_one_definite_answer_loses_nothing_and_only_a_day_of_them_does(rig: Rig,
     assert (rig.run().lost, rig.ledger()[gone.content_id].state) == (1, State.LOST)
 
 
+def test_what_was_lost_and_is_listed_again_is_asked_for_again(rig: Rig) -> None:
+    rig.at_noon()
+    rig.run()
+    gone = rig.offer(hours_ago=0.5)
+    day = rig.tenant.now().date()
+    rig.tenant.faults.add(
+        Fault(on="content", action="status", content_id=gone.content_id, code="AF20051", times=-1)
+    )
+    rig.run()
+    rig.tenant.advance(timedelta(hours=25))
+    rig.run()
+    assert rig.ledger()[gone.content_id].state == State.LOST
+    later = []
+    for _ in range(8):
+        rig.tenant.advance(timedelta(hours=1))
+        later.append(rig.run())
+    asked = [each for each in rig.tenant.books.requests("content") if gone.content_id in each.path]
+    # And is not lost each time.
+    assert 2 < len(asked) < 2 + 8
+    assert not any(each.lost or each.pending for each in later)
+    assert rig.states()[day] == "flawed"
+
+    rig.tenant.faults.clear()
+    while rig.ledger()[gone.content_id].state != State.DELIVERED:
+        rig.tenant.advance(timedelta(hours=1))
+        assert rig.tenant.now().date() < day + timedelta(days=5)
+        rig.run()
+
+    rig.assert_complete()
+    assert rig.reasons(day) == []
+
+
 @pytest.mark.parametrize(
     "answer",
     [
