@@ -259,6 +259,13 @@ class Judge:
     def _is_lost(self, source: str, day: date, reason: Reason) -> bool:
         if self._is_stuck(source, day):
             return True
+        if source == TRACE:
+            return any(
+                digest(row.triple(phase)) not in self._found
+                for row in self.life.offers.rows
+                if reason.start <= moment(row.received) < reason.end
+                for phase in range(len(row.phases))
+            )
         lost = [
             each
             for each in self.life.offers.contents.get(source, ())

@@ -49,12 +49,13 @@ BEFORE, AFTER = 2 * HOUR, 22 * HOUR
 STRETCH = 6 * DAY
 """For so long a life goes on without a break."""
 
+CALM = replace(FAST, tries=2)
 HASTY = replace(
-    FAST,
-    tries=2,
+    CALM,
     patience=replace(FAST.patience, no_acknowledgement=1.0, busy=0.05),
     close_seconds=5.0,
 )
+"""For a hub that is down; one that is not may take its time on a busy machine."""
 PLENTY = {**MANY, "M365_REQUESTS_PER_MINUTE": "100000"}
 """The budget goes by this machine's clock, on which a week is a minute."""
 
@@ -143,9 +144,11 @@ class Lifetime:
         with ExitStack() as stack:
             stack.enter_context(self._alerts())
             pool = stack.enter_context(ThreadPoolExecutor(len(self.plan.sources)))
-            app = stack.enter_context(closing(self.rig.app(HASTY, **PLENTY)))
-            refusing = {**PLENTY, "M365_STORAGE_CONNECTION_STRING": self._refusing}
-            refused = stack.enter_context(closing(self.rig.app(HASTY, **refusing)))
+            refusing = {"M365_STORAGE_CONNECTION_STRING": self._refusing}
+            app, refused, hasty = (
+                stack.enter_context(closing(self.rig.app(tuning, **PLENTY, **more)))
+                for tuning, more in ((CALM, {}), (CALM, refusing), (HASTY, {}))
+            )
             step = self._step()
             while self.age < until or self.on:
                 young = self.age < days
@@ -155,8 +158,10 @@ class Lifetime:
                     self.offers.bring(step, volume=1 + self._is_on(DOUBLE), off=off)
                 self.rig.tenant.advance(step)
                 self._change()
-                if not self._is_on(STOPPED):
-                    self._run(refused if self._is_on(READ_ONLY) else app, pool)
+                if self._is_on(STOPPED):
+                    continue
+                able = refused if self._is_on(READ_ONLY) else app
+                self._run(hasty if self._is_on(troubles.HUB) else able, pool)
 
     @property
     def age(self) -> timedelta:

@@ -91,7 +91,7 @@ def test_the_settings_of_a_closed_network_lead_through_its_proxy(
         assert log.count(" INFO m365.run feed_run ") == len(done.summaries)
         assert " INFO azure" not in log
         # Five contents and nine rows.
-        assert sum(each["delivered"] for each in done.summaries) == 14
+        assert sum(each["delivered"] for each in done.summaries) == 14, log
         tunnels = [json.loads(line) for line in rig.proxied().splitlines()]
         ports = {str(each["port"]) for each in tunnels if each["status"] == 200}
     assert ports >= {settings["M365_LOGIN_ENDPOINT"].rpartition(":")[2]}
