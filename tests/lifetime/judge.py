@@ -29,6 +29,7 @@ from tests.lifetime.troubles import (
     NO_TOKEN,
     OFF,
     OLDER,
+    READ_ONLY,
     STOPPED,
     STUCK,
     calm,
@@ -36,9 +37,11 @@ from tests.lifetime.troubles import (
 from tests.tracing import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from local.tenant import Content
+    from local.tenant.trace.rows import Row
     from tests.lifetime.life import Lifetime
 
 RULES = AUDIT_POLICY.days
@@ -139,14 +142,11 @@ class Judge:
         found = {known for known, _ in arrived}
         bodies = {digest(at): body for at, body in self.rig.tenant.trace.books.bodies().items()}
         for row in self.life.offers.rows:
-            for phase, (begins, status) in enumerate(row.phases):
-                until = moment(row.received) + REREAD
-                if phase + 1 < len(row.phases):
-                    until = moment(row.phases[phase + 1][0])
+            for phase, begins, until in _phases(row):
                 lacking = digest(row.triple(phase)) not in found
-                if lacking and self._comes_round(TRACE, moment(begins), until):
+                if lacking and self._comes_round(TRACE, begins, until):
                     self.faults.append(
-                        f"{TRACE} lacks {status} since {moment(begins)}, received {moment(row.received)}"
+                        f"{TRACE} lacks phase {phase} since {begins}, received {moment(row.received)}"
                     )
         for known, body in arrived:
             if bodies.get(known) != body:
@@ -260,11 +260,13 @@ class Judge:
         if self._is_stuck(source, day):
             return True
         if source == TRACE:
+            # What was seen and could not be sent, and has changed since.
             return any(
                 digest(row.triple(phase)) not in self._found
+                and (self.plan.share > 0 or self._overlaps(begins, until, HUB, READ_ONLY))
                 for row in self.life.offers.rows
                 if reason.start <= moment(row.received) < reason.end
-                for phase in range(len(row.phases))
+                for phase, begins, until in _phases(row)
             )
         lost = [
             each
@@ -345,6 +347,15 @@ class Judge:
             "bytes of state": life.diary.sizes[-1][2],
             "most bytes of state": max(each[2] for each in life.diary.sizes),
         }
+
+
+def _phases(row: Row) -> Iterator[tuple[int, datetime, datetime]]:
+    """Each status of a row: its number, since when it stood, and until when it could be had."""
+    for phase, (begins, _) in enumerate(row.phases):
+        until = moment(row.received) + REREAD
+        if phase + 1 < len(row.phases):
+            until = moment(row.phases[phase + 1][0])
+        yield phase, moment(begins), until
 
 
 def _counted(troubles: Any) -> list[tuple[str, int]]:
