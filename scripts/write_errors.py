@@ -35,6 +35,8 @@ ACTIONS = {
     Action.LIST_AGAIN: "list the window again, from its start (rows: where it broke off); three times in vain at most",
     Action.KEEP_PENDING: "this content, or window, waits for a later run; its siblings go on",
     Action.DEAD_LETTER: "keep the bytes in container `m365-dead-letters`; siblings go on",
+    Action.CLAIM_CHECK: "smaller batches; an event that is too large by itself goes to container `m365-claim-checks`, "
+    "and a pointer to it to the hub",
     Action.STOP_FEED: "end this feed's run: a person has to mend something",
     Action.CARRY_ON: "nothing is wrong; the next run goes on",
 }

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from local.eventhubs import EventHubs, StoredEvent
 from local.tenant import Content, Tenant, TenantServer, TenantSpec
 from shared.app import App
+from shared.publish.claim_check import CLAIM_CHECK
 from shared.publish.pace import Patience
 from shared.run.context import Tuning
 from shared.service.http import Limits
@@ -72,12 +73,12 @@ Event = tuple[str, str, str]
 """(content id, event id, blake2b-128 of the body): what one delivered event is known by."""
 
 
-def event_of(stored: StoredEvent) -> Event:
-    """What an event at the hub is known by."""
+def event_of(stored: StoredEvent, body: bytes | None = None) -> Event:
+    """What an event at the hub is known by; ``body`` is what a pointer points to."""
     return (
         str(stored.properties["content_id"]),
         str(stored.properties["event_id"]),
-        hashlib.blake2b(stored.body, digest_size=16).hexdigest(),
+        hashlib.blake2b(stored.body if body is None else body, digest_size=16).hexdigest(),
     )
 
 
@@ -247,9 +248,24 @@ class Rig:
     def events(self, source: str | None = None) -> list[Event]:
         """Every event at the hub, repeats included."""
         return [
-            event_of(stored)
+            event_of(stored, self.body(stored))
             for stored in self.hubs.events(HUB)
             if source in (None, stored.properties["source"])
+        ]
+
+    def body(self, stored: StoredEvent) -> bytes:
+        """The body of an event, or what it points to."""
+        address = str(stored.properties.get("claim_address", ""))
+        if not address:
+            return stored.body
+        container = self.storage.claim_checks
+        assert address.startswith(container.url)
+        return container.download_blob(address[len(container.url) + 1 :]).readall()
+
+    def pointers(self, hub: str = HUB) -> list[StoredEvent]:
+        """The events that stand for larger ones."""
+        return [
+            each for each in self.hubs.events(hub) if each.properties.get("kind") == CLAIM_CHECK
         ]
 
     def repeats(self) -> int:

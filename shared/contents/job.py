@@ -135,7 +135,7 @@ class ContentJob:
         pipeline, summary = self._pipeline, self._summary
         if pipeline is not None:
             summary.delivered, summary.records = pipeline.delivered, pipeline.records
-            summary.bytes = pipeline.bytes
+            summary.bytes, summary.claim_checks = pipeline.bytes, pipeline.claim_checks
         self._parts.on_progress(summary)
 
     def _submit_pending(self) -> None:
@@ -229,8 +229,9 @@ class ContentJob:
         self.problems += self._listing.problems
         if self._gate.doubt is not None:
             self.problems.append(self._gate.doubt)
-        if self._pipeline is not None and (problem := self._pipeline.failures.problem):
-            self.problems.append(problem)
+        if self._pipeline is not None:
+            found = (self._pipeline.unkept, self._pipeline.failures.problem)
+            self.problems += [each for each in found if each is not None]
 
     def write_days(self, problem: CollectorError | None) -> None:
         """Bring the rows of the days up to date."""

@@ -33,7 +33,6 @@ from shared.errors import (
     textless,
 )
 from shared.publish.format import RECORD as RECORD_EVENT
-from shared.publish.format import Event
 from shared.state.dead_letters import CONTENT, RECORD, DeadLetters
 from shared.state.ledger import EMPTY, Line, State
 from shared.stop import RunStopped, Stop
@@ -75,6 +74,7 @@ class Pipeline:
 
     Attributes:
         publisher: what it publishes with.
+        unkept: why an event over the hub's limit could not be kept, None where all of them were.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Pipeline:
         self._kind = kind
         self._witnesses = Witnesses(ledger, content, self._reader, self._gate, self._clock)
         self._refusals = Refusals(self._witnesses, stop)
-        self.publisher: Publisher[Work] = run.publisher(self._settled, self._oversize, stop.set)
+        self.publisher: Publisher[Work] = run.publisher(self._settled, stop.set)
         self._slots = threading.Semaphore(run.tuning.max_unsettled)
         self._queue: queue.PriorityQueue[tuple[Turn, int, Work | None]] = queue.PriorityQueue()
         self._numbers = itertools.count()
@@ -111,6 +111,8 @@ class Pipeline:
         self.bytes = 0
         self.dead = 0
         self.lost = 0
+        self.claim_checks = 0
+        self.unkept: CollectorError | None = None
         self._threads = [start_thread(self._work, name=f"fetch-{n}") for n in range(threads)]
 
     def submit(self, work: Work) -> bool:
@@ -154,9 +156,15 @@ class Pipeline:
     # -- called from the publisher's threads
 
     def _settled(self, delivery: Delivery[Work]) -> None:
-        """Every event of a content is acknowledged; what is damaged of it has its dead letter."""
+        """Every event of a content is acknowledged, or one failed; what is damaged of it has its dead letter."""
         work = delivery.key
-        dead = delivery.dead + bool(work.damaged)
+        if delivery.failed is not None:
+            with self._lock:
+                self.unkept = delivery.failed
+                self.failures.fetched -= 1
+            self._failed(work, delivery.failed)
+            return
+        dead = int(bool(work.damaged))
         if work.reservation is not None:
             work.reservation.release()
         with self._lock:
@@ -164,6 +172,7 @@ class Pipeline:
             self.records += delivery.records
             self.bytes += delivery.bytes
             self.dead += dead
+            self.claim_checks += delivery.claim_checks
         state = State.DEAD_LETTERED if work.damaged else State.DELIVERED
         line = self._line(
             work,
@@ -171,17 +180,10 @@ class Pipeline:
             records=delivery.records,
             size=delivery.bytes,
             dead=dead,
+            claim_checks=delivery.claim_checks,
             reason=work.damaged,
         )
         self._ledger.settle(work.content.day, line)
-
-    def _oversize(self, delivery: Delivery[Work], event: Event) -> None:
-        """A record that no batch can carry: its bytes are kept, its siblings flow."""
-        content = delivery.key.content
-        after = event.id in delivery.key.recovered
-        put = self._dead_letters.put_oversize
-        name = put(content.day, event.record, content.id, recovered=after)
-        logger.warning("a record of %d bytes is over the hub's limit: %s", len(event.record), name)
 
     # -- the fetching threads
 
@@ -241,8 +243,6 @@ class Pipeline:
             # Before its siblings flow: the line that says so comes with the last of them.
             work.damaged = records.damage.place
             self._put(work, RECORD, records.damage.raw, work.damaged)
-        if records.columns:
-            work.recovered = records.recovered
         about = self._run.feed.about(content.id, self._kind)
         parcel = self._run.parts.format.parcel(records, about)
         with self._lock:
@@ -333,6 +333,7 @@ class Pipeline:
         records: int = 0,
         size: int = 0,
         dead: int = 0,
+        claim_checks: int = 0,
         reason: str = "",
     ) -> Line:
         return Line(
@@ -343,5 +344,6 @@ class Pipeline:
             records=records,
             bytes=size,
             dead=dead,
+            claim_checks=claim_checks,
             reason=reason,
         )

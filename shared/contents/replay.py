@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 
 from shared.days.days import facts_of
 from shared.errors import CollectorError, Permanent
-from shared.publish.publisher import Publisher
 from shared.records import ErrorBody, Records, read_letters, read_records
 from shared.run.context import Feed, Parts, Tuning, days_of
 from shared.run.replays import ReplaySummary
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import CheckpointStore
-from shared.state.dead_letters import CONTENT, ENTRY, RECORD, DeadLetters, Letter, together
+from shared.state.dead_letters import ENTRY, RECORD, DeadLetters, Letter, together
 from shared.state.feed_ledger import FeedLedger
 from shared.state.ledger import Entry, Line, State
 from shared.stop import Stop
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from shared.contents.content import Content
     from shared.days.days import Days
     from shared.days.states import Rules
-    from shared.publish.format import About, Event
+    from shared.publish.format import About
     from shared.publish.outbox import Delivery
 
 logger = logging.getLogger("m365.replay")
@@ -43,7 +42,6 @@ logger = logging.getLogger("m365.replay")
 MAX_LETTERS = 200
 NOT_STORED_SO = "is not what was stored, or of a content that nobody knows"
 NOT_SPLIT = "still cannot be split"
-TOO_LARGE = "is still over the hub's limit"
 LEFT_OUT = "is left out by the format, which makes no event of it"
 NOT_UNDERSTOOD = "still cannot be understood"
 NOT_SETTLED = "waits until the rest of its content is delivered by a run"
@@ -59,7 +57,6 @@ class _Job:
         known: what the ledger knew of the content before.
         stays: names of letters that are not delivered with the others, and why.
         damaged: where bytes of the body are that are no record; they have a letter of their own.
-        recovered: ids of the records after them.
         settled: whether all of it that can be delivered was acknowledged.
     """
 
@@ -69,7 +66,6 @@ class _Job:
     known: Entry | None
     stays: dict[str, str] = field(default_factory=dict)
     damaged: str = ""
-    recovered: frozenset[str] = frozenset()
     settled: bool = False
 
     def names(self, record: bytes) -> list[str]:
@@ -230,7 +226,6 @@ class _Replay:
                 RECORD, job.day, damage.raw, content_id=job.content_id, reason=damage.place
             )
             job.damaged = damage.place
-        job.recovered = records.recovered
         return job, records
 
     def _entry_job(self, job: _Job, raw: bytes) -> tuple[_Job, Records] | None:
@@ -276,13 +271,7 @@ class _Replay:
     def _deliver(self, jobs: list[tuple[_Job, Records]]) -> None:
         """Send, and wait for the acknowledgements."""
         self._jobs.extend(job for job, _ in jobs)
-        publisher: Publisher[_Job] = Publisher(
-            self._parts.sink,
-            on_settled=self._settled,
-            on_oversize=self._oversize,
-            on_failed=self._stop.set,
-            sending=self._parts.sending(self._tuning),
-        )
+        publisher = self._parts.publisher(self._about, self._tuning, self._settled, self._stop.set)
         try:
             for job, records in jobs:
                 about = replace(self._about, content_id=job.content_id)
@@ -299,16 +288,13 @@ class _Replay:
         if self._stop.error is not None:
             raise self._stop.error
 
-    def _oversize(self, delivery: Delivery[_Job], event: Event) -> None:
-        job = delivery.key
-        if job.letters[0].kind == CONTENT:
-            after = event.id in job.recovered
-            self._letters.put_oversize(job.day, event.record, job.content_id, recovered=after)
-        job.stays.update(dict.fromkeys(job.names(event.record), TOO_LARGE))
-
     def _settled(self, delivery: Delivery[_Job]) -> None:
         job, known = delivery.key, delivery.key.known
-        records, size, dead = delivery.records, delivery.bytes, delivery.dead + bool(job.damaged)
+        if delivery.failed is not None:
+            self._stop.set(delivery.failed)
+            return
+        records, size, dead = delivery.records, delivery.bytes, int(bool(job.damaged))
+        claimed = delivery.claim_checks
         with self._lock:
             self.summary.records += records
         # Of two lines that say the same of a content the later one counts, whoever's clock is behind.
@@ -319,6 +305,7 @@ class _Replay:
             dead = max(known.dead - records, dead)
             size = known.bytes + (size if dead < known.dead else 0)
             records = known.records + known.dead - dead
+            claimed += known.claim_checks
             state = State(known.state) if dead else State.DELIVERED
         line = Line(
             id=job.content_id,
@@ -328,6 +315,7 @@ class _Replay:
             records=records,
             bytes=size,
             dead=dead,
+            claim_checks=claimed,
             reason=job.damaged or (known.reason if known is not None and dead else ""),
         )
         self._ledger.settle(job.day, line)

@@ -65,14 +65,12 @@ class Work:
         entry: what the ledger knows of it, None where it is new.
         reservation: of the memory for its body.
         damaged: where bytes of it are that are no record.
-        recovered: ids of the records after them.
     """
 
     content: Content
     entry: Entry | None = None
     reservation: Reservation | None = None
     damaged: str = ""
-    recovered: frozenset[str] = frozenset()
 
     def known(self, now: datetime) -> Entry:
         """What is known of it; of one that is new just what its listing said."""

@@ -204,6 +204,7 @@ def columns_of(verdict: Verdict, found: Found, beginning: datetime | None) -> di
         "records": counts.records,
         "bytes": str(counts.bytes),
         "dead_records": counts.dead_records,
+        "claim_checks": counts.claim_checks,
         "gap_seconds": counts.gap_seconds,
         "on_record": _encode(found.facts.flaws),
         "ledger_bytes": found.size,
@@ -224,6 +225,7 @@ def found_in(row: Row | None) -> Found:
         records=int(old.get("records", 0)),
         bytes=int(old.get("bytes", 0)),
         dead_records=int(old.get("dead_records", 0)),
+        claim_checks=int(old.get("claim_checks", 0)),
         gap_seconds=int(old.get("gap_seconds", 0)),
     )
     return Found(counts=counts, facts=row.facts, size=row.size)

@@ -79,7 +79,7 @@ _KINDS_OF: dict[Area, dict[Action, type[CollectorError]]] = {
     Area.HUB: {
         Action.RETRY: SinkError,
         Action.WAIT: SinkBusy,
-        Action.DEAD_LETTER: EventTooLarge,
+        Action.CLAIM_CHECK: EventTooLarge,
         Action.STOP_FEED: SinkRefused,
     },
 }

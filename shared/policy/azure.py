@@ -33,10 +33,18 @@ HUB_RULES = (
     ),
     Rule(
         "message-size-exceeded",
-        Action.DEAD_LETTER,
+        Action.CLAIM_CHECK,
         "refused a batch for its size",
         "Event Hubs takes less at once than it announced. Nothing to do: smaller batches are sent, and a single "
-        "record that is too large goes to container m365-dead-letters",
+        "record that is too large goes to container m365-claim-checks, with a pointer to it in its place",
+    ),
+    Rule(
+        "claim-check-refused",
+        Action.KEEP_PENDING,
+        "refused the pointer to an event for its size too",
+        "Event Hubs takes not even the small pointer that stands for an event over its limit. Its content is asked for "
+        "again until it expires. Look at the namespace's limits; should it last, report it, with this line",
+        one_content=True,
     ),
     Rule("unauthorized-access", Action.STOP_FEED, "access refused", f"Access refused. {_SENDER}"),
     Rule("unauthorized", Action.STOP_FEED, "access refused", f"Access refused. {_SENDER}"),

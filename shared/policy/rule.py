@@ -29,6 +29,8 @@ class Action(StrEnum):
     """This one content (or window) waits for a later run; its siblings go on."""
     DEAD_LETTER = "dead-letter"
     """Keep the bytes aside for a person, once a second look brought the same; siblings go on."""
+    CLAIM_CHECK = "claim-check"
+    """Smaller batches; one event by itself goes to storage, and a pointer to it to the hub."""
     STOP_FEED = "stop feed"
     """End this feed's run: a person has to mend something. Each further run looks again."""
     CARRY_ON = "carry on"

@@ -1,7 +1,7 @@
 """Events on their way to the sink, and which content each belongs to.
 
-A content is complete when its last stretch has come in and every one of its events is acknowledged or dead-lettered.
-Not before. It is reported once.
+A content is complete when its last stretch has come in and every one of its events is acknowledged or given up. Not
+before. It is reported once.
 
 A stretch counts only in its turn. Where a content breaks off between two of them, what was handed over of it is still
 sent, and the content is never complete.
@@ -15,10 +15,12 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from shared.errors import CollectorError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.publish.format import Event, Parcel
+    from shared.publish.format import Parcel
     from shared.publish.sink import Batch
 
 K = TypeVar("K")
@@ -38,7 +40,9 @@ class Delivery(Generic[K]):
         outstanding: events handed over and not yet acknowledged.
         records: events acknowledged.
         bytes: sum of their bodies.
-        dead: records that no batch can carry, dead-lettered instead.
+        claim_checks: of its events those that went out as pointers; their bytes are counted, not the pointers'.
+        failed: why an event of it could neither be sent nor kept, None where all of them were; the content is not
+            delivered then.
     """
 
     key: K
@@ -47,17 +51,23 @@ class Delivery(Generic[K]):
     outstanding: int = 0
     records: int = 0
     bytes: int = 0
-    dead: int = 0
+    claim_checks: int = 0
+    failed: CollectorError | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece(Generic[K]):
-    """Events of one parcel that are next to each other: what is queued, sent and counted at once."""
+    """Events of one parcel that are next to each other: what is queued, sent and counted at once.
+
+    Attributes:
+        pointer: whether it is one event, sent in place of a larger one.
+    """
 
     delivery: Delivery[K]
     parcel: Parcel
     start: int
     stop: int
+    pointer: bool = False
 
     def __len__(self) -> int:
         """How many events it has."""
@@ -67,11 +77,6 @@ class Piece(Generic[K]):
     def size(self) -> int:
         """Sum of their bodies in bytes."""
         return sum(map(len, self.parcel.bodies[self.start : self.stop]))
-
-    @property
-    def event(self) -> Event:
-        """The first of them."""
-        return self.parcel.event(self.start)
 
     def cut(self, number: int) -> tuple[list[Piece[K]], list[Piece[K]]]:
         """Its first ``number`` events and the others; either may be none."""
@@ -102,7 +107,7 @@ class Outbox(Generic[K]):
         lock: of everything in it; notified whenever something comes in or is done.
         outstanding: events handed over and not yet acknowledged.
         unreported: deliveries that are complete and not yet reported.
-        waiting_since: when the last event was acknowledged or dead-lettered, or the first came that waits for it; None
+        waiting_since: when the last event was acknowledged, kept or given up, or the first came that waits for it; None
             while none does.
     """
 
@@ -110,7 +115,7 @@ class Outbox(Generic[K]):
         self._on_settled = on_settled
         self._queue: deque[Piece[K]] = deque()
         self._unfinished: dict[K, Delivery[K]] = {}
-        self._refused: set[tuple[Delivery[K], int, int]] = set()
+        self._refused: set[tuple[Delivery[K], int, int, bool]] = set()
         self.lock = threading.Condition()
         self.outstanding = 0
         self.unreported = 0
@@ -232,18 +237,30 @@ class Outbox(Generic[K]):
         if count(load) != 1:
             return False
         with self.lock:
-            event = load[0].delivery, load[0].parcel.first, load[0].start
+            (one,) = load
+            event = one.delivery, one.parcel.first, one.start, one.pointer
             known = event in self._refused
             self._refused.add(event)
             return known
 
-    def dead(self, delivery: Delivery[K]) -> bool:
-        """One event is dead-lettered; returns whether the delivery is complete with it."""
+    def swap(self, piece: Piece[K], found: Parcel | CollectorError) -> bool:
+        """One event cannot be sent: a pointer to its bytes is, next, or its content fails with the error.
+
+        Returns:
+            Whether its delivery is complete with that.
+        """
+        delivery = piece.delivery
         with self.lock:
             # Keeping its bytes took time in which nothing could be acknowledged.
             self.waiting_since = time.monotonic()
-            delivery.dead += 1
-            return self._subtract(delivery, 1)
+            if isinstance(found, CollectorError):
+                delivery.failed = found
+                return self._subtract(delivery, 1)
+            small = Piece(delivery, found, 0, 1, pointer=True)
+            delivery.claim_checks += 1
+            delivery.bytes += piece.size - small.size
+            self.give_back([small])
+            return False
 
     def report(self, delivery: Delivery[K]) -> None:
         """Tell that a delivery is complete."""

@@ -29,7 +29,7 @@ from shared.threads import start_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.publish.format import Event, Parcel
+    from shared.publish.format import Parcel
     from shared.publish.sink import Sink
 
 logger = logging.getLogger("m365.publisher")
@@ -43,8 +43,8 @@ class Publisher(Generic[K]):
     Args:
         sink: where to.
         on_settled: called once for each delivery that is complete, from a sending thread.
-        on_oversize: called for an event that not even an empty batch holds; returns normally once its bytes are safe
-            (dead-lettered), and raises otherwise.
+        claim_check: given the parcel and the place of an event that not even an empty batch holds. Returns what is sent
+            instead once its bytes are safe, and raises otherwise.
         on_failed: told the error for which the publisher gave up.
         sending: what it may use.
     """
@@ -54,12 +54,12 @@ class Publisher(Generic[K]):
         sink: Sink,
         *,
         on_settled: Callable[[Delivery[K]], None],
-        on_oversize: Callable[[Delivery[K], Event], None],
+        claim_check: Callable[[Parcel, int], Parcel],
         on_failed: Callable[[CollectorError], None] = lambda _: None,
         sending: Sending | None = None,
     ) -> None:
         sending, self._sink = sending or Sending(), sink
-        self._on_oversize = on_oversize
+        self._claim_check = claim_check
         self._on_failed = on_failed
         self._pace = sending.pace
         self._abandoned = sending.abandoned
@@ -69,8 +69,7 @@ class Publisher(Generic[K]):
         self._outbox = Outbox(on_settled)
         self._lock = self._outbox.lock
         self._last_error: CollectorError | None = None
-        self._closing = False
-        self._stopped = False
+        self._closing = self._stopped = False
         self.error: CollectorError | None = None
         self._cap = MAX_EVENTS
         self.abandoned = self.batches = self.busy = 0
@@ -197,7 +196,7 @@ class Publisher(Generic[K]):
             linger=lambda: 0.0 if self._closing or self._stopped else self._patience.linger,
         )
         if size is None:
-            self._dead_letter(slot)
+            self._set_aside(slot)
             return
         if not slot.load:
             return
@@ -219,15 +218,25 @@ class Publisher(Generic[K]):
             slot.busy_since = time.monotonic()
             return True
 
-    def _dead_letter(self, slot: Slot[K]) -> None:
-        """Give up the one event in hand, which no batch can carry, once its bytes are safe."""
-        (piece,) = slot.load
-        self._on_oversize(piece.delivery, piece.event)
+    def _set_aside(self, slot: Slot[K]) -> None:
+        """Keep the one event in hand, which no batch can carry, and queue a pointer to it.
+
+        Where its bytes cannot be kept, or not even the pointer is taken, its content fails and no other does.
+        """
+        (piece,), slot.keeping = slot.load, True
+        try:
+            if piece.pointer:
+                raise policy.error("claim-check-refused", detail=f"{piece.size} bytes")
+            found: Parcel | CollectorError = self._claim_check(piece.parcel, piece.start)
+        except CollectorError as error:
+            found = error
+        finally:
+            slot.keeping = False
         with self._lock:
             if slot.abandoned or self._stopped:
                 return
             slot.load = []
-            done = self._outbox.dead(piece.delivery)
+            done = self._outbox.swap(piece, found)
         if done:
             self._outbox.report(piece.delivery)
 
@@ -246,15 +255,11 @@ class Publisher(Generic[K]):
             self._outbox.report(delivery)
 
     def _failed(self, slot: Slot[K], error: CollectorError) -> None:
-        """A send (or a dead letter) failed: its events go back to the head of the queue, and we wait a little."""
+        """A send failed: its events go back to the head of the queue, and we wait a little."""
         if isinstance(error, EventTooLarge) and self._outbox.is_refused(slot.load):
             self._discard(slot)
-            try:
-                self._dead_letter(slot)
-            except CollectorError as other:
-                error = other
-            else:
-                return
+            self._set_aside(slot)
+            return
         with self._lock:
             if slot.abandoned:
                 return

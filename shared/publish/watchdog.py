@@ -22,12 +22,14 @@ class Slot(Generic[K]):
 
     Attributes:
         busy_since: since when it is inside a call of the sink that may hang, monotonic seconds.
+        keeping: whether it writes an event to storage, which has time limits of its own.
         abandoned: whether nobody waits for it any more; what it still brings counts for nothing.
     """
 
     load: Load[K] = field(default_factory=list)
     sender: Sender | None = None
     busy_since: float | None = None
+    keeping: bool = False
     abandoned: bool = False
 
 
@@ -76,6 +78,7 @@ class Watchdog(Generic[K]):
                 late = [slot for slot in self._slots if self._is_late(slot, now)]
                 since = outbox.waiting_since
                 silent = since is not None and now - since > patience.no_acknowledgement
+                silent = silent and not any(slot.keeping for slot in self._slots)
             for slot in late:
                 self._on_late(slot)
             if silent:

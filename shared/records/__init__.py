@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = " \t\r\n"
+LONGEST_ID = 1024
 
 
 class ErrorBody(Exception):
@@ -130,12 +131,6 @@ class Records:
     def of(cls, bodies: Sequence[bytes], *, first: int = 0, last: bool = True) -> Records:
         """Records whose id is their own ``Id``, or is made from their bytes."""
         return cls(bodies=bodies, ids=[event_id(each) for each in bodies], first=first, last=last)
-
-    @property
-    def recovered(self) -> frozenset[str]:
-        """Ids of those that stand after a damage."""
-        said = self.columns.get("recovered", ())
-        return frozenset(each for each, after in zip(self.ids, said, strict=False) if after)
 
 
 def read_records(body: bytes) -> Records:
@@ -292,7 +287,10 @@ def _follows(text: str, position: int, inside: list[tuple[str, dict[str, bytes]]
 
 
 def event_id(record: bytes) -> str:
-    """The stable id of an event: the record's ``Id``, else a blake2b-128 of its bytes."""
+    """The stable id of an event: the record's ``Id``, else a blake2b-128 of its bytes.
+
+    An ``Id`` that is longer than any service makes one is none: as a property it might not fit into an event.
+    """
     found: Any = None
     try:
         found = _identified.decode(record).Id
@@ -302,7 +300,7 @@ def event_id(record: bytes) -> str:
     # Blanks, or zeros alone, tell no record from another.
     return (
         found
-        if found and found.strip("0- \t\r\n{}")
+        if found and len(found) <= LONGEST_ID and found.strip("0- \t\r\n{}")
         else hashlib.blake2b(record, digest_size=16).hexdigest()
     )
 

@@ -115,6 +115,7 @@ class RowJob:
         summary, reader = self._summary, self._reader
         summary.listed, summary.delivered = reader.listed, reader.delivered
         summary.records, summary.bytes = reader.delivered, reader.bytes
+        summary.claim_checks = reader.claim_checks
         self._run.parts.on_progress(summary)
 
     # -- the end

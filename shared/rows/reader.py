@@ -26,7 +26,7 @@ from shared.times import Window, hour_of, whole_hours
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from shared.publish.format import Event, Parcel
+    from shared.publish.format import Parcel
     from shared.publish.outbox import Delivery
     from shared.publish.publisher import Publisher
     from shared.rows.row import Row
@@ -48,12 +48,12 @@ class Page:
     """The new rows of a page, on their way to the hub.
 
     Attributes:
-        dead: digests of rows that no batch can carry; their bytes are dead-lettered.
-        settled: set once every other row is acknowledged.
+        claim_checks: of them those that went out as pointers.
+        settled: set once every row is acknowledged.
     """
 
     rows: list[Row]
-    dead: set[bytes] = field(default_factory=set)
+    claim_checks: int = 0
     settled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -87,7 +87,8 @@ class RowReader:
         listed: rows that were new in this run.
         delivered: rows acknowledged and written down.
         bytes: sum of their bodies.
-        dead: rows over the hub's limit, or that are no JSON.
+        dead: rows that are no JSON.
+        claim_checks: of the delivered those that went out as pointers, being over the hub's limit.
         gone: rows of earlier runs that were not delivered and are no longer offered.
     """
 
@@ -111,8 +112,8 @@ class RowReader:
         self._follower = follower
         self._on_progress = on_progress
         self._page: Page | None = None
-        self.publisher: Publisher[Page] = run.publisher(self._settled, self._oversize, run.stop.set)
-        self.listed = self.delivered = self.bytes = self.dead = self.gone = 0
+        self.publisher: Publisher[Page] = run.publisher(self._settled, run.stop.set)
+        self.listed = self.delivered = self.bytes = self.dead = self.gone = self.claim_checks = 0
 
     def read(self, window: Window, unseen: Unseen | None = None) -> WindowRead:
         """Read a window and have every new row of it acknowledged and written down.
@@ -234,14 +235,13 @@ class RowReader:
     def _keep(self, damaged: list[Row]) -> None:
         """Rows that are no JSON: their bytes are kept, the others of their page flow."""
         for row in damaged:
-            self._put(row, row.raw, row.mark.place)
+            day, about, reason = row.received.date(), _plain(row.id), row.mark.place
+            name = self._dead_letters.put(RECORD, day, row.raw, content_id=about, reason=reason)
+            logger.warning(
+                "a row of %d bytes is dead-lettered (%s): %s", len(row.raw), reason, name
+            )
         self._digests.write(DEAD, ((hour_of(row.received), row.digest) for row in damaged))
         self.dead += len(damaged)
-
-    def _put(self, row: Row, data: bytes, reason: str) -> None:
-        day, about = row.received.date(), _plain(row.id)
-        name = self._dead_letters.put(RECORD, day, data, content_id=about, reason=reason)
-        logger.warning("a row of %d bytes is dead-lettered (%s): %s", len(data), reason, name)
 
     def _settle(self) -> None:
         """Wait until the page that is on its way is acknowledged, and write that down."""
@@ -253,28 +253,25 @@ class RowReader:
         self._write_delivered(page)
 
     def _write_delivered(self, page: Page) -> None:
-        dead = [row for row in page.rows if row.digest in page.dead]
-        delivered = [row for row in page.rows if row.digest not in page.dead]
+        rows = page.rows
         if self._follower is not None:
-            self._follower.note(delivered)
+            self._follower.note(rows)
         self._on_progress()
-        for letter, rows in ((DEAD, dead), (DELIVERED, delivered)):
-            self._digests.write(letter, ((hour_of(row.received), row.digest) for row in rows))
+        self._digests.write(DELIVERED, ((hour_of(row.received), row.digest) for row in rows))
         self._page = None
-        self.dead += len(dead)
-        self.delivered += len(delivered)
-        self.bytes += sum(len(row.raw) for row in delivered)
+        self.delivered += len(rows)
+        self.claim_checks += page.claim_checks
+        self.bytes += sum(len(row.raw) for row in rows)
 
     # -- called from the publisher's threads
 
     def _settled(self, delivery: Delivery[Page]) -> None:
+        if delivery.failed is not None:
+            # Nothing of its page is written down, so the next run sends all of it again.
+            self._stop.set(delivery.failed)
+            return
+        delivery.key.claim_checks = delivery.claim_checks
         delivery.key.settled.set()
-
-    def _oversize(self, delivery: Delivery[Page], event: Event) -> None:
-        """A row that no batch can carry: its bytes are kept, the others flow."""
-        row = next(each for each in delivery.key.rows if each.digest.hex() == event.id)
-        self._put(row, event.record, "over the hub's limit")
-        delivery.key.dead.add(row.digest)
 
 
 def _plain(text: str) -> str:

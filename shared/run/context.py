@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from shared.days.days import Days
 from shared.days.looks import LookStore
 from shared.days.table import DayTable
-from shared.publish.format import RECORD, About, Event, Format
+from shared.publish.format import RECORD, About, Format
 from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace, Patience, Sending
 from shared.publish.publisher import Publisher
+from shared.run.claims import claim_check
 from shared.service.http import Limits
 from shared.state.transport import SILENCE
 
@@ -142,13 +143,26 @@ class Parts:
     version: str = ""
     format: Format = DEFAULT
 
-    def sending(self, tuning: Tuning) -> Sending:
-        """What a publisher of this process may use."""
-        return Sending(
+    def publisher(
+        self,
+        about: About,
+        tuning: Tuning,
+        on_settled: Callable[[Delivery[K]], None],
+        on_failed: Callable[[CollectorError], None],
+    ) -> Publisher[K]:
+        """What publishes the events of a feed; see ``Publisher``."""
+        sending = Sending(
             senders=tuning.senders,
             patience=tuning.patience,
             pace=self.pace,
             abandoned=self.abandoned,
+        )
+        return Publisher(
+            self.sink,
+            on_settled=on_settled,
+            claim_check=claim_check(about, self.storage),
+            on_failed=on_failed,
+            sending=sending,
         )
 
 
@@ -170,17 +184,10 @@ class RunContext:
     def publisher(
         self,
         on_settled: Callable[[Delivery[K]], None],
-        on_oversize: Callable[[Delivery[K], Event], None],
         on_failed: Callable[[CollectorError], None],
     ) -> Publisher[K]:
         """What publishes to the feed's hub; see ``Publisher``."""
-        return Publisher(
-            self.parts.sink,
-            on_settled=on_settled,
-            on_oversize=on_oversize,
-            on_failed=on_failed,
-            sending=self.parts.sending(self.tuning),
-        )
+        return self.parts.publisher(self.feed.about(), self.tuning, on_settled, on_failed)
 
 
 def days_of(feed: Feed, storage: Storage, rules: Rules, *, looked_at: bool = True) -> Days:

@@ -11,6 +11,7 @@ One place for every storage call, so that each has a timeout, bounded retries an
                             turns/<source>.json                                        last turn of each feed
 
     dead letter container   <tenant id>/<source>/<UTC day>/<digest>.<kind>             block blobs
+    claim check container   <tenant id>/<source>/<digest>                              block blobs
     tables                  runs, days
 """
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 STATE_CONTAINER = "m365-state"
 DEAD_LETTER_CONTAINER = "m365-dead-letters"
+CLAIM_CHECK_CONTAINER = "m365-claim-checks"
 
 _CONTAINER_MISSING = "ContainerNotFound"
 
@@ -70,7 +72,7 @@ class Storage:
         self._tables = tables
         self._containers = {
             name: self._blobs.get_container_client(name)
-            for name in (STATE_CONTAINER, DEAD_LETTER_CONTAINER)
+            for name in (STATE_CONTAINER, DEAD_LETTER_CONTAINER, CLAIM_CHECK_CONTAINER)
         }
 
     @classmethod
@@ -120,6 +122,11 @@ class Storage:
     def dead_letters(self) -> ContainerClient:
         """The container of dead letters; made when it is missing."""
         return self._containers[DEAD_LETTER_CONTAINER]
+
+    @property
+    def claim_checks(self) -> ContainerClient:
+        """The container of events that no batch can carry; made when it is missing."""
+        return self._containers[CLAIM_CHECK_CONTAINER]
 
     def table(self, name: str) -> Table:
         """One table; it is made with its first row."""

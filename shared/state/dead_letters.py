@@ -45,7 +45,7 @@ class Letter:
         size: bytes.
         content_id: the content it belongs to, in the form that metadata can hold.
         digest: of its bytes and the content's true id.
-        recovered: whether it is a record that stood after a damage.
+        recovered: whether it is a record that stood after a damage, kept by a version that dead-lettered for size.
     """
 
     name: str
@@ -85,7 +85,6 @@ class DeadLetters:
         *,
         content_id: str,
         reason: str,
-        recovered: bool = False,
     ) -> str:
         """Store bytes.
 
@@ -95,7 +94,6 @@ class DeadLetters:
             data: exactly what came over the wire.
             content_id: the content they belong to.
             reason: why they could not be delivered.
-            recovered: of a record, whether it stood after a damage.
 
         Returns:
             The blob's name.
@@ -110,8 +108,6 @@ class DeadLetters:
             "reason": _ascii(reason),
             "kind": kind,
         }
-        if recovered:
-            metadata["recovered"] = "true"
         try:
             with storage_errors(f"write dead letter {name}"):
                 self._upload(name, data, metadata)
@@ -119,13 +115,6 @@ class DeadLetters:
             # Nobody competes for a dead letter, so what is in its way is not the same bytes.
             raise in_the_way(error) from error
         return name
-
-    def put_oversize(self, day: date, record: bytes, content_id: str, *, recovered: bool) -> str:
-        """Store a record that no batch can carry; see ``put``."""
-        reason = "over the hub's limit"
-        return self.put(
-            RECORD, day, record, content_id=content_id, reason=reason, recovered=recovered
-        )
 
     def days_among(self, days: Iterable[date]) -> set[date]:
         """Those of some days of which there are dead letters.

@@ -66,6 +66,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
         records: events acknowledged.
         bytes: sum of their bodies.
         dead: records of this content that were dead-lettered one by one; the others are then delivered.
+        claim_checks: of the events acknowledged those that were pointers to their bytes.
         reason: why it is lost, dead-lettered or still pending.
     """
 
@@ -79,6 +80,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     records: int = 0
     bytes: int = 0
     dead: int = 0
+    claim_checks: int = 0
     reason: str = ""
 
 
@@ -117,6 +119,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     records: int = 0
     bytes: int = 0
     dead: int = 0
+    claim_checks: int = 0
     reason: str = ""
 
     @property
@@ -201,6 +204,7 @@ def entry_of(line: Line) -> Entry:
             records=line.records,
             bytes=line.bytes,
             dead=line.dead,
+            claim_checks=line.claim_checks,
             reason=line.reason,
         )
     return Entry(
@@ -216,13 +220,14 @@ def entry_of(line: Line) -> Entry:
     )
 
 
-def _strength(entry: Entry) -> tuple[int, int, int, int, int, str]:
+def _strength(entry: Entry) -> tuple[int, int, int, int, int, int, str]:
     return (
         _RANK.get(entry.state, 0),
         entry.time,
         entry.records,
         entry.bytes,
         entry.dead,
+        entry.claim_checks,
         entry.reason,
     )
 
@@ -249,6 +254,7 @@ def merge(a: Entry, b: Entry) -> Entry:
         records=strong.records,
         bytes=strong.bytes,
         dead=strong.dead,
+        claim_checks=strong.claim_checks,
         reason=max(tries).reason if tries and not strong.terminal else strong.reason,
     )
 

@@ -28,6 +28,7 @@ class Counts:
     Attributes:
         gap_seconds: seconds of the day that were never listed; a day with any is never complete.
         dead_records: records dead-lettered one by one inside delivered contents.
+        claim_checks: of the records those that went out as pointers.
     """
 
     listed: int = 0
@@ -37,6 +38,7 @@ class Counts:
     records: int = 0
     bytes: int = 0
     dead_records: int = 0
+    claim_checks: int = 0
     gap_seconds: int = 0
 
     def add(self, other: Counts) -> None:
@@ -47,6 +49,7 @@ class Counts:
         self.records += other.records
         self.bytes += other.bytes
         self.dead_records += other.dead_records
+        self.claim_checks += other.claim_checks
         self.gap_seconds += other.gap_seconds
         for reason, number in other.lost.items():
             self.lost[reason] = self.lost.get(reason, 0) + number
@@ -167,6 +170,7 @@ class Day:
             counts.records += entry.records
             counts.bytes += entry.bytes if entry.records else 0
             counts.dead_records += entry.dead
+            counts.claim_checks += entry.claim_checks
             if entry.state == State.DELIVERED:
                 counts.delivered += 1
             elif entry.terminal:

@@ -35,6 +35,7 @@ class RunSummary:
         failed: contents that could not be fetched and stay pending.
         pending: contents of the feed that are neither delivered nor lost when the run ends.
         lost: contents given up in this run.
+        claim_checks: of the records those that went out as pointers to their bytes, being over the hub's limit.
         gap_seconds: length of the ranges that this run was the first to record as never listed.
         lag_seconds: age of the oldest pending content, or of the watermark where the run did not list up to now,
             whichever is more; 0 where the feed is caught up.
@@ -55,6 +56,7 @@ class RunSummary:
     pending: int = 0
     lost: int = 0
     dead_letters: int = 0
+    claim_checks: int = 0
     records: int = 0
     bytes: int = 0
     requests: int = 0

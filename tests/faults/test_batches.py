@@ -133,46 +133,13 @@ def test_what_is_no_content_at_all_is_asked_for_again_and_never_taken_for_one(
     rig.assert_complete()
 
 
-def test_a_record_over_the_hubs_limit_is_kept_and_its_siblings_flow(rig: Rig) -> None:
-    huge = record(Padding="x" * (1 << 20))
-    small = [record(), record(), record()]
-    content = rig.offer(records=[small[0], huge, *small[1:]])
-    others = rig.offer_many(3)
-
-    first, second = rig.run(), rig.run()
-
-    assert list(rig.dead_letters().values()) == [huge]
-    arrived = {stored.body for stored in rig.hubs.events(HUB)}
-    assert arrived == {raw for each in others for raw in each.records or ()} | set(small)
-    assert (first.status, first.delivered, first.dead_letters) == ("succeeded", 4, 1)
-    assert (first.caught_up, first.error) == (True, "")
-    entry = rig.ledger()[content.content_id]
-    assert (entry.state, entry.records, entry.dead) == (State.DELIVERED, 3, 1)
-    (row,) = [row for row in rig.day_rows() if row["dead_records"]]
-    assert (row["dead_records"], row["complete"]) == (1, False)
-    assert (second.delivered, second.dead_letters) == (0, 0)
-    assert rig.repeats() == 0
-
-
-def test_a_content_of_nothing_but_a_record_over_the_limit_is_done(rig: Rig) -> None:
-    huge = record(Padding="y" * (1 << 20))
-    content = rig.offer(records=[huge])
-
-    summary = rig.run()
-
-    assert list(rig.dead_letters().values()) == [huge]
-    assert rig.events() == []
-    assert (summary.status, summary.delivered, summary.dead_letters) == ("succeeded", 1, 1)
-    assert rig.delivered() == {content.content_id}
-
-
 def test_a_record_just_under_the_hubs_limit_is_delivered(rig: Rig) -> None:
     large = record(Padding="z" * ((1 << 20) - 2_000))
     rig.offer(records=[record(), large, record()])
 
     summary = rig.run()
 
-    assert (summary.status, summary.dead_letters, summary.records) == ("succeeded", 0, 3)
+    assert (summary.status, summary.claim_checks, summary.records) == ("succeeded", 0, 3)
     rig.assert_complete()
     assert rig.repeats() == 0
 
@@ -286,9 +253,9 @@ class Settled:
             return self.changed.wait_for(lambda: len(self.names) >= count, LONG)
 
 
-def no_oversize(_: Delivery[str], event: Event) -> None:
+def no_claim_check(parcel: Parcel, at: int) -> Parcel:
     """No event is too large here."""
-    raise AssertionError(f"{len(event.body)} bytes are over the limit")
+    raise AssertionError(f"{len(parcel.bodies[at])} bytes are over the limit")
 
 
 @contextmanager
@@ -305,7 +272,7 @@ def publishing(
     publisher: Publisher[str] = Publisher(
         sink,
         on_settled=settled,
-        on_oversize=no_oversize,
+        claim_check=no_claim_check,
         sending=Sending(
             senders=senders,
             patience=patience,

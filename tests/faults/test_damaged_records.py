@@ -9,11 +9,11 @@ import pytest
 
 from local.tenant import Content, Fault
 from shared import policy
-from shared.contents.replay import TOO_LARGE
 from shared.state.dead_letters import DeadLetters
 from shared.state.ledger import State
 from tests.faults.test_replay import counts, replay
 from tests.harness import EXCHANGE, HUB, Rig, record
+from tests.letters import run_as_before
 
 RECORDS = [record(Subject=f"number {n}") for n in range(5)]
 OVER_THE_LIMIT = 1 << 20
@@ -40,7 +40,7 @@ def run_twice(rig: Rig) -> int:
 def arrived(rig: Rig) -> dict[bytes, str]:
     """Each body at the hub, and what is said of it."""
     return {
-        each.body: " ".join(
+        rig.body(each): " ".join(
             f"{name}={each.properties[name]}"
             for name in ("recovered", "json")
             if name in each.properties
@@ -106,24 +106,25 @@ def test_a_replay_of_the_damaged_bytes_brings_them_alone_and_the_content_is_deli
     assert rig.repeats() == 0
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["of-a-run", "of-a-replay"])
-def test_a_record_over_the_limit_comes_back_with_all_that_was_said_of_it(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, whole: bool
+@pytest.mark.parametrize("way", ["a-run", "a-replay", "old-letters"])
+def test_a_record_over_the_limit_comes_with_all_that_is_said_of_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     before, after, odd = (record(Padding=each * OVER_THE_LIMIT) for each in ("x", "y", "a b"))
     odd = odd.replace(b"a b", b"a\n", 1)
     body = b",".join([before, RECORDS[1][:-1], RECORDS[2], after, odd])
-    rig.offer(hours_ago=30, body=b"[" + body + b"]")
-    if whole:
+    content = rig.offer(hours_ago=30, body=b"[" + body + b"]")
+    if way == "a-replay":
         # A splitter with a defect leaves all of it to the replay.
         monkeypatch.setattr("shared.contents.reader.read_records", _refuse)
-    run_twice(rig)
-    if whole:
-        assert replay(rig).delivered == 1
-    assert len(rig.dead_letters()) == 4
-    rig.hubs.take_up_to(4 * OVER_THE_LIMIT)
-
-    assert replay(rig).delivered == 4
+    if way == "old-letters":
+        rig.run()
+        rig.tenant.advance(timedelta(minutes=11))
+        run_as_before(rig, content, [before, after, odd], recovered=[after, odd])
+    else:
+        run_twice(rig)
+    while rig.dead_letters():
+        assert replay(rig).delivered
 
     said = arrived(rig)
     assert [said[each] for each in (before, RECORDS[2], after, odd)] == [
@@ -135,20 +136,21 @@ def test_a_record_over_the_limit_comes_back_with_all_that_was_said_of_it(
     assert rig.dead_letters() == {}
 
 
-def test_a_damage_beside_a_record_over_the_limit_stays_until_both_are_delivered(rig: Rig) -> None:
+def test_a_damage_beside_an_old_letter_of_a_record_over_the_limit_comes_back_with_it(
+    rig: Rig,
+) -> None:
     large = record(Padding="x" * OVER_THE_LIMIT)
     body = b"[" + b",".join([RECORDS[0], RECORDS[1][:-1], large]) + b"]"
     content = rig.offer(hours_ago=30, body=body)
-    assert run_twice(rig) == 2
+    rig.run()
+    rig.tenant.advance(timedelta(minutes=11))
+    run_as_before(rig, content, [large])
+    assert (rig.ledger()[content.content_id].dead, len(rig.dead_letters())) == (2, 2)
 
-    assert replay(rig).kept == {TOO_LARGE: 1}
-    entry = rig.ledger()[content.content_id]
-    assert (entry.state, entry.records, entry.dead) == (State.DEAD_LETTERED, 2, 1)
-
-    rig.hubs.take_up_to(2 * OVER_THE_LIMIT)
-    assert replay(rig).delivered == 1
+    assert replay(rig).delivered == 2
     entry = rig.ledger()[content.content_id]
     assert (entry.state, entry.records, entry.dead) == (State.DELIVERED, 3, 0)
+    assert entry.claim_checks == 1
     assert rig.repeats() == 0
 
 

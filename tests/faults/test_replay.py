@@ -17,14 +17,14 @@ from local.eventhubs import Fault as HubFault
 from local.tenant import Content, Fault
 from shared import policy
 from shared.app import NO_CONNECTION, NO_REPLAY, App
-from shared.contents.replay import LEFT_OUT, LISTED, NOT_SPLIT, NOT_STORED_SO, TOO_LARGE
+from shared.contents.replay import LEFT_OUT, LISTED, NOT_SPLIT, NOT_STORED_SO
 from shared.errors import Permanent
-from shared.publish.raw import Raw
 from shared.records import Records, read_records
 from shared.sources.registry import load
 from shared.state.dead_letters import DeadLetters, count_letters
 from shared.state.ledger import State
 from tests.harness import EXCHANGE, FAST, HUB, Rig, record
+from tests.letters import LeavingOut, run_as_before
 from tests.proxy import APPEND, Proxy
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.azurite import Azurite
-    from shared.publish.format import About, Parcel
     from shared.run.replays import ReplaySummary
 
 OVER_THE_LIMIT = 1 << 20
@@ -202,35 +201,33 @@ def test_a_hub_that_takes_nothing_ends_a_replay_and_every_letter_stays(
     rig.assert_complete()
 
 
-def test_records_over_the_limit_are_delivered_once_the_hub_takes_them(rig: Rig) -> None:
+@pytest.mark.parametrize("takes", [1, 2, 4], ids=["neither", "one", "both"])
+def test_old_letters_of_records_over_the_limit_are_claim_checked_or_sent_where_the_hub_takes_them(
+    rig: Rig, takes: int
+) -> None:
     large = record(Padding="x" * OVER_THE_LIMIT)
     larger = record(Padding="y" * 3 * OVER_THE_LIMIT)
     content = rig.offer(records=[record(), large, larger])
-    assert rig.run().dead_letters == 2
+    run_as_before(rig, content, [large, larger])
+    assert counts(rig) == {"listed": 1, "delivered": 1, "lost": 0, "dead_records": 0}
 
-    summary = replay(rig)
-    assert (summary.delivered, summary.kept) == (0, {TOO_LARGE: 2})
-
-    rig.hubs.take_up_to(2 * OVER_THE_LIMIT)
+    rig.hubs.take_up_to(takes * OVER_THE_LIMIT)
     summary = replay(rig)
 
-    assert (summary.delivered, summary.records, summary.kept) == (1, 1, {TOO_LARGE: 1})
-    assert list(rig.dead_letters().values()) == [larger]
+    assert (summary.delivered, summary.records, summary.kept) == (2, 2, {})
+    assert rig.dead_letters() == {}
+    claimed = {1: 2, 2: 1, 4: 0}[takes]
+    assert len(rig.pointers()) == claimed
     entry = rig.ledger()[content.content_id]
-    assert (entry.state, entry.records, entry.dead) == (State.DELIVERED, 2, 1)
-    assert counts(rig)["dead_records"] == 1
-
-    rig.hubs.take_up_to(4 * OVER_THE_LIMIT)
-    assert replay(rig).delivered == 1
-    entry = rig.ledger()[content.content_id]
-    assert (entry.records, entry.dead) == (3, 0)
-    assert entry.bytes == sum(map(len, content.records or ()))
+    assert (entry.state, entry.records, entry.dead) == (State.DELIVERED, 3, 0)
+    assert (entry.bytes, entry.claim_checks) == (sum(map(len, content.records or ())), claimed)
     assert counts(rig)["dead_records"] == 0
+    assert sum(row["claim_checks"] for row in rig.day_rows()) == claimed
     rig.assert_complete()
     assert rig.repeats() == 0
 
 
-def test_a_record_over_the_limit_inside_bytes_that_are_replayed_is_kept_by_itself(
+def test_a_record_over_the_limit_inside_bytes_that_are_replayed_is_claim_checked(
     rig: Rig, broken_split: pytest.MonkeyPatch
 ) -> None:
     huge = record(Padding="z" * OVER_THE_LIMIT)
@@ -243,10 +240,32 @@ def test_a_record_over_the_limit_inside_bytes_that_are_replayed_is_kept_by_itsel
 
     assert replay(rig).delivered == 1
 
-    assert list(rig.dead_letters().values()) == [huge]
+    assert rig.dead_letters() == {}
     entry = rig.ledger()[content.content_id]
-    assert (entry.state, entry.records, entry.dead) == (State.DELIVERED, 1, 1)
-    assert {stored.body for stored in rig.hubs.events(HUB)} == {small}
+    assert (entry.state, entry.records, entry.claim_checks) == (State.DELIVERED, 2, 1)
+    assert [rig.body(each) for each in rig.pointers()] == [huge]
+    rig.assert_complete()
+
+
+def test_a_replay_whose_bytes_cannot_be_kept_leaves_their_letters_and_says_why(
+    rig: Rig, azurite: Azurite, proxy: Proxy
+) -> None:
+    large = record(Padding="x" * OVER_THE_LIMIT)
+    content = rig.offer(records=[record(), large])
+    run_as_before(rig, content, [large])
+    proxy.refuse(r"PUT \S*/m365-claim-checks/", times=-1, status=403)
+    through = azurite.connection_string.replace(azurite.blob_endpoint, proxy.endpoint)
+    app = rig.app(FAST, M365_STORAGE_CONNECTION_STRING=through)
+
+    (summary,) = app.replay(EXCHANGE)
+    app.close()
+
+    assert "m365-claim-checks" in summary.error or "claim-checked event" in summary.error
+    assert (summary.delivered, list(rig.dead_letters().values())) == (0, [large])
+    assert rig.pointers() == []
+
+    assert replay(rig).delivered == 1
+    rig.assert_complete()
 
 
 def test_an_entry_that_could_not_be_understood_is_fetched_after_a_fix_and_then_done(
@@ -295,13 +314,12 @@ def test_a_letter_of_a_content_with_an_odd_id_is_delivered_under_its_true_id(
     }
     body = json.dumps([entry])
     rig.tenant.faults.add(Fault(on="list", action="status", status=200, body=body, times=-1))
-    assert rig.run().dead_letters == 1
-    rig.hubs.take_up_to(2 * OVER_THE_LIMIT)
+    run_as_before(rig, content, [huge], content_id=content_id)
 
     assert replay(rig).delivered == 1
 
     assert rig.dead_letters() == {}
-    arrived = {stored.body: stored.properties["content_id"] for stored in rig.hubs.events(HUB)}
+    arrived = {rig.body(each): each.properties["content_id"] for each in rig.hubs.events(HUB)}
     assert arrived[huge] == content_id
     assert rig.ledger()[content_id].dead == 0
 
@@ -338,30 +356,13 @@ def test_what_was_delivered_meanwhile_is_not_sent_again_and_its_letter_goes(rig:
     assert rig.repeats() == 0
 
 
-class Picky(Raw):
-    """Leaves out records that say so."""
-
-    def parcel(self, records: Records, about: About) -> Parcel:
-        """The others as they are."""
-        all_of = super().parcel(records, about)
-        kept = [at for at, body in enumerate(all_of.bodies) if b"leave-me-out" not in body]
-        return replace(
-            all_of,
-            bodies=[all_of.bodies[at] for at in kept],
-            records=[all_of.records[at] for at in kept],
-            ids=[all_of.ids[at] for at in kept],
-            columns={name: [each[at] for at in kept] for name, each in all_of.columns.items()},
-        )
-
-
 def test_a_record_of_which_the_format_makes_no_event_stays_and_is_named(rig: Rig) -> None:
     large = record(Padding="x" * OVER_THE_LIMIT)
-    left_out = record(Subject="leave-me-out", Padding="y" * OVER_THE_LIMIT)
+    left_out = record(Padding="y" * OVER_THE_LIMIT)
     content = rig.offer(records=[record(), large, left_out])
-    assert rig.run().dead_letters == 2
-    rig.hubs.take_up_to(2 * OVER_THE_LIMIT)
+    run_as_before(rig, content, [large, left_out])
 
-    app = App(load(rig.values()), tuning=FAST, format=Picky())
+    app = App(load(rig.values()), tuning=FAST, format=LeavingOut([left_out]))
     (first, second) = [*app.replay(EXCHANGE), *app.replay(EXCHANGE)]
     app.close()
 
@@ -444,8 +445,9 @@ def test_what_a_replay_has_to_say_is_said_before_anything_later_can_fail(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rig.offer(records=[record(Padding="x" * OVER_THE_LIMIT)])
-    rig.run()
+    content = rig.offer(body=b"[1")
+    letters = DeadLetters(rig.storage.dead_letters, f"{rig.tenant.spec.tenant_id}/{EXCHANGE}")
+    letters.put("content", content.created.date(), b"[1", content_id=content.content_id, reason="r")
     file = settings_file(tmp_path, rig.values())
 
     def fail(container: object, prefix: str = "") -> Counter[str]:
@@ -458,7 +460,7 @@ def test_what_a_replay_has_to_say_is_said_before_anything_later_can_fail(
     said = capsys.readouterr()
     assert status == 1
     assert f"default/{EXCHANGE}: 0 of 1 dead letters delivered" in said.out
-    assert f"  1 kept: {TOO_LARGE}" in said.out
+    assert f"  1 kept: {NOT_SPLIT}" in said.out
     assert "storage account does not answer" in said.err
 
 

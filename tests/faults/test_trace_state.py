@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,13 +22,18 @@ from shared.sources.message_trace.row import SOURCE, digest_of
 from shared.state.account import read_blob, write_blob
 from shared.state.append_blobs import DigestStore
 from shared.state.checkpoint import CheckpointStore
+from shared.state.dead_letters import RECORD, DeadLetters
 from shared.state.lease import Lease
 from shared.state.tables import DAYS_TABLE
 from shared.times import end_of, hour_of
 from tests.campaign import free_lease, kill
-from tests.harness import FAST, Nursery
+from tests.harness import FAST, TRACE_HUB, Nursery
+from tests.proxy import Proxy
 from tests.tracing import DAY, HOUR, MANY, MINUTE, TraceRig
 from tests.waits import wait_for
+
+if TYPE_CHECKING:
+    from local.azurite import Azurite
 
 Mail = Callable[..., TraceRig]
 
@@ -151,7 +157,7 @@ def test_a_row_that_was_written_down_and_changed_before_it_was_delivered_is_acco
     assert rig.statuses(row.trace_id) == [(row.recipient, "delivered")]
 
 
-def test_a_row_over_the_limit_of_the_hub_is_kept_and_holds_up_no_other(mail: Mail) -> None:
+def test_a_row_over_the_limit_of_the_hub_is_claim_checked_and_holds_up_no_other(mail: Mail) -> None:
     rig = mail()
     (big,) = rig.tenant.trace.offer(received=rig.ago(minutes=30), subject="x" * 1_100_000)
     (row,) = rig.tenant.trace.offer(received=rig.ago(minutes=31))
@@ -160,19 +166,40 @@ def test_a_row_over_the_limit_of_the_hub_is_kept_and_holds_up_no_other(mail: Mai
     rig.trace()
 
     assert rig.statuses(row.trace_id)
-    assert (summary.delivered, summary.lost, summary.dead_letters) == (1, 1, 1)
-    (kept,) = rig.dead_letters(SOURCE).values()
-    assert big.trace_id.encode() in kept
+    assert (summary.delivered, summary.lost, summary.claim_checks) == (2, 0, 1)
+    (pointer,) = rig.pointers(TRACE_HUB)
+    assert pointer.properties["content_id"] == big.trace_id
+    assert big.trace_id.encode() in rig.body(pointer)
     (day,) = (each for each in rig.days().values() if each["listed"])
-    assert (day["delivered"], day["lost"]) == (1, 1)
+    assert (day["delivered"], day["lost"]) == (2, 0)
+    assert rig.trace().delivered == 0
+
+
+def test_a_row_whose_bytes_cannot_be_kept_ends_the_run_and_is_delivered_by_a_later_one(
+    mail: Mail, azurite: Azurite
+) -> None:
+    rig = mail()
+    rig.tenant.trace.offer(received=rig.ago(minutes=30), subject="x" * 1_100_000)
+    rig.tenant.trace.offer(received=rig.ago(minutes=31))
+    with Proxy(azurite.blob_endpoint) as proxy:
+        proxy.refuse(r"PUT \S*/m365-claim-checks/", times=-1, status=403)
+        through = azurite.connection_string.replace(azurite.blob_endpoint, proxy.endpoint)
+        summary = rig.trace(settings={"M365_STORAGE_CONNECTION_STRING": through})
+
+    assert (summary.status, summary.error_code) == ("failed", "storage-refused")
+    assert (summary.pending, summary.lost, summary.delivered) == (2, 0, 0)
+
+    assert rig.trace().delivered == 2
+    assert len(rig.pointers(TRACE_HUB)) == 1
 
 
 def test_a_replay_leaves_the_rows_that_were_too_large_where_they_are_and_says_so(
     mail: Mail,
 ) -> None:
     rig = mail()
-    (big,) = rig.tenant.trace.offer(received=rig.ago(minutes=30), subject="x" * 1_100_000)
-    rig.trace()
+    letters = DeadLetters(rig.storage.dead_letters, f"{rig.tenant.spec.tenant_id}/{SOURCE}")
+    day = rig.ago(minutes=30).date()
+    letters.put(RECORD, day, b"{}", content_id="1", reason="over the hub's limit")
     kept = rig.dead_letters(SOURCE)
     app = rig.app(FAST, **MANY)
 
@@ -181,7 +208,6 @@ def test_a_replay_leaves_the_rows_that_were_too_large_where_they_are_and_says_so
     app.close()
     assert (summary.letters, summary.delivered, summary.kept) == (1, 0, {ROW: 1})
     assert rig.dead_letters(SOURCE) == kept
-    assert big.trace_id.encode() in next(iter(kept.values()))
     assert not rig.arrived()
 
 

@@ -142,7 +142,8 @@ ALLOWED: dict[Action, set[type[CollectorError]]] = {
     Action.CLAMP_WINDOW: {Permanent},
     Action.LIST_AGAIN: {Permanent},
     Action.KEEP_PENDING: {Permanent},
-    Action.DEAD_LETTER: {Permanent, EventTooLarge},
+    Action.DEAD_LETTER: {Permanent},
+    Action.CLAIM_CHECK: {EventTooLarge},
     Action.STOP_FEED: {ConfigError, StateError, AuthError, SinkRefused},
     # Of what is there already, in_the_way makes a passing failure.
     Action.CARRY_ON: {Permanent, RunStopped, SinkError, Transient},

@@ -172,7 +172,7 @@ class SinkSuite:
         publisher: Publisher[str] = Publisher(
             sink,
             on_settled=lambda delivery: settled.append(delivery.key),
-            on_oversize=lambda *_: None,
+            claim_check=lambda parcel, _: parcel,
             sending=hasty,
         )
         publisher.publish("a", parcel(b"{}"))
@@ -210,7 +210,9 @@ class SinkSuite:
             with lock:
                 settled[delivery.key] += delivery.records
 
-        publisher: Publisher[str] = Publisher(sink, on_settled=note, on_oversize=lambda *_: None)
+        publisher: Publisher[str] = Publisher(
+            sink, on_settled=note, claim_check=lambda parcel, _: parcel
+        )
         for name in ("a", "b", "c"):
             bodies = [b'{"%s":%d}' % (name.encode(), number) for number in range(70)]
             publisher.publish(name, parcel(*bodies[:30], last=False))

@@ -113,7 +113,7 @@ class Run:
 
     publisher: Publisher[str]
     settled: list[Delivery[str]]
-    oversize: list[bytes]
+    kept: list[bytes]
     failed: list[CollectorError]
 
     def content(self, key: str, *bodies: bytes) -> None:
@@ -126,24 +126,28 @@ class Run:
 Start = Callable[..., Run]
 
 
-def start_run(hub: Hub, *, on_oversize: Callable[[], None] = lambda: None, **more: object) -> Run:
+POINTER = b"->"
+
+
+def start_run(hub: Hub, *, on_keep: Callable[[], None] = lambda: None, **more: object) -> Run:
     settled: list[Delivery[str]] = []
-    oversize: list[bytes] = []
+    kept: list[bytes] = []
     failed: list[CollectorError] = []
 
-    def dead_letter(_: Delivery[str], event: Event) -> None:
-        on_oversize()
-        oversize.append(event.body)
+    def claim_check(large: Parcel, at: int) -> Parcel:
+        on_keep()
+        kept.append(large.bodies[at])
+        return parcel(POINTER, first=large.first + at)
 
     options: dict[str, object] = {"patience": QUIET, "senders": 1, **more}
     publisher: Publisher[str] = Publisher(
         hub,
         on_settled=settled.append,
-        on_oversize=dead_letter,
+        claim_check=claim_check,
         on_failed=failed.append,
         sending=Sending(**options),  # type: ignore[arg-type]
     )
-    return Run(publisher, settled, oversize, failed)
+    return Run(publisher, settled, kept, failed)
 
 
 @pytest.fixture
@@ -192,7 +196,7 @@ def test_each_content_settles_once_with_what_was_acknowledged_of_it(
     for delivery in run.settled:
         content = sizes[int(delivery.key)]
         assert (delivery.records, delivery.bytes) == (len(content), sum(content))
-        assert (delivery.outstanding, delivery.dead) == (0, 0)
+        assert (delivery.outstanding, delivery.claim_checks) == (0, 0)
     assert Counter(len(body) for body in hub.bodies()) == Counter(sum(sizes, []))
 
 
@@ -416,7 +420,7 @@ def test_acknowledgements_in_between_keep_a_slow_hub_alive(start: Start) -> None
 # -- too large
 
 
-def test_an_event_that_no_batch_holds_is_dead_lettered_and_its_siblings_flow(start: Start) -> None:
+def test_a_pointer_is_sent_in_place_of_an_event_that_no_batch_holds(start: Start) -> None:
     hub = Hub(capacity=10)
     run = start(hub)
 
@@ -424,36 +428,86 @@ def test_an_event_that_no_batch_holds_is_dead_lettered_and_its_siblings_flow(sta
     run.content("only", b"y" * 11)
     run.publisher.close(LONG)
 
-    assert hub.bodies() == [b"1", b"2"]
-    assert run.oversize == [b"x" * 11, b"y" * 11]
+    assert sorted(hub.bodies()) == [POINTER, POINTER, b"1", b"2"]
+    assert run.kept == [b"x" * 11, b"y" * 11]
     by_key = {delivery.key: delivery for delivery in run.settled}
-    assert (by_key["a"].records, by_key["a"].dead) == (2, 1)
-    assert (by_key["only"].records, by_key["only"].dead) == (0, 1)
+    assert (by_key["a"].records, by_key["a"].claim_checks, by_key["a"].bytes) == (3, 1, 13)
+    assert (by_key["only"].records, by_key["only"].claim_checks) == (1, 1)
+
+
+def test_a_content_is_not_settled_before_its_pointer_is_acknowledged(start: Start) -> None:
+    gate = threading.Event()
+    hub = Hub(capacity=10, answers=[lambda _: None if gate.wait(LONG) else None])
+    run = start(hub)
+    run.content("a", b"x" * 11)
+    eventually(lambda: hub.sends == 1)
+
+    assert (run.kept, run.settled) == ([b"x" * 11], [])
+    gate.set()
+    run.publisher.close(LONG)
+
+    assert run.keys() == ["a"]
 
 
 def test_many_oversized_events_in_a_row_are_no_silent_hub(start: Start) -> None:
     hub = Hub(capacity=10)
     patience = Patience(watchdog=LONG, no_acknowledgement=1.5, linger=0.01)
-    run = start(hub, on_oversize=lambda: time.sleep(0.3), patience=patience)
-    run.content("a", *[b"x" * 11] * 20)
+    run = start(hub, on_keep=lambda: time.sleep(0.3), patience=patience)
+    run.content("a", *[b"x" * 11] * 10)
 
     run.publisher.close(LONG)
 
-    assert len(run.oversize) == 20
+    assert len(run.kept) == 10
     assert run.keys() == ["a"]
 
 
-def test_an_oversized_event_whose_bytes_cannot_be_kept_ends_the_run(start: Start) -> None:
+def test_one_whose_bytes_take_long_to_keep_is_no_silent_hub(start: Start) -> None:
+    patience = Patience(watchdog=LONG, no_acknowledgement=0.4, linger=0.01)
+    run = start(Hub(capacity=10), on_keep=lambda: time.sleep(1.2), patience=patience)
+    run.content("a", b"x" * 11)
+
+    run.publisher.close(LONG)
+
+    assert (run.keys(), run.failed) == (["a"], [])
+
+
+def test_where_bytes_cannot_be_kept_their_content_fails_and_its_siblings_flow(start: Start) -> None:
     def refuse() -> None:
         raise Transient("storage is away")
 
-    run = start(Hub(capacity=10), on_oversize=refuse)
-    run.content("a", b"x" * 11)
+    hub = Hub(capacity=10)
+    run = start(hub, on_keep=refuse)
+    run.content("a", b"1", b"x" * 11, b"2")
+    run.content("b", b"3")
 
-    with pytest.raises(Transient, match="storage is away"):
-        run.publisher.close(LONG)
+    run.publisher.close(LONG)
 
-    assert run.settled == []
+    assert sorted(hub.bodies()) == [b"1", b"2", b"3"]
+    failed = {delivery.key: delivery.failed for delivery in run.settled}
+    assert (str(failed["a"]), failed["b"]) == ("storage is away", None)
+    assert run.failed == []
+
+
+@pytest.mark.parametrize("by", ["its-batch", "the-hub"])
+def test_a_pointer_that_is_refused_for_its_size_too_fails_its_content(
+    start: Start, by: str
+) -> None:
+    def judge(events: list[Event]) -> None:
+        if any(event.body in (b"big", POINTER) for event in events):
+            raise EventTooLarge("too large")
+
+    hub = Hub(capacity=1) if by == "its-batch" else Hub(answers=[judge] * 1000)
+    run = start(hub)
+    run.content("a", b"1", b"big")
+    run.content("b", b"2")
+
+    run.publisher.close(LONG)
+
+    assert sorted(hub.bodies()) == [b"1", b"2"]
+    assert run.kept == [b"big"]
+    failed = {delivery.key: delivery.failed for delivery in run.settled}
+    assert failed["a"] is not None
+    assert (failed["a"].code, failed["b"]) == ("claim-check-refused", None)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 10])
@@ -471,11 +525,11 @@ def test_a_hub_that_takes_less_than_it_announced_gets_smaller_batches(
     run.publisher.close(LONG)
 
     assert sorted(hub.bodies()) == [bytes([number]) for number in range(40)]
-    assert run.oversize == []
+    assert run.kept == []
     assert run.settled[0].records == 40
 
 
-def test_the_one_event_that_a_hub_refuses_for_its_size_is_found_by_halving_and_dead_lettered(
+def test_the_one_event_that_a_hub_refuses_for_its_size_is_found_by_halving(
     start: Start,
 ) -> None:
     def judge(events: list[Event]) -> None:
@@ -488,9 +542,9 @@ def test_the_one_event_that_a_hub_refuses_for_its_size_is_found_by_halving_and_d
 
     run.publisher.close(LONG)
 
-    assert sorted(hub.bodies()) == [b"1", b"2", b"3", b"4", b"5"]
-    assert run.oversize == [b"big"]
-    assert (run.settled[0].records, run.settled[0].dead) == (5, 1)
+    assert sorted(hub.bodies()) == [POINTER, b"1", b"2", b"3", b"4", b"5"]
+    assert run.kept == [b"big"]
+    assert (run.settled[0].records, run.settled[0].claim_checks) == (6, 1)
 
 
 def test_an_event_that_is_refused_for_its_size_once_is_sent_again_on_another_connection(
@@ -503,7 +557,7 @@ def test_an_event_that_is_refused_for_its_size_once_is_sent_again_on_another_con
     run.publisher.close(LONG)
 
     assert hub.bodies() == [b"1"]
-    assert run.oversize == []
+    assert run.kept == []
     assert hub.made == 2
 
 
@@ -548,10 +602,7 @@ def test_nothing_is_sent_after_close(start: Start) -> None:
 
 
 def test_putting_more_after_a_failure_says_what_it_was(start: Start) -> None:
-    def refuse() -> None:
-        raise Transient("storage is away")
-
-    run = start(Hub(capacity=1), on_oversize=refuse)
+    run = start(Hub(answers=[Transient("storage is away")]))
     run.content("a", b"xx")
     eventually(lambda: bool(run.failed))
 

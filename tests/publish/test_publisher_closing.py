@@ -24,7 +24,7 @@ def test_close_returns_only_after_every_acknowledged_content_was_reported(tmp_pa
         reported.append(delivery.key)
 
     sink = FileSink(tmp_path / "events.jsonl")
-    publisher = Publisher(sink, on_settled=slowly, on_oversize=lambda *_: None)
+    publisher = Publisher(sink, on_settled=slowly, claim_check=lambda parcel, _: parcel)
     publisher.publish("content", parcel(b"{}"))
 
     publisher.close(60)

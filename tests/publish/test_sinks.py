@@ -230,7 +230,7 @@ def test_a_file_holds_each_record_on_one_line_and_keeps_what_was_there(tmp_path:
     publisher: Publisher[str] = Publisher(
         sink,
         on_settled=lambda delivery: settled.append(delivery.key),
-        on_oversize=lambda *_: None,
+        claim_check=lambda parcel, _: parcel,
         sending=Sending(senders=1),
     )
     bodies = [b'{"Id":"1"}', b'{\r\n  "Id": "2"\n}', '{"Id":"ä\\n"}'.encode()]

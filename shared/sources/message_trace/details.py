@@ -203,6 +203,8 @@ class TraceDetails:
         pipeline.write_attempts(last=True)
         if pipeline.failures.emptied and (problem := pipeline.failures.problem):
             self.problems.append(problem)
+        if pipeline.unkept is not None:
+            self.problems.append(pipeline.unkept)
         if self._stop.error is not None and not isinstance(self._stop.error, RunStopped):
             self.problems.append(self._stop.error)
 
