@@ -29,7 +29,7 @@ from shared.publish.pace import Patience
 from shared.run.context import Tuning
 from shared.service.http import Limits
 from shared.sources.registry import load
-from shared.state.account import Storage, read_blob
+from shared.state.account import CLAIM_CHECK_CONTAINER, Storage, read_blob
 from shared.state.append_blobs import LedgerStore
 from shared.state.checkpoint import Checkpoint, CheckpointStore, SubscriptionNote
 from shared.state.checkpoint import decode as decode_checkpoint
@@ -258,9 +258,9 @@ class Rig:
         address = str(stored.properties.get("claim_address", ""))
         if not address:
             return stored.body
-        container = self.storage.claim_checks
-        assert address.startswith(container.url)
-        return container.download_blob(address[len(container.url) + 1 :]).readall()
+        # Behind a proxy the account has another host.
+        name = address.partition(f"/{CLAIM_CHECK_CONTAINER}/")[2]
+        return self.storage.claim_checks.download_blob(name).readall()
 
     def pointers(self, hub: str = HUB) -> list[StoredEvent]:
         """The events that stand for larger ones."""

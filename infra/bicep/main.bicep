@@ -102,6 +102,9 @@ param deleteLock bool = false
 @description('Days after which dead letters are deleted.')
 param deadLetterDays int = 90
 
+@description('Days after which the bytes of events over the hub\'s limit are deleted: 30 more than the hub keeps the pointers to them, at least.')
+param claimCheckDays int = 120
+
 @description('Close storage, Event Hubs and Key Vault to the Internet and reach them through private endpoints.')
 param privateNetwork bool = false
 
@@ -183,6 +186,7 @@ var refusals = filter(
     capture && (!createsNamespace || eventhubSku == 'Basic') ? 'capture: not with an existing namespace and not on Basic.' : ''
     privateNetwork && createsNamespace && eventhubSku == 'Basic' ? 'privateNetwork: Basic has no private endpoints.' : ''
     createsNamespace && retentionHours > mostHours[eventhubSku] ? 'retentionHours: at most 24 on Basic, 168 on Standard, 2160 on Premium.' : ''
+    claimCheckDays < 30 + (createsNamespace ? (retentionHours + 23) / 24 : 1) ? 'claimCheckDays: 30 more than retentionHours are days, at least.' : ''
     zoneRedundant && !contains(storageReplication, 'ZRS') ? 'zoneRedundant: storageReplication has to be ZRS, GZRS or RAGZRS.' : ''
     !nobody && (!empty(strange) || length(domains) < length(given)) ? 'alertEmails: addresses such as soc@contoso.com, separated by commas, or none.' : ''
     empty(endpointSubnetId) != empty(appSubnetId) ? 'endpointSubnetId and appSubnetId are given together or not at all.' : ''
@@ -232,6 +236,7 @@ module storage 'modules/storage.bicep' = {
     capture: capture
     captureDays: captureDays
     deadLetterDays: deadLetterDays
+    claimCheckDays: claimCheckDays
     deleteLock: deleteLock
     principalId: identity.outputs.principalId
   }

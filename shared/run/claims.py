@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,6 +14,8 @@ from shared.state.failures import Conflict, in_the_way, storage_errors
 if TYPE_CHECKING:
     from shared.publish.format import About
     from shared.state.account import Storage
+
+logger = logging.getLogger("m365.claims")
 
 
 def claim_check(about: About, storage: Storage) -> ClaimCheck:
@@ -39,6 +42,8 @@ def claim_check(about: About, storage: Storage) -> ClaimCheck:
             # Nobody competes for it.
             raise in_the_way(error) from error
         # A connection string may hold a signature, which the SDK puts into addresses.
-        return urlsplit(blob.url)._replace(query="").geturl()
+        address = urlsplit(blob.url)._replace(query="").geturl()
+        logger.info("an event of %d bytes is over the hub's limit: %s", len(data), address)
+        return address
 
     return ClaimCheck(about, keep)

@@ -15,8 +15,8 @@ from shared.run.context import JobMaker
 from shared.service.budget import Allowance, Payer
 from shared.sources.registry import ROWS, Source
 from shared.state.append_blobs import DigestStore
+from shared.state.dead_letters import RECORD, DeadLetters
 from shared.times import HOUR, ServiceClock, Window, utc_now, whole_second
-from tests.adding.drawer import MOST_BYTES, Drawer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shared.sources.clients import Apis
     from tests.adding.conftest import Desk
 
-STAYS = "is a door that is too large"
+STAYS = "is a door that is no JSON"
 MINUTE = timedelta(minutes=1)
 POLICY = RowPolicy(
     delay=MINUTE,
@@ -103,13 +103,9 @@ def test_it_is_collected_once_with_digests_budget_and_day_rows(desk: Desk) -> No
 
 
 def test_its_dead_letters_are_named_by_a_replay(desk: Desk) -> None:
-    api = Doors()
-    api.open(1)
-    api.open(2, who="x" * MOST_BYTES)
-    source, sink = source_of(api), Drawer()
-    assert desk.collect(source, sink=sink).dead_letters == 1
+    letters = DeadLetters(desk.storage.dead_letters, f"{desk.tenant_id}/Doors")
+    letters.put(RECORD, utc_now().date(), b"{", content_id="1", reason="no JSON")
 
-    (summary,) = desk.replay(source, sink=sink)
+    (summary,) = desk.replay(source_of(Doors()))
 
     assert (summary.letters, summary.delivered, summary.kept) == (1, 0, {STAYS: 1})
-    assert len(sink.kept) == 1

@@ -10,7 +10,13 @@ import pytest
 
 from local.azurite import Azurite
 from local.tenant import Fault
-from shared.state.account import DEAD_LETTER_CONTAINER, STATE_CONTAINER, read_blob, write_blob
+from shared.state.account import (
+    CLAIM_CHECK_CONTAINER,
+    DEAD_LETTER_CONTAINER,
+    STATE_CONTAINER,
+    read_blob,
+    write_blob,
+)
 from shared.state.tables import DAYS_TABLE, RUNS_TABLE
 from tests.harness import EXCHANGE, Rig, record
 
@@ -43,15 +49,17 @@ def test_containers_that_are_deleted_while_the_process_lives_are_made_again_at_o
     huge = record(Pad="y" * 1_200_000)
     rig.offer(records=[huge, record()])
     rig.run(app=app)
-    for name in (STATE_CONTAINER, DEAD_LETTER_CONTAINER):
+    for name in (STATE_CONTAINER, DEAD_LETTER_CONTAINER, CLAIM_CHECK_CONTAINER):
         rig.storage._blobs.delete_container(name)
-    rig.offer(records=[huge, record()], hours_ago=0.5)
+    second = rig.offer(records=[huge, record()], hours_ago=0.5)
 
     summary = rig.run(app=app)
     app.close()
 
     assert (summary.status, summary.error, summary.pending) == ("succeeded", "", 0)
-    assert sorted(rig.dead_letters().values()) == [huge, huge]
+    pointers = {each.properties["content_id"]: each for each in rig.pointers()}
+    assert len(pointers) == 2
+    assert rig.body(pointers[second.content_id]) == huge
     assert len(rig.delivered()) == 2
 
 

@@ -186,7 +186,7 @@ def test_a_row_whose_bytes_cannot_be_kept_ends_the_run_and_is_delivered_by_a_lat
         through = azurite.connection_string.replace(azurite.blob_endpoint, proxy.endpoint)
         summary = rig.trace(settings={"M365_STORAGE_CONNECTION_STRING": through})
 
-    assert (summary.status, summary.error_code) == ("failed", "storage-refused")
+    assert (summary.status, summary.error_code) == ("failed", "AuthorizationPermissionMismatch")
     assert (summary.pending, summary.lost, summary.delivered) == (2, 0, 0)
 
     assert rig.trace().delivered == 2

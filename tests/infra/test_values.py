@@ -236,6 +236,7 @@ def test_what_is_dropped_is_dropped_after_its_own_days() -> None:
     by_terraform = text_of("terraform/main/storage.tf")
     for container, ours, theirs in (
         ("m365-dead-letters", "deadLetterDays", "dead_letter_days"),
+        ("m365-claim-checks", "claimCheckDays", "claim_check_days"),
         ("m365-capture", "captureDays", "capture_days"),
     ):
         after = by_bicep.partition(f"prefixMatch: ['{container}/']")[2]

@@ -9,6 +9,7 @@ param privateNetwork bool
 param capture bool
 param captureDays int
 param deadLetterDays int
+param claimCheckDays int
 param deleteLock bool
 param principalId string
 
@@ -94,7 +95,7 @@ resource stateBlobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' 
 }
 
 resource stateContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [
-  for container in concat(['m365-state', 'm365-dead-letters'], capture ? ['m365-capture'] : []): {
+  for container in concat(['m365-state', 'm365-dead-letters', 'm365-claim-checks'], capture ? ['m365-capture'] : []): {
     parent: stateBlobs
     name: container
     properties: {
@@ -137,6 +138,24 @@ resource statePolicy 'Microsoft.Storage/storageAccounts/managementPolicies@2025-
               baseBlob: {
                 delete: {
                   daysAfterModificationGreaterThan: deadLetterDays
+                }
+              }
+            }
+          }
+        }
+        {
+          name: 'drop-claim-checked-events'
+          type: 'Lifecycle'
+          enabled: true
+          definition: {
+            filters: {
+              blobTypes: ['blockBlob']
+              prefixMatch: ['m365-claim-checks/']
+            }
+            actions: {
+              baseBlob: {
+                delete: {
+                  daysAfterModificationGreaterThan: claimCheckDays
                 }
               }
             }

@@ -56,7 +56,7 @@ resource "azurerm_storage_container" "deployment" {
 }
 
 resource "azurerm_storage_container" "state" {
-  for_each = toset(concat(["m365-state", "m365-dead-letters"], var.capture ? ["m365-capture"] : []))
+  for_each = toset(concat(["m365-state", "m365-dead-letters", "m365-claim-checks"], var.capture ? ["m365-capture"] : []))
 
   name               = each.key
   storage_account_id = azurerm_storage_account.state.id
@@ -85,6 +85,22 @@ resource "azurerm_storage_management_policy" "state" {
     actions {
       base_blob {
         delete_after_days_since_modification_greater_than = var.dead_letter_days
+      }
+    }
+  }
+
+  rule {
+    name    = "drop-claim-checked-events"
+    enabled = true
+
+    filters {
+      blob_types   = ["blockBlob"]
+      prefix_match = ["m365-claim-checks/"]
+    }
+
+    actions {
+      base_blob {
+        delete_after_days_since_modification_greater_than = var.claim_check_days
       }
     }
   }

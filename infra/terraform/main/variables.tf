@@ -258,6 +258,17 @@ variable "dead_letter_days" {
   default     = 90
 }
 
+variable "claim_check_days" {
+  description = "Days after which the bytes of events over the hub's limit are deleted: 30 more than the hub keeps the pointers to them, at least."
+  type        = number
+  default     = 120
+
+  validation {
+    condition     = var.claim_check_days >= 30 + (var.existing_eventhub_namespace_id == "" ? ceil(var.retention_hours / 24) : 1)
+    error_message = "claim_check_days: 30 more than retention_hours are days, at least."
+  }
+}
+
 # Network
 
 variable "private_network" {
