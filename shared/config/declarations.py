@@ -144,7 +144,7 @@ STORING = (
     Setting(
         name="M365_STORAGE_ACCOUNT",
         default="",
-        help="Storage account for state and dead letters, reached by the app's identity.",
+        help="Storage account for state, dead letters and events over the hub's limit, reached by the app's identity.",
     ),
     Setting(
         name="M365_STORAGE_CONNECTION_STRING",
