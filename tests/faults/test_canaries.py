@@ -147,7 +147,7 @@ def prepare(rig: Rig) -> None:
     """Contents of every kind: good, with a record that no batch holds, and bytes that cannot be split."""
     rig.offer(records=[record(Who=IN_RECORD), record(Who=IN_RECORD)])
     rig.offer(records=[record(Who=IN_RECORD, Padding="x" * 1_100_000)])
-    rig.offer(body=b'[{"Who":"' + IN_RECORD.encode() + b'"},{"Who":')
+    rig.offer(body=b'[{"Who":"' + IN_RECORD.encode() + b'"},{"Who":"' + IN_RECORD.encode())
     rig.offer(body=b'{"error":{"code":"' + b"AF50000" + b'","message":"internal"}}')
 
 

@@ -79,8 +79,11 @@ def test_every_line_of_every_thread_carries_its_running_invocation(rig: Rig) -> 
         rig.offer(source, records=[b"{", b'{"Id":"x"}'])
         rig.offer(source, records=[b'{"Id":"large","Text":"' + b"x" * 1_100_000 + b'"}'])
     gone = rig.offer(SOURCES[0])
+    # An entry that names no content is kept at once, and a warning.
+    odd = '[{"contentType":"nothing else"}]'
     rig.tenant.faults.add(
-        Fault(on="content", action="status", status=500, times=-1, content_id=gone.content_id)
+        Fault(on="list", action="status", status=200, body=odd, source=SOURCES[1]),
+        Fault(on="content", action="status", status=500, times=-1, content_id=gone.content_id),
     )
 
     lines = lines_of(rig)
