@@ -92,28 +92,6 @@ _MODULES = {
     "Microsoft.Web/sites/basicPublishingCredentialsPolicies": "web/web_app_ftp_allowed",
 }
 
-# Microsoft Graph is no part of Azure's specifications: what we use of it, from the extension's reference.
-_GRAPH = {
-    "Microsoft.Graph/applications": {
-        "uniqueName": "",
-        "displayName": "",
-        "description": "",
-        "signInAudience": "",
-        "requiredResourceAccess": "ResourceAccess",
-    },
-    "ResourceAccess": {"resourceAppId": "", "resourceAccess": "Access"},
-    "Access": {"id": "", "type": ""},
-    "Microsoft.Graph/applications/federatedIdentityCredentials": {
-        "name": "",
-        "description": "",
-        "issuer": "",
-        "subject": "",
-        "audiences": "",
-    },
-    "Microsoft.Graph/appRoleAssignedTo": {"appRoleId": "", "principalId": "", "resourceId": ""},
-    "Microsoft.Graph/servicePrincipals": {"appId": "", "appRoleAssignmentRequired": ""},
-}
-
 # Where the bindings give a property a name of their own.
 _RENAMED = {
     "networkAcls": "networkRuleSet",
@@ -122,8 +100,6 @@ _RENAMED = {
     "WorkspaceResourceId": "workspaceResourceId",
     "DisableLocalAuth": "disableLocalAuth",
 }
-# What belongs to Bicep, or to every resource.
-_LANGUAGE = {"name", "parent", "scope", "dependsOn"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,12 +125,11 @@ def problems(resource_type: str, config: Mapping[str, Any], where: str) -> list[
 
     Args:
         resource_type: one of ``API_VERSIONS``.
-        config: the resource's body, as JSON or as the Bicep parser gives it.
+        config: the resource's body.
         where: what to call it in a message.
     """
     models = _models(resource_type)
-    body = {name: value for name, value in config.items() if name not in _LANGUAGE}
-    return _problems(models, resource_type, body, where)
+    return _problems(models, resource_type, config, where)
 
 
 def _problems(
@@ -186,10 +161,7 @@ def _problems(
 
 def _flat(model: Model, value: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any, str]]:
     """The bindings know no ``properties``: what is in there belongs to the resource itself."""
-    for quoted, inner in value.items():
-        key = quoted.strip("'")
-        if key.startswith("__"):
-            continue
+    for key, inner in value.items():
         if key == "properties" and "properties" not in model:
             for shape in shapes(inner):
                 yield from _flat(model, shape, f"{where}.properties")
@@ -198,33 +170,17 @@ def _flat(model: Model, value: Mapping[str, Any], where: str) -> Iterator[tuple[
 
 
 def shapes(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every object literal that an expression may come to: through lists, loops, conditions and functions."""
+    """Every object in a value or a list of values."""
     if isinstance(value, list):
         for each in value:
             yield from shapes(each)
     elif isinstance(value, dict):
-        if "loop_type" in value:
-            yield from shapes(value["config"])
-        elif set(value) == {"operator"}:
-            yield from shapes(list(value["operator"]["operands"].values()))
-        elif set(value) == {"function"}:
-            yield from shapes(list(value["function"].get("parameters", {}).values()))
-        elif value.get("type") == "lambda_expression":
-            yield from shapes(value["detail"]["expression"])
-        elif set(value) == {"condition", "config"}:
-            yield from shapes(value["config"])
-        else:
-            yield value
+        yield value
 
 
 @functools.cache
 def _models(resource_type: str) -> Mapping[str, Model]:
     """The models that a resource needs, its own by its type."""
-    if resource_type in _GRAPH:
-        return {
-            name: {key: Property(models=(inner,) if inner else ()) for key, inner in each.items()}
-            for name, each in _GRAPH.items()
-        }
     space, module = _MODULES[resource_type].split("/")
     name = "".join(part.capitalize() for part in module.split("_"))
     own = _read(f"{space}/{module}.py")

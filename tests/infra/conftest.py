@@ -1,4 +1,4 @@
-"""What the checks of infra/ share: stub providers, and one plan per variant."""
+"""What the checks of infra/ share: stub providers, and each case as both languages make it."""
 
 from __future__ import annotations
 
@@ -10,36 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.infra import terraform
+from tests.infra import bicep, snapshot, terraform
 from tests.infra.azure_cli import Directory
+from tests.infra.cases import variables
 from tests.infra.terraform import Module, Providers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
-EXISTING = (
-    f"/subscriptions/{SUBSCRIPTION}/resourceGroups/siem/providers/Microsoft.EventHub/namespaces/ns"
-)
-VARIANTS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "private": {"private_network": True, "credential": "certificate"},
-    "existing-namespace": {"existing_eventhub_namespace_id": EXISTING},
-    "everything": {
-        "register_application": True,
-        "credential": "secret",
-        "private_network": True,
-        "capture": True,
-        "zone_redundant": True,
-        "storage_replication": "ZRS",
-        "delete_lock": True,
-        "budget_amount": 100,
-        "alert_emails": "soc@contoso.example, it@contoso.example",
-        "extra_hubs": ["m365-exchange"],
-        "sources": ["DLP.All", "MessageTrace"],
-    },
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,27 +48,38 @@ def module(
 def planned(
     providers: Providers, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], dict[str, Any]]:
-    """Gives the plan of a variant of the main part, made once for all workers of a test run."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    """Gives the plan of a case of the main part, made once for all workers of a test run."""
 
     @functools.cache
-    def plan(variant: str) -> dict[str, Any]:
-        kept = shared / f"plan-{variant}.json"
-        with kept.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not kept.exists():
-                variables = {
-                    "subscription_id": SUBSCRIPTION,
-                    "client_id": SUBSCRIPTION,
-                    "alert_emails": "none",
-                }
-                module = Module(tmp_path_factory.mktemp(variant), "main", providers)
-                made = module.plan({**variables, **VARIANTS[variant]})
-                kept.write_text(json.dumps(made))
-        return dict(json.loads(kept.read_text()))
+    def plan(case: str) -> dict[str, Any]:
+        def make() -> dict[str, Any]:
+            return Module(tmp_path_factory.mktemp(case), "main", providers).plan(variables(case))
+
+        return _once(tmp_path_factory, f"plan-{case}", make)
 
     return plan
+
+
+@pytest.fixture(scope="session")
+def snapshots(tools: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Every case as Bicep's compiler evaluates it, done once for all workers of a test run."""
+    if bicep.compiler() is None:
+        pytest.skip("there is no bicep in PATH, and BICEP names none")
+    folder = tmp_path_factory.mktemp("snapshots")
+    return _once(tmp_path_factory, "snapshots", lambda: snapshot.evaluated(folder))
+
+
+def _once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    kept = shared / f"{name}.json"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_text(json.dumps(make()))
+    return dict(json.loads(kept.read_text()))
 
 
 @pytest.fixture

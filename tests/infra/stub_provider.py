@@ -1,7 +1,8 @@
 """Terraform providers with real schemas and no cloud: what the offline checks attach Terraform to.
 
 Terraform itself reports unknown arguments, missing required ones and wrong types from the schema; computed values are
-unknown until an apply, which these providers do not do (``terraform test`` mocks it). Run by a Python that has the
+unknown until an apply, which these providers do not do (``terraform test`` mocks it). tests/infra/told.py tells some of
+them: ids, and what other resources ask for. Run by a Python that has the
 packages of tests/infra/requirements.txt, with a folder of ``<provider>.json``; prints one line for
 TF_REATTACH_PROVIDERS and serves until its standard input is closed, so it never outlives who started it.
 """
@@ -24,6 +25,8 @@ from tf.gen import grpc_stdio_pb2_grpc as stdio_services
 from tf.gen import tfplugin_pb2 as messages
 from tf.gen import tfplugin_pb2_grpc as services
 
+from tests.infra.told import told
+
 ADDRESSES = {
     "azurerm": "hashicorp/azurerm",
     "azuread": "hashicorp/azuread",
@@ -41,6 +44,7 @@ class StubProvider(services.ProviderServicer):  # type: ignore[misc]
 
     def __init__(self, schemas: dict[str, Any]) -> None:
         self._schemas = schemas
+        self._subscription = PLACEHOLDER
 
     def GetMetadata(self, request: Any, context: Any) -> Any:
         return messages.GetMetadata.Response()
@@ -67,6 +71,8 @@ class StubProvider(services.ProviderServicer):  # type: ignore[misc]
         return messages.ValidateDataResourceConfig.Response()
 
     def ConfigureProvider(self, request: Any, context: Any) -> Any:
+        named = _decode(request.config).get("subscription_id")
+        self._subscription = named if isinstance(named, str) else PLACEHOLDER
         return messages.ConfigureProvider.Response()
 
     def ReadDataSource(self, request: Any, context: Any) -> Any:
@@ -79,9 +85,10 @@ class StubProvider(services.ProviderServicer):  # type: ignore[misc]
         if proposed is None:
             return messages.PlanResourceChange.Response(planned_state=request.proposed_new_state)
         block = self._schemas["resource"][request.type_name]
-        return messages.PlanResourceChange.Response(
-            planned_state=_encode(_with_unknowns(block, proposed))
-        )
+        planned = _with_unknowns(block, proposed)
+        for name, answer in told(request.type_name, planned, self._subscription).items():
+            _put(planned, name, answer)
+        return messages.PlanResourceChange.Response(planned_state=_encode(planned))
 
     def StopProvider(self, request: Any, context: Any) -> Any:
         return messages.StopProvider.Response()
@@ -140,6 +147,16 @@ def _with_unknowns(block: dict[str, Any], value: dict[str, Any]) -> dict[str, An
             if isinstance(item, dict):
                 _with_unknowns(nested["block"], item)
     return value
+
+
+def _put(planned: dict[str, Any], name: str, answer: Any) -> None:
+    """Fill in what is not known yet; of a block, in each of its items."""
+    if isinstance(answer, dict):
+        for item in planned.get(name) or []:
+            for key, value in answer.items():
+                _put(item, key, value)
+    elif planned.get(name) == UNKNOWN:
+        planned[name] = answer
 
 
 def _with_placeholders(block: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Providers:
         """Start them."""
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("stub_provider.py")), str(self._schemas)],
-            env={**os.environ, "PYTHONPATH": str(TOOLS / "site")},
+            env={**os.environ, "PYTHONPATH": f"{TOOLS / 'site'}{os.pathsep}{ROOT}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

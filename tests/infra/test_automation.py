@@ -62,7 +62,8 @@ def test_an_azd_whose_down_removes_too_much_is_refused() -> None:
 
 def test_the_parameters_of_azd_are_the_templates_own() -> None:
     given = json.loads((bicep.FOLDER / "main.parameters.json").read_text())["parameters"]
-    assert set(given) <= set(bicep.parse(bicep.FOLDER / "main.bicep")["parameters"])
+    text = (bicep.FOLDER / "main.bicep").read_text()
+    assert set(given) <= set(re.findall(r"^param (\w+)", text, re.M))
     # azd finds the resource group by it.
     assert given["tags"]["value"]["azd-env-name"] == "${AZURE_ENV_NAME}"
 

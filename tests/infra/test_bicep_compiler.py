@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.infra import bicep
-from tests.infra.conftest import SUBSCRIPTION
+from tests.infra.cases import SUBSCRIPTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +50,13 @@ def test_the_main_part_compiles_without_a_warning() -> None:
     assert complaints(done) == []
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["resources"]
+
+
+@pytest.mark.parametrize("path", ["main.bicep", "identity/main.bicep"])
+def test_every_parameter_and_output_says_what_it_is_for(path: str) -> None:
+    text = re.sub(r"^@(?!description).*\n", "", (bicep.FOLDER / path).read_text(), flags=re.M)
+    said = re.findall(r"^(.*)\n(?:param|output) (\w+)", text, re.M)
+    assert [name for above, name in said if not above.startswith("@description(")] == []
 
 
 def test_the_compiler_sees_every_file() -> None:

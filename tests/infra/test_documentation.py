@@ -21,7 +21,7 @@ GUIDE = "\n".join(path.read_text() for path in sorted((ROOT / "docs").rglob("*.m
 def test_the_guide_names_every_parameter(path: str) -> None:
     page = "parameters.md" if path == "main.bicep" else "identity.md"
     table = (ROOT / "docs" / "deploying" / page).read_text()
-    for name in bicep.parse(bicep.FOLDER / path)["parameters"]:
+    for name in re.findall(r"^param (\w+)", (bicep.FOLDER / path).read_text(), re.M):
         assert f"`{name}`" in table, name
 
 

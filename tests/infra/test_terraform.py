@@ -1,4 +1,4 @@
-"""Terraform: formatted, valid against the providers' real schemas, and right in every variant."""
+"""Terraform: formatted, valid against the providers' real schemas, and right in every case."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.infra import arm_models, terraform
-from tests.infra.conftest import VARIANTS
+from tests.infra.cases import CASES
 from tests.infra.terraform import MODULES, Module, Providers
 from tests.waits import LONG
 
@@ -52,10 +52,10 @@ def test_a_misspelt_argument_is_refused(tmp_path: Path, providers: Providers) ->
     assert 'An argument named "minimum_tls_version" is not expected here' in done.stderr
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_what_azapi_sends_exists(variant: str, planned: Callable[[str], dict[str, Any]]) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_what_azapi_sends_exists(case: str, planned: Callable[[str], dict[str, Any]]) -> None:
     found = []
-    for resource in terraform.resources(planned(variant)):
+    for resource in terraform.resources(planned(case)):
         if not resource["type"].startswith("azapi_"):
             continue
         kind, _, version = resource["values"]["type"].partition("@")
@@ -71,3 +71,11 @@ def test_the_schemas_are_those_that_the_modules_ask_for() -> None:
     for name, version in terraform.schema_versions().items():
         assert f'version = "{wanted[name]}"' in text
         assert version.startswith(wanted[name].removeprefix("~> ") + ".")
+
+
+def test_a_misspelt_property_is_found() -> None:
+    body: dict[str, Any] = {"properties": {"functionAppConfig": {"scaleAndConcurency": {}}}}
+    (problem,) = arm_models.problems("Microsoft.Web/sites", body, "app")
+    assert problem.startswith(
+        "app.properties.functionAppConfig.scaleAndConcurency: no such property"
+    )
