@@ -18,14 +18,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def result_of(
-    script: str, directory: Path, *more: str, settings: Mapping[str, str] | None = None
+    script: str,
+    directory: Path,
+    *more: str,
+    settings: Mapping[str, str] | None = None,
+    alone: bool = False,
 ) -> Any:
-    """What a script prints after ``RESULT``, as JSON; it is given the directory of an app, and more."""
+    """What a script prints after ``RESULT``, as JSON; it is given the directory of an app, and more.
+
+    With ``alone`` nothing of the project is there beside the directory.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("M365_", "AUDIT_"))}
+    places = [str(directory)] if alone else [str(directory), str(ROOT)]
     done = subprocess.run(
         [sys.executable, "-c", script, str(directory), *more],
         cwd="/",
-        env={**environment, "PYTHONPATH": f"{directory}{os.pathsep}{ROOT}", **(settings or {})},
+        env={**environment, "PYTHONPATH": os.pathsep.join(places), **(settings or {})},
         capture_output=True,
         text=True,
         timeout=10 * LONG,
