@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run rig bench replay cost test pythons coverage mutants soak smoke lint settings clean env node iac kql
+.PHONY: help setup run rig bench replay cost test pythons coverage mutants checkov soak smoke lint settings clean env node iac kql
 
 PYTHON ?=
 ARGS ?=
@@ -83,6 +83,18 @@ mutants: node  ## Change pure modules place by place and say what no test sees: 
 		$$home/env/bin/cosmic-ray init $$on.toml $$on.sqlite >$$on.log 2>&1; $$python choose $$module; \
 		$$home/env/bin/cosmic-ray exec $$on.toml $$on.sqlite >>$$on.log 2>&1; $$python report $$module; \
 	done
+
+# Bicep as its own compiler evaluates it, since checkov's reader of Bicep parses none of these files.
+checkov: iac  ## Let checkov look for what is open in both languages (needs bicep)
+	@set -eu; home=.cache/checkov; mkdir -p $$home; wanted="$$($(PY) -V) $$(cat tests/infra/checkov.txt | cksum)"; \
+	if [ "$$(cat $$home/ready 2>/dev/null)" != "$$wanted" ]; then \
+		rm -rf $$home/env; $(PY) -m venv $$home/env; \
+		PIP_USER=0 $$home/env/bin/python -m pip install -qq --no-input --disable-pip-version-check -r tests/infra/checkov.txt; \
+		echo "$$wanted" >$$home/ready; \
+	fi; \
+	$(PY) -m tests.infra.snapshot $$home/template.json; export LOG_LEVEL=ERROR; \
+	$$home/env/bin/checkov --config-file infra/checkov.yaml --framework arm -f $$home/template.json; \
+	$$home/env/bin/checkov --config-file infra/checkov.yaml --framework terraform -d infra/terraform --var-file infra/checkov.example.tfvars
 
 soak: node  ## Run the long campaigns that make test leaves out
 	@$(PY) -m pytest -q -m soak --timeout 3600 $(ARGS)

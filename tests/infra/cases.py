@@ -54,7 +54,7 @@ CASES: dict[str, dict[str, Any]] = {
         "partitionCount": 32,
         "retentionHours": 24,
         "zoneRedundant": True,
-        "storageReplication": "ZRS",
+        "storageReplication": "GZRS",
         "deleteLock": True,
         "budgetAmount": 100,
         "alertEmails": "soc@contoso.example, it@contoso.example",

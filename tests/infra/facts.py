@@ -413,7 +413,7 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("default", "storageAccounts/stm365logsstate00000", {"sku.name": "Standard_LRS"}),
     ("certificate", "storageAccounts/stcertstate00000", {"sku.name": "Standard_GRS"}),
-    ("everything", "storageAccounts/stmanyhost00000", {"sku.name": "Standard_ZRS"}),
+    ("everything", "storageAccounts/stmanyhost00000", {"sku.name": "Standard_GZRS"}),
     (
         "default",
         "stm365logsstate00000/blobServices/default",

@@ -10,6 +10,9 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.infra import bicep
@@ -18,7 +21,6 @@ from tests.infra.told import CLIENT_ID, PRINCIPAL_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 # The compiler leaves environment() to the deployment.
 CLOUDS = {
@@ -67,7 +69,8 @@ def evaluated(folder: Path) -> dict[str, Any]:
     (folder / "cases.bicep").write_text("\n".join(lines))
     (folder / "cases.bicepparam").write_text("using 'cases.bicep'\n")
     program = bicep.compiler()
-    assert program is not None
+    if program is None:
+        raise ValueError("there is no bicep in PATH, and BICEP names none")
     scope = ("--subscription-id", SUBSCRIPTION, "--tenant-id", TENANT, "--location", LOCATION)
     done = subprocess.run(
         [program, "snapshot", str(folder / "cases.bicepparam"), "--mode", "overwrite", *scope],
@@ -142,3 +145,18 @@ def _literal(value: Any) -> str:
     if isinstance(value, list):
         return "[\n" + "\n".join(_literal(each) for each in value) + "\n]"
     return f"'{value}'" if isinstance(value, str) else json.dumps(value)
+
+
+def write_template(path: Path) -> None:
+    """Write everything that can be asked for as one flat template, for tools that cannot read Bicep."""
+    with tempfile.TemporaryDirectory() as folder:
+        resources = evaluated(Path(folder))["everything"]["resources"]
+    schema = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
+    template = {"$schema": schema, "contentVersion": "1.0.0.0", "resources": resources}
+    path.write_text(json.dumps(template, indent=2))
+
+
+if __name__ == "__main__":
+    if bicep.compiler() is None:
+        sys.exit("There is no bicep in PATH, and BICEP names none: https://aka.ms/bicep-install")
+    write_template(Path(sys.argv[1]))

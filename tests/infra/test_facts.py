@@ -330,5 +330,7 @@ def test_a_token_of_the_apps_identity_is_trusted_in_its_cloud() -> None:
     assert 'issuer         = "${local.login}/${local.tenant_id}/v2.0"' in module
     assert "subject        = var.identity_principal_id\n" in module
     script = IDENTITY["identity.sh"]
+    assert '\\"issuer\\":\\"$login/$tenant/v2.0\\"' in script
+    assert '\\"subject\\":\\"$principal\\",\\"audiences\\":[\\"$audience\\"]' in script
     for each in (*facts.AUDIENCES.values(), *facts.ISSUERS.values()):
         assert re.search(rf"={re.escape(each)}(?=\s)", script), each
