@@ -25,7 +25,14 @@ CASES: dict[str, dict[str, Any]] = {
         "endpointSubnetId": f"{_NETWORK}/subnets/endpoints",
     },
     "existing-namespace": {"name": "existing", "existingEventhubNamespaceId": EXISTING},
-    "capture": {"name": "capture", "capture": True, "captureDays": 7, "eventhubSku": "Premium"},
+    "capture": {
+        "name": "capture",
+        "capture": True,
+        "captureDays": 7,
+        "eventhubSku": "Premium",
+        "eventhubCapacity": 2,
+        "pythonVersion": "3.12",
+    },
     "certificate": {
         "name": "cert",
         "credential": "certificate",
@@ -42,7 +49,8 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "everything": {
         "name": "many",
-        "resourceGroupName": "rg-many",
+        "resourceGroupName": "logs",
+        "tenantId": CLIENT,
         "tags": {"owner": "soc"},
         "credential": "secret",
         "connectionName": "contoso",
@@ -75,6 +83,11 @@ CASES: dict[str, dict[str, Any]] = {
 def parameters(case: str) -> dict[str, Any]:
     """What the Bicep template is given."""
     return {"alertEmails": "none", "clientId": CLIENT, **CASES[case]}
+
+
+def group(case: str) -> str:
+    """The resource group that everything of ours is in."""
+    return str(CASES[case].get("resourceGroupName", f"rg-{CASES[case].get('name', 'm365logs')}"))
 
 
 def variables(case: str) -> dict[str, Any]:

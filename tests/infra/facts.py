@@ -144,7 +144,7 @@ HOST = {
 # Megabytes of an instance:
 # https://learn.microsoft.com/azure/azure-functions/flex-consumption-plan
 MEMORIES = [512, 2048, 4096]
-# The smallest subnet that Flex Consumption may be put into has this prefix:
+# The smallest subnet for a function app that Microsoft recommends has this prefix:
 # https://learn.microsoft.com/azure/azure-functions/flex-consumption-plan
 SUBNET = 27
 # Every resource of a kind, in every case: property to value; None where it must not be there.
@@ -167,7 +167,6 @@ FACTS: dict[str, tuple[str, dict[str, Any]]] = {
             "properties.clientAffinityEnabled": False,
             "properties.publicNetworkAccess": "Enabled",
             "properties.functionAppConfig.runtime.name": "python",
-            "properties.functionAppConfig.runtime.version": "3.13",
             "properties.functionAppConfig.deployment.storage.type": "blobContainer",
             "properties.functionAppConfig.deployment.storage.authentication.type": "UserAssignedIdentity",
             "properties.siteConfig.minTlsVersion": "1.2",
@@ -339,6 +338,7 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
         {
             "sku.name": "Premium",
             "sku.tier": "Premium",
+            "sku.capacity": 2,
             "properties.isAutoInflateEnabled": False,
         },
     ),
@@ -428,6 +428,7 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
         "default",
         "sites/func-m365logs-00000",
         {
+            "properties.functionAppConfig.runtime.version": "3.13",
             "properties.functionAppConfig.scaleAndConcurrency.instanceMemoryMB": 2048,
             "properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount": 40,
             "properties.siteConfig.ipSecurityRestrictionsDefaultAction": "Allow",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.infra import bicep
-from tests.infra.cases import CASES, LOCATION, SUBSCRIPTION, TENANT, parameters
+from tests.infra.cases import CASES, LOCATION, SUBSCRIPTION, TENANT, group, parameters
 from tests.infra.told import CLIENT_ID, PRINCIPAL_ID
 
 if TYPE_CHECKING:
@@ -87,14 +87,13 @@ def evaluated(folder: Path) -> dict[str, Any]:
 def _by_case(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for number, case in enumerate(CASES):
-        name = CASES[case].get("name", "m365logs")
-        groups = [f"/resourceGroups/rg-{name}"]
+        places = [f"/resourceGroups/{group(case)}"]
         if "existingEventhubNamespaceId" in CASES[case]:
-            groups.append("/resourceGroups/siem/")
+            places.append("/resourceGroups/siem/")
         own = [
             settled(each)
             for each in snapshot["predictedResources"]
-            if any(re.search(rf"{group}\b(?!-)", each["id"]) for group in groups)
+            if any(re.search(rf"{place}\b(?!-)", each["id"]) for place in places)
         ]
         found[case] = {
             "resources": own,

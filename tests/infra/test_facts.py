@@ -257,7 +257,7 @@ def test_the_app_finds_by_its_settings_what_is_made_beside_it(
             "APPLICATIONINSIGHTS_CONNECTION_STRING": f"ConnectionString of appi-{name}",
             "M365_AZURE_CLOUD": "azure-us-government" if government else "azure",
             "M365_CLOUD": "gcc-high" if government else "worldwide",
-            "M365_TENANT_ID": TENANT,
+            "M365_TENANT_ID": CASES[case].get("tenantId", TENANT),
         }
         assert {key: told.get(key) for key in wanted} == wanted
         suffix = "usgovcloudapi.net" if government else "windows.net"

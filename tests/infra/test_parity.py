@@ -68,6 +68,18 @@ def test_both_languages_ask_azure_for_the_same(
     assert len(by_bicep) > 40
 
 
+def test_every_parameter_is_another_in_some_case() -> None:
+    """What is always its default may be handed on to the wrong place, or not at all."""
+    text = (bicep.FOLDER / "main.bicep").read_text()
+    defaults = dict(re.findall(r"^param (\w+) [^=\n]*(?:= (.*))?$", text, re.M))
+    varied = {name for case in CASES for name in CASES[case]}
+    # Tested beside what they are made into, and the day of the deployment.
+    assert set(defaults) - varied == {"environmentName", "location", "clientId", "budgetStart"}
+    for name in varied:
+        given = {str(each[name]) for each in CASES.values() if name in each}
+        assert given != {defaults[name].strip("'").lower()}, name
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_both_languages_tell_the_same_outputs(
     case: str, snapshots: dict[str, Any], planned: Plan
