@@ -374,6 +374,10 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
             "properties.captureDescription.destination.name": "EventHubArchive.AzureBlockBlob",
             "properties.captureDescription.destination.identity.type": "SystemAssigned",
             "properties.captureDescription.destination.properties.blobContainer": "m365-capture",
+            # Azure refuses a format that lacks one of these.
+            "properties.captureDescription.destination.properties.archiveNameFormat": (
+                "{Namespace}/{EventHub}/{PartitionId}/{Year}/{Month}/{Day}/{Hour}/{Minute}/{Second}"
+            ),
         },
     ),
     (
