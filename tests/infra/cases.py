@@ -59,6 +59,7 @@ CASES: dict[str, dict[str, Any]] = {
         "allowedIpRanges": ["192.0.2.0/24"],
         "capture": True,
         "deadLetterDays": 10,
+        "claimCheckDays": 45,
         "partitionCount": 32,
         "retentionHours": 24,
         "zoneRedundant": True,

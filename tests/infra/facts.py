@@ -392,6 +392,8 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
             ),
             "properties.policy.rules[drop-dead-letters].definition.actions.baseBlob.delete"
             ".daysAfterModificationGreaterThan": 10,
+            "properties.policy.rules[drop-claim-checked-events].definition.actions.baseBlob.delete"
+            ".daysAfterModificationGreaterThan": 45,
         },
     ),
     (
@@ -413,6 +415,13 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
             "properties.policy.rules[drop-captured-events].enabled": False,
             "properties.policy.rules[drop-dead-letters].definition.actions.baseBlob.delete"
             ".daysAfterModificationGreaterThan": 90,
+            # Longer than any hub keeps the pointer to it.
+            "properties.policy.rules[drop-claim-checked-events].enabled": True,
+            "properties.policy.rules[drop-claim-checked-events].definition.filters.prefixMatch[0]": (
+                "m365-claim-checks/"
+            ),
+            "properties.policy.rules[drop-claim-checked-events].definition.actions.baseBlob.delete"
+            ".daysAfterModificationGreaterThan": 120,
         },
     ),
     ("default", "storageAccounts/stm365logsstate00000", {"sku.name": "Standard_LRS"}),
