@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from shared import policy
 from shared.contents.backlog import NARROWEST, Backlog, Due, narrowest
-from shared.contents.windows import plan
+from shared.contents.windows import is_believable, plan
 from shared.contents.work import SOON
 from shared.errors import AuthError, CollectorError, ConfigError, Permanent, Throttled, Transient
 from shared.policy import Action, Area
@@ -108,8 +108,7 @@ class Listing:
 
     def _list_due(self) -> None:
         now, known = self._clock.now(), self._checkpoint.value
-        if known.watermark is not None and known.watermark > now:
-            # A wrong clock wrote it. Listing the whole horizon again is cheap: the ledger knows what was delivered.
+        if known.watermark is not None and not is_believable(known.watermark, now):
             self._checkpoint.move_soon(watermark=None)
             known = self._checkpoint.value
         todo = plan(

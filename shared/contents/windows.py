@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from shared.contents.content import ContentPolicy
 
 SECOND = timedelta(seconds=1)
+UNEVEN = timedelta(minutes=5)
+"""A clock that tells its time and one that remembers it differ by less, as do the servers of one service."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,15 @@ class Plan:
     end: datetime
     tail: datetime
     cursor: datetime
+
+
+def is_believable(watermark: datetime, now: datetime) -> bool:
+    """Whether a right clock wrote a watermark: between two runs one goes back by a second easily.
+
+    Where it is more, a wrong one wrote it, and the whole horizon is listed again. That is cheap, since the ledger knows
+    what was delivered.
+    """
+    return watermark <= now + UNEVEN
 
 
 def split(start: datetime, end: datetime, width: timedelta) -> tuple[Window, ...]:
@@ -86,10 +97,9 @@ def plan(
     watermark, cursor, tail = (
         whole_second(value) if value else None for value in (watermark, cursor, tail)
     )
-    if watermark is not None and watermark > end:
-        # A watermark from the future would hide everything until then: a wrong clock wrote it. Listing the whole
-        # horizon again is cheap, since the ledger knows what was delivered.
-        watermark = None
+    if watermark is not None:
+        # One ahead of now would hide everything until then.
+        watermark = min(watermark, end) if is_believable(watermark, end) else None
     gap = None
     if watermark is not None and watermark < oldest:
         gap = Window(watermark, oldest)

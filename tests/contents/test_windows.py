@@ -125,9 +125,11 @@ def test_what_is_listed_gap_and_recent_join_without_a_hole_up_to_now(
     assert todo.recent[-1].end == todo.end == now
     for one, following in zip(todo.recent, todo.recent[1:], strict=False):
         assert one.end == following.start
-    if watermark is None or watermark > now:
+    if watermark is None or watermark > now + 5 * MINUTE:
         assert todo.recent[0].start == policy.oldest(now)
         assert todo.gap is None
+    elif watermark > now:
+        assert todo.recent[0].start == hour_of(now - policy.overlap)
     elif todo.gap is not None:
         assert (todo.gap.start, todo.gap.end) == (watermark, policy.oldest(now))
         assert todo.recent[0].start == policy.oldest(now)
@@ -358,7 +360,7 @@ def test_a_clock_that_goes_back_makes_the_run_list_the_whole_horizon_and_no_gap(
 
 
 @every_policy
-@pytest.mark.parametrize("ahead", [SECOND, DAY, 400 * DAY])
+@pytest.mark.parametrize("ahead", [20 * MINUTE, DAY, 400 * DAY])
 def test_state_from_the_future_never_hides_anything(
     policy: ContentPolicy, ahead: timedelta
 ) -> None:
@@ -376,6 +378,20 @@ def test_state_from_the_future_never_hides_anything(
     assert policy.oldest(now) <= second.tail <= policy.oldest(now) + policy.max_width
     assert second.slice is not None
     assert second.slice.start == policy.oldest(now + 10 * MINUTE)
+
+
+@every_policy
+@pytest.mark.parametrize("back", [SECOND, 5 * MINUTE])
+def test_a_clock_that_goes_back_a_little_has_nothing_listed_anew_but_the_overlap(
+    policy: ContentPolicy, back: timedelta
+) -> None:
+    now = START + 30 * DAY
+
+    todo = fresh(now, policy, watermark=now + back)
+
+    assert todo.gap is None
+    assert todo.recent[0].start == hour_of(now - policy.overlap)
+    assert todo.end == now
 
 
 @every_policy

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from local.tenant import Fault
 from shared.sources.audit.management_api import AUDIT_POLICY
 from shared.state.account import read_blob
 from shared.state.checkpoint import SCHEMA
 from shared.state.ledger import Line, State, encode
+from shared.times import iso
 from tests.harness import EXCHANGE, Rig
 
 if TYPE_CHECKING:
@@ -134,6 +136,26 @@ def test_a_watermark_from_the_future_hides_nothing(rig: Rig) -> None:
     assert rig.delivered() == {content.content_id}
     rig.assert_complete()
     assert "2099" not in str(rig.checkpoint().watermark)
+
+
+def test_a_clock_that_went_back_a_little_makes_no_gap_of_what_was_listed(rig: Rig) -> None:
+    rig.has_collected(hours_ago=1)
+    rig.run()
+    known = rig.checkpoint()
+    assert known.watermark is not None
+    ahead = iso(known.watermark + timedelta(seconds=3))
+    stored = read_blob(rig.storage.state, rig.checkpoint_name())
+    assert stored is not None
+    overwrite(rig, json.dumps(json.loads(stored.data) | {"watermark": ahead}).encode())
+    content = rig.offer()
+    # The service tells a time that nobody expects, and some of the first answers are wrong.
+    rig.tenant.advance(timedelta(hours=2))
+    rig.tenant.faults.add(Fault(on="subscriptions", action="status", status=503, times=4))
+
+    summary = rig.run()
+
+    assert rig.delivered() == {content.content_id}
+    assert summary.gap_seconds == sum(row["gap_seconds"] for row in rig.day_rows()) == 0
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,7 @@ def _blake(record: bytes) -> str:
         pytest.param(b'{"Id":" 0-1 "}', " 0-1 ", id="as-it-stands"),
         pytest.param(rb'{"x":"\ud800","Id":"one"}', "one", id="beside-a-lone-surrogate"),
         pytest.param(rb'{"Id":"\ud83d\ude00"}', "😀", id="surrogate-pair"),
+        pytest.param(b'{"Id":"' + b"x" * 1024 + b'"}', "x" * 1024, id="the-longest"),
         pytest.param(b'{"x":"\xff","Id":"one"}', "one", id="beside-bytes-that-are-not-utf-8"),
     ],
 )
@@ -200,6 +201,7 @@ def test_the_id_of_an_event_is_the_records_own(record: bytes, expected: str) -> 
         pytest.param(b'{"id":"lower"}', id="lower-case"),
         pytest.param(rb'{"Id":"\ud800"}', id="lone-surrogate"),
         pytest.param(b'{"Id":"\xff"}', id="not-utf-8"),
+        pytest.param(b'{"Id":"' + b"x" * 1025 + b'"}', id="longer-than-any"),
         pytest.param(b'"text"', id="no-object"),
         pytest.param(b"[" * 5000 + b"]" * 5000, id="deep"),
         pytest.param(rb'["\ud800",' + b"[" * 100_000 + b"]" * 100_000 + b"]", id="deep-and-odd"),
