@@ -119,6 +119,9 @@ class ContentJob:
             return
         try:
             self._listing.list_all()
+            if self._in_work:
+                # Fetching may go on for minutes. Else the run's end writes what was reached.
+                self._checkpoint.write()
         except CollectorError as error:
             self._gate.refused(error, self._gaps)
             raise

@@ -98,15 +98,10 @@ class Listing:
         self.reached_now = False
 
     def list_all(self) -> None:
-        """List what is due, moving the checkpoint along.
+        """List what is due, moving the checkpoint along; the last moves may not be written yet.
 
         What leaves the horizon soon comes first, then what is new, then what was missed.
         """
-        self._list_due()
-        # Fetching may go on for minutes. Where listing broke off, the run's end writes what was reached.
-        self._checkpoint.write()
-
-    def _list_due(self) -> None:
         now, known = self._clock.now(), self._checkpoint.value
         if known.watermark is not None and not is_believable(known.watermark, now):
             self._checkpoint.move_soon(watermark=None)

@@ -19,6 +19,7 @@ from shared.days.looks import WRITE_EVERY, Looks
 from shared.days.states import DEAD_LETTERED, LOST, Facts, Flaw, State, merged, state_of
 from shared.days.table import (
     OF_OLDER_VERSION,
+    Change,
     Found,
     columns_of,
     found_in,
@@ -26,7 +27,6 @@ from shared.days.table import (
 )
 from shared.errors import CollectorError
 from shared.state.checkpoint import SCHEMA
-from shared.state.failures import Conflict
 from shared.state.feed_ledger import KEEP
 from shared.state.ledger import Entry
 from shared.state.ledger import State as ContentState
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from shared.days.looks import LookStore
-    from shared.days.states import Rules
+    from shared.days.states import Rules, Verdict
     from shared.days.table import DayTable, Row
     from shared.state.checkpoint import Checkpoint, HeldCheckpoint, Look
     from shared.state.ledger_day import Day
@@ -245,19 +245,23 @@ class Days:
             # A gap that was found just now goes further back.
             self._rows |= self._table.read(first, self._wanted - DAY)
             self._wanted = first
-        listed, closing = set(self._listed_days(now)) if others else set(), True
+        listed = set(self._listed_days(now)) if others else set()
+        verdicts: dict[date, Verdict] = {}
+        changes: dict[date, Change] = {}
         for day in sorted(listed.union(self._unfinished() if others else (), found)):
             fresh = found.get(day)
-            if day not in listed and fresh is not None and fresh.empty:
-                # Of before the beginning, or it lies in the future.
-                continue
-            closed = self._write(day, fresh, now, problem)
-            closing = closing and (closed or day not in listed)
-            if closing and day in listed:
-                self._closed = day + DAY
+            if day in listed or fresh is None or not fresh.empty:
+                # Otherwise it is of before the beginning, or lies in the future.
+                verdicts[day], changes[day] = self._change(day, fresh, now, problem)
         for day, row in self._older.items():
-            if self._rows.get(day, row) is row:
-                self._rows[day] = self._table.write(day, OF_OLDER_VERSION, row, now)
+            if day not in changes and self._rows.get(day, row) is row:
+                changes[day] = Change(columns=OF_OLDER_VERSION, before=row)
+        stored, closing = self._table.write(changes, now), True
+        self._rows = {day: row for day, row in self._rows.items() if day not in changes} | stored
+        for day in sorted(listed):
+            closing = closing and day in stored and verdicts[day].closed
+            if closing:
+                self._closed = day + DAY
 
     def _listed_days(self, now: datetime) -> Iterable[date]:
         """The days whose rows looks may change, from the beginning to today."""
@@ -281,9 +285,9 @@ class Days:
             if row.known.state in (State.OPEN, State.PROVISIONAL)
         )
 
-    def _write(
+    def _change(
         self, day: date, fresh: Found | None, now: datetime, problem: CollectorError | None
-    ) -> bool:
+    ) -> tuple[Verdict, Change]:
         row = self._rows.get(day)
         found = fresh or found_in(row)
         if fresh is not None and now.date() - day > KEEP:
@@ -298,13 +302,7 @@ class Days:
         )
         said = problem if problem is not None and now < end_of(day) else None
         columns = columns_of(verdict, found, self.looks.beginning)
-        try:
-            self._rows[day] = self._table.write(day, columns, row, now, said)
-        except Conflict as conflict:
-            logger.info("another worker has written the row of %s: %s", day, conflict)
-            self._rows.pop(day, None)
-            return False
-        return verdict.closed
+        return verdict, Change(columns=columns, before=row, problem=said)
 
 
 def _long_ago(written: datetime, now: datetime) -> bool:

@@ -87,6 +87,28 @@ class Row:
     columns: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What a row is to say.
+
+    Attributes:
+        columns: all but those of the problem.
+        before: the row as it is stored; None where there is none.
+        problem: what ended the last run, where the day is not over.
+    """
+
+    columns: Mapping[str, Any]
+    before: Row | None
+    problem: CollectorError | None = None
+
+    @property
+    def all_columns(self) -> dict[str, Any]:
+        """The columns, those of the problem included."""
+        problem = self.problem
+        code, text = ("", "") if problem is None else (problem.code, str(problem))
+        return {**self.columns, "error_code": code, "error": text}
+
+
 OF_OLDER_VERSION: Mapping[str, Any] = {
     "state": State.UNKNOWN.value,
     "complete": False,
@@ -123,44 +145,37 @@ class DayTable:
             date.fromisoformat(each["RowKey"]): _row(each) for each in rows if "state" not in each
         }
 
-    def write(
-        self,
-        day: date,
-        columns: Mapping[str, Any],
-        before: Row | None,
-        now: datetime,
-        problem: CollectorError | None = None,
-    ) -> Row:
-        """Replace a row where it changes; a change of its state is logged first, so that none goes unsaid.
+    def write(self, changes: Mapping[date, Change], now: datetime) -> dict[date, Row]:
+        """Replace the rows that change; a change of a state is logged first, so that none goes unsaid.
 
         Args:
-            day: whose.
-            columns: all but those of the problem.
-            before: the row as it is stored.
+            changes: what the rows of days are to say.
             now: the service's time.
-            problem: what ended the last run, where the day is not over.
 
         Returns:
-            The row as it is stored now.
-
-        Raises:
-            Conflict: another worker has written it since it was read.
+            The rows as they are stored now; without those that another worker has written since they were read.
         """
-        code, text = ("", "") if problem is None else (problem.code, str(problem))
-        columns = {**columns, "error_code": code, "error": text}
-        old = dict(before.columns) if before is not None else {}
-        if before is not None and all(old.get(name) == value for name, value in columns.items()):
-            return before
-        if before is None or (old.get("state"), old.get("late")) != (
-            columns["state"],
-            columns["late"],
-        ):
-            self._log(day, columns, before)
-        key = {"PartitionKey": self._partition, "RowKey": day.isoformat()}
-        etag = old.pop(ETAG, None)
-        row = {**old, **columns, **key, "updated": iso(now)}
-        etag = self._table.replace(row, etag)
-        return _row({**row, ETAG: etag})
+        found: dict[date, Row] = {}
+        todo: dict[date, tuple[dict[str, Any], str | None]] = {}
+        for day, change in changes.items():
+            columns, before = change.all_columns, change.before
+            old = dict(before.columns) if before is not None else {}
+            if before is not None and all(old.get(name) == it for name, it in columns.items()):
+                found[day] = before
+                continue
+            was = (old.get("state"), old.get("late"))
+            if before is None or was != (columns["state"], columns["late"]):
+                self._log(day, columns, before)
+            key = {"PartitionKey": self._partition, "RowKey": day.isoformat()}
+            etag = old.pop(ETAG, None)
+            todo[day] = {**old, **columns, **key, "updated": iso(now)}, etag
+        stored = self._table.replace(list(todo.values()))
+        for (day, (row, _)), etag in zip(todo.items(), stored, strict=True):
+            if etag is not None:
+                found[day] = _row({**row, ETAG: etag})
+            else:
+                logger.info("another worker has written the row of %s", day)
+        return found
 
     def _log(self, day: date, columns: Mapping[str, Any], before: Row | None) -> None:
         if columns["state"] == State.UNKNOWN:

@@ -102,9 +102,9 @@ class RowJob:
         self._reading.read_live(start, end)
         self._reading.read_again(end)
         self._reading.read_what_waits(end)
-        # What follows may go on for minutes. Where reading broke off, the run's end writes what was reached.
-        self._checkpoint.write()
         if self._follower is not None:
+            # It may go on for minutes. Else the run's end writes what was reached.
+            self._checkpoint.write()
             self._follower.fetch_due()
 
     @property

@@ -93,7 +93,8 @@ class Allowance:
         limit: requests allowed in any ``window``.
         window: seconds.
         hold: seconds within which a block of requests is used or forfeited.
-        max_block: most requests taken at a time. Where a request takes seconds, most of a block would be forfeited.
+        first_block: requests taken at first. Where a request takes seconds, most of a block would be forfeited.
+        max_block: most requests taken at a time, once blocks are used up in time.
         patience: longest pause in seconds that the service may ask for; beyond it the run had better end and leave
             the rest to the next one.
     """
@@ -101,6 +102,7 @@ class Allowance:
     limit: int = 1600
     window: float = 60.0
     hold: float = HOLD
+    first_block: int = FIRST_BLOCK
     max_block: int = MAX_BLOCK
     patience: float = 60.0
 
@@ -141,7 +143,7 @@ class Budget:
         self._now = now
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._block = min(FIRST_BLOCK, self._allowance.max_block)
+        self._block = self._allowance.first_block
         self._left = 0
         self._until = 0.0
         self._known: tuple[BudgetState, str | None] | None = None
@@ -221,7 +223,7 @@ class Budget:
             return 0.0
         if self._left > 0 and now > self._until + self._allowance.hold:
             # Nobody asked for long, which says nothing of our pace.
-            self._block = min(FIRST_BLOCK, self._allowance.max_block)
+            self._block = self._allowance.first_block
         elif self._left > 0:
             # The block was too large for our pace: what is left is forfeited, so ask for less.
             self._block = max(1, self._block // 2)

@@ -10,10 +10,10 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import EdmType, EntityProperty, TableTransactionError, UpdateMode
 
-from shared.state.failures import storage_errors
+from shared.state.failures import Conflict, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from azure.core.paging import ItemPaged
     from azure.data.tables import TableClient, TableEntity, TableServiceClient
@@ -46,26 +46,36 @@ class Table:
         typed = _typed(row)
         self._write(lambda: self._client.upsert_entity(typed, mode=UpdateMode.REPLACE))
 
-    def replace(self, row: dict[str, Any], etag: str | None) -> str:
-        """Write one row if it still is what was read; ``etag=None`` means it must not exist yet.
+    def replace(self, rows: Sequence[tuple[dict[str, Any], str | None]]) -> list[str | None]:
+        """Write rows of one partition that still are what was read.
+
+        Args:
+            rows: each with its ETag; None means that it must not exist yet.
 
         Returns:
-            The new ETag.
-
-        Raises:
-            Conflict: somebody else wrote it.
+            The new ETags; None for a row that somebody else has written.
         """
-        typed = _typed(row)
-        if etag is None:
-            return str(self._write(lambda: self._client.create_entity(typed))["etag"])
-        with storage_errors(f"write table {self._name}"):
-            answer = self._client.update_entity(
-                typed,
-                mode=UpdateMode.REPLACE,
-                etag=etag,
-                match_condition=MatchConditions.IfNotModified,
-            )
-            return str(answer["etag"])
+        found: list[str | None] = []
+        for at in range(0, len(rows), MAX_TOGETHER):
+            found += self._replace_together(rows[at : at + MAX_TOGETHER])
+        return found
+
+    def _replace_together(
+        self, rows: Sequence[tuple[dict[str, Any], str | None]]
+    ) -> list[str | None]:
+        if len(rows) > 1:
+            todo = [_replacement(row, etag) for row, etag in rows]
+            # One that somebody else wrote, or a table that is not there, spoils it for all.
+            with storage_errors(f"write {self._name}"), contextlib.suppress(TableTransactionError):
+                return [str(each["etag"]) for each in self._client.submit_transaction(todo)]
+        return [self._replace_one(row, etag) for row, etag in rows]
+
+    def _replace_one(self, row: dict[str, Any], etag: str | None) -> str | None:
+        operation, typed, *options = _replacement(row, etag)
+        write = getattr(self._client, f"{operation}_entity")
+        with contextlib.suppress(Conflict):
+            return str(self._write(lambda: write(typed, **(options[0] if options else {})))["etag"])
+        return None
 
     def _write(self, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         with storage_errors(f"write table {self._name}"):
@@ -122,6 +132,14 @@ def _delete(client: TableClient, found: ItemPaged[TableEntity]) -> None:
             # Another worker was faster with one of them, which spoils it for all.
             for row in rows:
                 client.delete_entity(row["PartitionKey"], row["RowKey"])
+
+
+def _replacement(row: dict[str, Any], etag: str | None) -> tuple[Any, ...]:
+    """An operation of a transaction, which is a method of the client as well, and its arguments."""
+    if etag is None:
+        return "create", _typed(row)
+    options = {"mode": UpdateMode.REPLACE, "etag": etag}
+    return "update", _typed(row), {**options, "match_condition": MatchConditions.IfNotModified}
 
 
 def _plain(row: TableEntity) -> dict[str, Any]:

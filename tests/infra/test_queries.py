@@ -14,7 +14,7 @@ import pytest
 from scripts import smoke
 from shared.app import EXPIRY_WARNING
 from shared.days.states import ALERTING
-from shared.days.table import DayTable
+from shared.days.table import Change, DayTable
 from shared.policy import RULES, TABLE, Action, Area
 from shared.state.run_tables import RunSummary
 
@@ -70,7 +70,9 @@ def test_a_query_reads_the_line_of_a_day_and_fields_that_are_in_it(
     table = DayTable(Nowhere(), "t", "Audit.General", "c")  # type: ignore[arg-type]
     row = {"state": "flawed", "late": False, "reasons": REASONS}
     with caplog.at_level("INFO", logger="m365.days"):
-        table.write(date(2026, 1, 1), row, None, datetime(2026, 1, 2, tzinfo=UTC))
+        table.write(
+            {date(2026, 1, 1): Change(columns=row, before=None)}, datetime(2026, 1, 2, tzinfo=UTC)
+        )
     (line,) = caplog.messages
     assert line.startswith("day_state {")
     logged = json.loads(line.removeprefix("day_state "))
@@ -88,9 +90,9 @@ class Nowhere:
         """A table of it."""
         return self
 
-    def replace(self, *_: object) -> str:
+    def replace(self, rows: list[object]) -> list[str]:
         """Nothing is stored."""
-        return ""
+        return [""] * len(rows)
 
 
 def test_the_alert_of_flawed_days_knows_every_kind_that_wakes_somebody() -> None:

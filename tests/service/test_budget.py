@@ -402,7 +402,7 @@ def test_racing_processes_never_grant_the_same_requests_twice(storage: Storage) 
 def test_every_sharer_sees_how_much_of_the_budget_all_of_them_used(
     share: Callable[..., Budget], time: Time
 ) -> None:
-    one, other = share(max_block=1), share(max_block=1)
+    one, other = share(first_block=1, max_block=1), share(max_block=1)
     assert other.used() == 0.0
 
     for _ in range(10):
@@ -417,7 +417,7 @@ def test_every_sharer_sees_how_much_of_the_budget_all_of_them_used(
 def test_what_is_used_is_looked_up_every_few_seconds_only(
     share: Callable[..., Budget], time: Time
 ) -> None:
-    one, other = share(max_block=1), share(max_block=1)
+    one, other = share(first_block=1, max_block=1), share(max_block=1)
     other.used()
     one.take()
 
@@ -448,7 +448,7 @@ def test_without_storage_the_share_of_its_own_is_what_counts(time: Time) -> None
 def test_a_request_at_a_time_forfeits_nothing_however_slow_it_is(
     share: Callable[..., Budget], time: Time
 ) -> None:
-    slow = share(max_block=1, window=300.0)
+    slow = share(first_block=1, max_block=1, window=300.0)
     for _ in range(40):
         slow.take()
         time.now += 6.0
@@ -487,7 +487,7 @@ def test_a_run_that_finds_nothing_costs_one_write_and_no_read_of_the_budget(
 def test_what_another_process_took_meanwhile_is_seen_by_the_write(
     share: Callable[..., Budget], time: Time
 ) -> None:
-    one, other = share(max_block=1), share(max_block=1)
+    one, other = share(first_block=1, max_block=1), share(max_block=1)
     made = []
     for turn in range(60):
         (one if turn % 3 else other).take()

@@ -78,3 +78,44 @@ def test_rows_that_another_worker_deletes_meanwhile_are_no_failure(
     storage.table(table).delete("feed", before="2")
 
     assert [row["RowKey"] for row in storage.table(table).rows("feed")] == ["9"]
+
+
+def _rows(*keys: str, n: int = 0) -> list[dict[str, Any]]:
+    return [{"PartitionKey": "feed", "RowKey": key, "n": n} for key in keys]
+
+
+def test_rows_are_replaced_together_by_their_etags(
+    storage: Storage, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = storage.table(table)
+    first = one.replace([(row, None) for row in _rows("1", "2", "3")])
+    monkeypatch.delattr(TableClient, "update_entity")
+    monkeypatch.delattr(TableClient, "create_entity")
+
+    again = one.replace(list(zip(_rows("1", "2", "3", n=1), first, strict=True)))
+
+    stored = {row["RowKey"]: (row["n"], row["etag"]) for row in one.rows("feed")}
+    assert stored == {key: (1, etag) for key, etag in zip("123", again, strict=True)}
+
+
+def test_a_row_that_somebody_else_wrote_is_left_and_spoils_no_other(
+    storage: Storage, table: str
+) -> None:
+    one = storage.table(table)
+    (etag,) = one.replace([(row, None) for row in _rows("1")])
+    one.upsert(_rows("1", n=7)[0])
+    one.upsert(_rows("2", n=7)[0])
+
+    found = one.replace([*zip(_rows("1", "2", "3", n=1), (etag, None, None), strict=True)])
+
+    assert [each is None for each in found] == [True, True, False]
+    assert {row["RowKey"]: row["n"] for row in one.rows("feed")} == {"1": 7, "2": 7, "3": 1}
+
+
+def test_more_rows_than_one_transaction_holds_are_replaced(storage: Storage, table: str) -> None:
+    rows = _rows(*(f"{n:03}" for n in range(205)))
+
+    found = storage.table(table).replace([(row, None) for row in rows])
+
+    assert [row["etag"] for row in storage.table(table).rows("feed")] == found
+    assert len(found) == 205

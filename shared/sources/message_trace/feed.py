@@ -65,8 +65,8 @@ def _budget(
     return apis.budget(
         connection,
         name,
-        # A page takes seconds, so most of a block would be forfeited.
-        Allowance(limit=limit, window=BUDGET_WINDOW, max_block=1),
+        # A page may take seconds, and most of a block would be forfeited.
+        Allowance(limit=limit, window=BUDGET_WINDOW, first_block=1, max_block=8),
         # Five minutes are long enough for instances whose own clocks differ to count each other wrong.
         now=lambda: clock.now().timestamp(),
     )
