@@ -35,7 +35,7 @@ from shared.sources.registry import SOURCES, load
 
 if TYPE_CHECKING:
     from shared.config.settings import Settings
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 PROGRESS_EVERY_S = 0.2
 Timer = Callable[[], None]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Summary = dict[str, Any]
-"""The fields of a `shared.state.run_tables.RunSummary`."""
+"""The fields of a `shared.state.run_summary.RunSummary`."""
 
 
 @dataclass(kw_only=True)

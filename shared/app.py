@@ -18,6 +18,7 @@ from shared.errors import CollectorError
 from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace
 from shared.run.context import Feed, Parts, Tuning
+from shared.run.kept import Kept
 from shared.run.lifecycle import run_feed
 from shared.run.replays import ReplaySummary
 from shared.run.sinks import sink_of
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from shared.publish.format import Format
     from shared.publish.sink import Sink
     from shared.run.context import JobMaker
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 logger = logging.getLogger("m365.run")
 
@@ -86,6 +87,7 @@ class App:
         self._format = format
         self._paces: dict[str, Pace] = {}
         self._abandoned = Abandoned()
+        self._kept: dict[str, Kept] = {}
 
     def run(self, source: str) -> list[RunSummary]:
         """Run every feed of a source once and log one line for each.
@@ -200,6 +202,7 @@ class App:
             clock=jobs.clock,
             pace=self._pace(hub),
             abandoned=self._abandoned,
+            kept=self._keep(self._feed(connection, source)),
             on_progress=self._on_progress,
             credential_expires=connection.credential.expires,
             version=VERSION,
@@ -252,6 +255,10 @@ class App:
     def _pace(self, hub: str) -> Pace:
         with self._lock:
             return self._paces.setdefault(hub, Pace())
+
+    def _keep(self, feed: Feed) -> Kept:
+        with self._lock:
+            return self._kept.setdefault(feed.state_key, Kept())
 
     def close(self) -> None:
         """Close what is kept between runs."""

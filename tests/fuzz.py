@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from local.certs import Certs
     from local.tenant.messages import Answer, Request
     from shared.app import App
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 RUNS = 3
 CONTENTS = 6

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from local.certs import Certs
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 EXCHANGE = "Audit.Exchange"
 HUB = "m365-audit"

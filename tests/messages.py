@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.harness import SECRET
 
 if TYPE_CHECKING:
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 
 def assert_said_once(

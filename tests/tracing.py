@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from local.certs import Certs
     from local.eventhubs import StoredEvent
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 MANY = {"M365_MESSAGE_TRACE_REQUESTS": "10000"}
 """A budget that no test uses up, unless that is what it is about."""

@@ -15,9 +15,10 @@ from shared.contents.content import Content, Gate
 from shared.contents.listing import Listing
 from shared.contents.pipeline import Pipeline
 from shared.contents.work import Work
-from shared.days.days import facts_of
+from shared.days.counted import facts_of
 from shared.days.gaps import Gaps
 from shared.errors import CollectorError, Permanent, Throttled, Transient
+from shared.run.kept import Known
 from shared.state.append_blobs import LedgerStore
 from shared.state.dead_letters import DeadLetters
 from shared.state.feed_ledger import FeedLedger
@@ -88,10 +89,15 @@ class ContentJob:
             on_pending=self._submit_if_due,
         )
 
-    def load(self) -> None:
+    def load(self, known: Known) -> None:
         """Read the ledger, and what is known of the days."""
-        self._ledger.open(self._checkpoint.value.closed)
-        self._days.load(self._checkpoint.value, self._clock.now(), self._ledger.sizes())
+        checkpoint = self._checkpoint.value
+        self._ledger.open(checkpoint.closed, known.ledger)
+        self._days.load(checkpoint, self._clock.now(), self._ledger.sizes(), known.days)
+
+    def known(self) -> Known:
+        """The ledger as far as it was read, and what is known of the days."""
+        return Known(ledger=self._ledger.loaded(), days=self._days)
 
     # -- collecting
 
@@ -238,9 +244,8 @@ class ContentJob:
 
     def write_days(self, problem: CollectorError | None) -> None:
         """Bring the rows of the days up to date."""
-        found = {day: facts_of(each) for day, each in self._ledger.loaded().items()}
-        for day in set(self._days.owed(self._ledger.sizes())) - set(found):
-            found[day] = facts_of(self._ledger.glance(day))
+        owed = self._days.owed(self._ledger.sizes())
+        found = {day: facts_of(self._ledger.glance(day)) for day in owed}
         self._days.write(found, self._clock.now(), problem)
 
     def drop_old(self) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING
 
-from shared.days.days import facts_of
+from shared.days.counted import facts_of
 from shared.errors import CollectorError, Permanent
 from shared.records import ErrorBody, Records, read_letters, read_records
 from shared.run.context import Feed, Parts, Tuning, days_of

@@ -14,9 +14,8 @@ import logging
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.days.gaps import kind_of
 from shared.days.looks import WRITE_EVERY, Looks
-from shared.days.states import DEAD_LETTERED, LOST, Facts, Flaw, State, merged, state_of
+from shared.days.states import State, state_of
 from shared.days.table import (
     OF_OLDER_VERSION,
     Change,
@@ -28,9 +27,7 @@ from shared.days.table import (
 from shared.errors import CollectorError
 from shared.state.checkpoint import SCHEMA
 from shared.state.feed_ledger import KEEP
-from shared.state.ledger import Entry
-from shared.state.ledger import State as ContentState
-from shared.times import HOUR, Window, beginning_of, end_of, parse_wire, whole_hours, whole_second
+from shared.times import HOUR, Window, beginning_of, end_of, whole_hours, whole_second
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     from shared.days.states import Rules, Verdict
     from shared.days.table import DayTable, Row
     from shared.state.checkpoint import Checkpoint, HeldCheckpoint, Look
-    from shared.state.ledger_day import Day
 
 logger = logging.getLogger("m365.days")
 
@@ -86,16 +82,26 @@ class Days:
 
     # -- what is known
 
-    def load(self, known: Checkpoint, now: datetime, ledger: Iterable[date] = ()) -> None:
+    def load(
+        self,
+        known: Checkpoint,
+        now: datetime,
+        ledger: Iterable[date] = (),
+        last: Days | None = None,
+    ) -> None:
         """Read rows and looks.
 
         Args:
             known: the checkpoint.
             now: the service's time.
             ledger: the days that are stored.
+            last: as the last run left it: what it knows is not read again.
         """
         self._upgrade = known.watermark is not None and known.schema < SCHEMA
-        if self._store is not None:
+        if last is not None:
+            self._store, self.looks = last._store, last.looks
+            self._rows, self._older, self._read_from = last._rows, last._older, last._read_from
+        elif self._store is not None:
             self.looks = self._store.load(now)
         self.looks.begin(known.beginning)
         self._closed = known.days_closed or self.looks.closed
@@ -108,7 +114,7 @@ class Days:
         self._recall(known, now)
 
     def _read_rows(self, now: datetime) -> None:
-        if self._read_from is not None:
+        if self._read_from is not None and self._read_from <= self._wanted:
             return
         if self._upgrade:
             self._older = self._table.older_version()
@@ -258,6 +264,9 @@ class Days:
                 changes[day] = Change(columns=OF_OLDER_VERSION, before=row)
         stored, closing = self._table.write(changes, now), True
         self._rows = {day: row for day, row in self._rows.items() if day not in changes} | stored
+        if len(stored) < len(changes):
+            # Somebody else wrote one: whoever goes on from here has to read them.
+            self._read_from = None
         for day in sorted(listed):
             closing = closing and day in stored and verdicts[day].closed
             if closing:
@@ -307,38 +316,3 @@ class Days:
 
 def _long_ago(written: datetime, now: datetime) -> bool:
     return abs(now - written) >= WRITE_EVERY
-
-
-def facts_of(day: Day) -> Found:
-    """What the ledger of a day says of its contents."""
-    flaws = [
-        Flaw(parse_wire(gap.created), parse_wire(gap.expires), kind_of(gap))
-        for gap in day.gaps.values()
-    ]
-    pending = 0
-    missing: dict[str, list[datetime]] = {}
-    for entry in day.entries.values():
-        if not entry.terminal:
-            pending += 1
-        elif kind := _missing(entry):
-            missing.setdefault(kind, []).append(_created(entry, day))
-    flaws += [Flaw(min(times), max(times), kind, len(times)) for kind, times in missing.items()]
-    return Found(
-        counts=day.counts(),
-        facts=Facts(pending=pending, flaws=merged(flaws)),
-        size=sum(day.read_to.values()),
-    )
-
-
-def _missing(entry: Entry) -> str:
-    """What kind of flaw a settled content is; "" for none."""
-    if entry.state == ContentState.DELIVERED:
-        return DEAD_LETTERED if entry.dead else ""
-    return DEAD_LETTERED if entry.state == ContentState.DEAD_LETTERED else LOST
-
-
-def _created(entry: Entry, day: Day) -> datetime:
-    try:
-        return parse_wire(entry.created)
-    except ValueError:
-        return beginning_of(day.day)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from shared.state.feed_ledger import FeedLedger
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 logger = logging.getLogger("m365.gaps")
 

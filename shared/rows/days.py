@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.days.days import facts_of
+from shared.days.counted import facts_of
 from shared.days.states import DEAD_LETTERED, LOST, Facts, Flaw, merged
 from shared.days.table import Found
 from shared.rows.digests import Digests, HourCounts

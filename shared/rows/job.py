@@ -12,6 +12,7 @@ from shared.rows.days import HOURS, found_in, hours_of, sizes_by_day
 from shared.rows.digests import Digests
 from shared.rows.reader import RowReader
 from shared.rows.schedule import Reading
+from shared.run.kept import Known
 from shared.state.append_blobs import DigestStore, LedgerStore
 from shared.state.feed_ledger import KEEP, FeedLedger
 from shared.times import (
@@ -85,13 +86,18 @@ class RowJob:
             days=self._days,
         )
 
-    def load(self) -> None:
+    def load(self, known: Known) -> None:
         """Learn which digests and gap records there are, and what is known of the days."""
+        checkpoint = self._checkpoint.value
         self._digests.open()
-        self._ledger.open(self._checkpoint.value.closed)
-        self._days.load(self._checkpoint.value, self._clock.now(), self._sizes())
+        self._ledger.open(checkpoint.closed, known.ledger)
+        self._days.load(checkpoint, self._clock.now(), self._sizes(), known.days)
         if self._follower is not None:
             self._follower.load(self._note.follower_closed)
+
+    def known(self) -> Known:
+        """The gap records as far as they were read, and what is known of the days."""
+        return Known(ledger=self._ledger.loaded(), days=self._days)
 
     def collect(self) -> None:
         """What is new, then what may have changed, then what was missed, and only then what follows on rows."""

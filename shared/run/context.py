@@ -14,6 +14,7 @@ from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace, Patience, Sending
 from shared.publish.publisher import Publisher
 from shared.run.claims import claim_check
+from shared.run.kept import Kept
 from shared.service.http import Limits
 from shared.state.transport import SILENCE
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from shared.errors import CollectorError
     from shared.publish.outbox import Delivery
     from shared.publish.sink import Sink
+    from shared.run.kept import Known
     from shared.run.replays import ReplaySummary
     from shared.state.account import Storage
     from shared.state.checkpoint import HeldCheckpoint
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
     from shared.stop import Stop
     from shared.times import ServiceClock
 
@@ -125,6 +127,7 @@ class Parts:
         sink: where events go.
         pace: of the process, for that sink.
         abandoned: of the process.
+        kept: of the process, for that feed.
         storage: the state account.
         clock: learns the service's time.
         on_progress: called now and then with the summary as it grows.
@@ -138,6 +141,7 @@ class Parts:
     clock: ServiceClock
     pace: Pace = field(default_factory=Pace)
     abandoned: Abandoned = field(default_factory=Abandoned)
+    kept: Kept = field(default_factory=Kept)
     on_progress: Callable[[RunSummary], None] = lambda _: None
     credential_expires: datetime | None = None
     version: str = ""
@@ -235,8 +239,12 @@ class Job(Protocol):
         """What asks the feed's API, and counts the requests."""
         ...
 
-    def load(self) -> None:
-        """Read what is known of earlier runs; the checkpoint is there already."""
+    def load(self, known: Known) -> None:
+        """Read what is known of earlier runs; the checkpoint is there already.
+
+        Args:
+            known: what the last run of this process left, and need not be read.
+        """
         ...
 
     def collect(self) -> None:
@@ -269,4 +277,8 @@ class Job(Protocol):
 
     def drop_old(self) -> None:
         """Remove what nobody needs any more."""
+        ...
+
+    def known(self) -> Known:
+        """What the next run of this process need not read; asked for where nothing is left to be written."""
         ...

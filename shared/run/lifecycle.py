@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 from shared import policy
 from shared.errors import CollectorError, Throttled, textless
 from shared.run.context import Feed, Job, Parts, RunContext, Tuning
+from shared.run.runs import Runs
 from shared.state.checkpoint import CheckpointStore, HeldCheckpoint
 from shared.state.failures import Conflict
 from shared.state.lease import Lease
-from shared.state.run_tables import Runs, RunSummary
+from shared.state.run_summary import RunSummary
 from shared.stop import RunStopped, Stop
 from shared.times import iso
 
@@ -90,8 +91,9 @@ class FeedRun:
 
     def _write_row(self, runs: Runs) -> None:
         """Write the run's row; a report that cannot be written is no reason not to collect."""
+        kept = self._parts.kept
         try:
-            runs.write(self.summary)
+            kept.quiet = runs.write(self.summary, kept.quiet)
         except CollectorError as error:
             logger.warning("the run's row could not be written: %s", error)
         except Exception as error:
@@ -186,6 +188,7 @@ class _Held:
         self._clock = parts.clock
         self._checkpoint = checkpoint
         self._stop = stop
+        self._kept = parts.kept
         self._loaded = False
         self._last_run: datetime | None = None
         self.job: Job = parts.job(
@@ -203,7 +206,7 @@ class _Held:
         """Read the checkpoint and what the job needs."""
         self._checkpoint.load()
         self._clock.recall(self._checkpoint.value.offset)
-        self.job.load()
+        self.job.load(self._kept.take(self._checkpoint.etag))
         self._loaded = True
         self._last_run = self._checkpoint.value.updated
 
@@ -219,8 +222,8 @@ class _Held:
             job.sum_up()
             stored = stored and self._step(lambda: self._write_days(runs))
             # What the stored checkpoint does not say was done is done again, and needs what would be removed.
-            if stored and self._checkpoint.stored:
-                self._step(job.drop_old)
+            if stored and self._checkpoint.stored and self._step(job.drop_old):
+                self._kept.leave(self._checkpoint.etag, job.known())
         summary.requests, summary.throttled = job.asker.requests, job.asker.throttled
         return job.problems
 

@@ -175,12 +175,15 @@ class CheckpointStore:
     Args:
         container: the state container.
         name: ``checkpoints/<tenant id>/<source>.json``.
+
+    Attributes:
+        etag: of the blob as it was last read or written; None where it is not known.
     """
 
     def __init__(self, container: ContainerClient, name: str) -> None:
         self._container = container
         self.name = name
-        self._etag: str | None = None
+        self.etag: str | None = None
 
     def make(self) -> None:
         """Make the blob where it is missing, so that it can carry the lease."""
@@ -196,7 +199,7 @@ class CheckpointStore:
         stored = read_blob(self._container, self.name)
         if stored is None:
             return Checkpoint()
-        self._etag = stored.etag
+        self.etag = stored.etag
         return decode(stored.data, self.name)
 
     def save(self, checkpoint: Checkpoint, *, lease: str | None) -> None:
@@ -207,13 +210,13 @@ class CheckpointStore:
         """
         data = _encode(checkpoint)
         try:
-            self._etag = write_blob(self._container, self.name, data, etag=self._etag, lease=lease)
+            self.etag = write_blob(self._container, self.name, data, etag=self.etag, lease=lease)
         except Conflict:
             # The write may have been stored and only its answer lost; the retry then meets our own ETag.
             stored = read_blob(self._container, self.name)
             if stored is None or stored.data != data:
                 raise
-            self._etag = stored.etag
+            self.etag = stored.etag
 
 
 Change = (
@@ -271,6 +274,11 @@ class HeldCheckpoint:
     def stored(self) -> bool:
         """Whether it is stored as it stands."""
         return not self._changed
+
+    @property
+    def etag(self) -> str | None:
+        """Of the blob as it was last read or written."""
+        return self._store.etag
 
     def load(self) -> None:
         """Read the checkpoint.

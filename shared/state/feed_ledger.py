@@ -22,7 +22,7 @@ from shared.threads import start_thread
 from shared.times import by_day, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from shared.state.waiting import WaitingIndex
     from shared.times import Window
@@ -83,17 +83,23 @@ class FeedLedger:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def open(self, closed: dict[date, int]) -> None:
+    def open(self, closed: dict[date, int], kept: Mapping[date, Day] | None = None) -> None:
         """Load what may wait: the days of which not everything was terminal, or what an index says of them.
 
         Args:
             closed: days of which everything was terminal when they had this size in bytes.
+            kept: days as they were when they were read; what has come since is read.
         """
         self._stored = self._store.stored()
         self._store.resume(self._stored)
-        unsettled = [day for day, each in self._stored.items() if closed.get(day) != each.total]
-        known = self._waiting.load() if self._waiting is not None and unsettled else {}
-        for day in sorted(unsettled):
+        for day, each in (kept or {}).items():
+            segments = self._stored.get(day, Segments()).sizes
+            if all(segments.get(name, 0) >= size for name, size in each.read_to.items()):
+                self._days[day] = self._read_on(each)
+        unread = {day for day, each in self._stored.items() if closed.get(day) != each.total}
+        unread -= set(self._days)
+        known = self._waiting.load() if self._waiting is not None and unread else {}
+        for day in sorted(unread):
             if day in known and known[day].sizes == self._stored[day].sizes:
                 self._days[day] = Day.of_waiting(day, known[day].sizes, known[day].entries)
             else:
@@ -114,20 +120,21 @@ class FeedLedger:
             known = self._days.get(day)
             if known is not None and not known.partial:
                 return known
-            found = Day(day)
-            segments = self._stored.get(day, Segments()).sizes
-            for segment in sorted(segments | (known.read_to if known is not None else {})):
-                data = self._store.read(day, segment, 0)
-                found.load(data)
-                found.read_to[segment] = len(data)
-            if known is not None:
-                found.join(known)
-        if found.torn:
+            return self._read_on(Day(day), known)
+
+    def _read_on(self, found: Day, known: Day | None = None) -> Day:
+        """Merge what came since a day was read, and what is known of it otherwise."""
+        # This run may have appended to segments that no listing showed.
+        sizes = known.read_to if known is not None else {}
+        sizes = sizes | self._stored.get(found.day, Segments()).sizes
+        if torn := found.read_on(sizes, lambda *place: self._store.read(found.day, *place)):
             logger.warning(
                 "ledger of %s: %d lines cannot be read and are skipped; at worst their contents are delivered again",
-                day,
-                found.torn,
+                found.day,
+                torn,
             )
+        if known is not None:
+            found.join(known)
         return found
 
     def find(

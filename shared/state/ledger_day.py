@@ -12,7 +12,7 @@ from shared.state.ledger import GAP, VOID, Entry, Line, State, decode, entry_of,
 from shared.times import parse_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Set
+    from collections.abc import Callable, Iterable, Mapping, Set
 
     from shared.times import Window
 
@@ -145,6 +145,25 @@ class Day:
         for line in lines:
             if line.state != VOID:
                 self.apply(line)
+
+    def read_on(self, sizes: Mapping[str, int], read: Callable[[str, int], bytes]) -> int:
+        """Merge what was appended since it was read.
+
+        Args:
+            sizes: of its segments, in bytes.
+            read: gives what a segment holds from a byte on.
+
+        Returns:
+            How many lines of that could not be read.
+        """
+        torn = self.torn
+        for segment, size in sorted(sizes.items()):
+            start = self.read_to.get(segment, 0)
+            if size > start:
+                data = read(segment, start)
+                self.load(data)
+                self.read_to[segment] = start + len(data)
+        return self.torn - torn
 
     def pending(self) -> list[Entry]:
         """Every content that is neither delivered nor given up, oldest first."""

@@ -46,6 +46,18 @@ class Table:
         typed = _typed(row)
         self._write(lambda: self._client.upsert_entity(typed, mode=UpdateMode.REPLACE))
 
+    def take_over(self, row: dict[str, Any], key: str) -> bool:
+        """Insert or replace a row and delete another of its partition; False where that one is not there."""
+        gone = {"PartitionKey": row["PartitionKey"], "RowKey": key}
+        together: list[tuple[Any, ...]] = [
+            ("upsert", _typed(row), {"mode": UpdateMode.REPLACE}),
+            ("delete", gone),
+        ]
+        with storage_errors(f"write {self._name}"), contextlib.suppress(TableTransactionError):
+            self._client.submit_transaction(together)
+            return True
+        return False
+
     def replace(self, rows: Sequence[tuple[dict[str, Any], str | None]]) -> list[str | None]:
         """Write rows of one partition that still are what was read.
 

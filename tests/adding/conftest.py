@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from local.azurite import Azurite
     from shared.run.replays import ReplaySummary
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 
 class Desk:

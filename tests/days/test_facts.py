@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from shared.days.days import facts_of
+from shared.days.counted import facts_of
 from shared.days.gaps import AUDITING_OFF, GAP, SUBSCRIPTION_OFF
 from shared.days.states import DEAD_LETTERED, LOST
 from shared.state.ledger import GAP as GAP_LINE

@@ -12,7 +12,7 @@ from shared.days.gaps import AUDITING_OFF, GAP, SUBSCRIPTION_OFF, Gaps, kind_of
 from shared.state.ledger import GAP as GAP_LINE
 from shared.state.ledger import Line
 from shared.state.ledger_day import Day
-from shared.state.run_tables import RunSummary
+from shared.state.run_summary import RunSummary
 from shared.times import ServiceClock, Window
 
 if TYPE_CHECKING:

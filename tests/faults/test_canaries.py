@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from shared.run.context import Tuning
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 pytestmark = [
     pytest.mark.usefixtures("collected_before"),

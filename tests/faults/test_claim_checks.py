@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from local.azurite import Azurite
     from local.eventhubs import StoredEvent
     from shared.run.context import Tuning
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 pytestmark = pytest.mark.usefixtures("collected_before")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 
 from local.tenant import Fault
-from shared.state.run_tables import Runs
+from shared.run.runs import Runs
 from shared.state.tables import DAYS_TABLE, RUNS_TABLE
 from tests.harness import EXCHANGE, Rig
 

@@ -11,7 +11,7 @@ from shared.service.http import Limits
 from tests.waits import LONG, wait_for
 
 if TYPE_CHECKING:
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
     from tests.harness import Rig
     from tests.runclock import RunClock
 

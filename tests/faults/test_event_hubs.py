@@ -23,7 +23,7 @@ from tests.waits import LONG, comes, wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 # The SDK does not close the socket of a connection that broke.
 pytestmark = [

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from local.azurite import Azurite
     from local.certs import Certs
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 REGISTRATION = "Entra admin center, App registrations"
 

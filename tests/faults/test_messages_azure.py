@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from local.azurite import Azurite
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 pytestmark = [
     pytest.mark.usefixtures("collected_before"),

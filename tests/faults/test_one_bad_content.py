@@ -22,7 +22,7 @@ from tests.harness import EXCHANGE, FAST, Rig
 from tests.waits import LONG, wait_for
 
 if TYPE_CHECKING:
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
     from tests.runclock import RunClock
 
 pytestmark = pytest.mark.usefixtures("collected_before")

@@ -340,7 +340,7 @@ def test_state_of_an_older_version_keeps_no_day_open(mail: Mail) -> None:
     table = rig.storage.table(DAYS_TABLE)
     for row in rig.day_rows(SOURCE):
         keep = ("PartitionKey", "RowKey", "listed", "delivered", "complete")
-        table.replace({name: row[name] for name in keep}, row["etag"])
+        table.replace([({name: row[name] for name in keep}, row["etag"])])
 
     rig.pass_time(hours=1)
     rig.trace()

@@ -16,7 +16,7 @@ from shared.app import EXPIRY_WARNING
 from shared.days.states import ALERTING
 from shared.days.table import Change, DayTable
 from shared.policy import RULES, TABLE, Action, Area
-from shared.state.run_tables import RunSummary
+from shared.state.run_summary import RunSummary
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS: list[dict[str, Any]] = json.loads((ROOT / "infra" / "alerts.json").read_text())

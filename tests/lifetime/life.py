@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from shared.app import App
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
     from tests.tracing import TraceRig
 
 DAY, TEN_MINUTES = timedelta(days=1), timedelta(minutes=10)
@@ -297,7 +297,7 @@ class Lifetime:
         keep = ("PartitionKey", "RowKey", "listed", "delivered", "complete")
         table = self.rig.storage.table(DAYS_TABLE)
         for row in self.rig.day_rows(source):
-            table.replace({name: row[name] for name in keep}, row["etag"])
+            table.replace([({name: row[name] for name in keep}, row["etag"])])
 
     @contextmanager
     def _alerts(self) -> Iterator[None]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.azurite import Azurite
-    from shared.state.run_tables import RunSummary
+    from shared.state.run_summary import RunSummary
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 

@@ -16,7 +16,7 @@ from shared import app as app_module
 from shared.app import App
 from shared.run.turns import Turns
 from shared.sources.registry import load
-from shared.state.run_tables import RunSummary
+from shared.state.run_summary import RunSummary
 from tests.harness import EXCHANGE, FAST, Rig
 
 if TYPE_CHECKING:

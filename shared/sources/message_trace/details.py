@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from shared.contents.content import Content
 from shared.contents.pipeline import Pipeline
 from shared.contents.work import Work
-from shared.days.days import facts_of
+from shared.days.counted import facts_of
 from shared.days.gaps import GAP
 from shared.days.states import Rules
 from shared.errors import CollectorError

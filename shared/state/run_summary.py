@@ -1,26 +1,10 @@
-"""The rows of runs, which people and alerts look at.
-
-A run's row is written when it starts and again when it ends, so a row that stays open tells of a crash. The rows of
-days are those of ``shared.days.table``.
-"""
+"""What a run did: the fields of its row and of its log line."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
-
-from shared.state.tables import DAYS_TABLE, RUNS_TABLE
-
-if TYPE_CHECKING:
-    from shared.state.account import Storage
-
-KEEP_RUNS = timedelta(days=90)
-KEEP_DAYS = timedelta(days=400)
-LATELY = timedelta(days=1)
-FAR_FUTURE = datetime(3000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(kw_only=True)
@@ -87,39 +71,3 @@ class RunSummary:
     def log_line(self) -> str:
         """One line of JSON for the log."""
         return msgspec.json.encode(self.fields()).decode()
-
-
-class Runs:
-    """The tables ``runs`` and ``days`` of one feed.
-
-    Args:
-        storage: the state account.
-        tenant_id: with the source the partition of both tables.
-        source: see ``tenant_id``.
-    """
-
-    def __init__(self, storage: Storage, tenant_id: str, source: str) -> None:
-        self._runs, self._days = storage.table(RUNS_TABLE), storage.table(DAYS_TABLE)
-        self._partition = f"{tenant_id}_{source}"
-
-    def write(self, summary: RunSummary) -> None:
-        """Insert or replace a run's row; the newest run comes first in the table.
-
-        Of quiet runs only the last one keeps its row: of each day they would be 144, and say nothing.
-        """
-        started = datetime.fromisoformat(summary.started)
-        key = f"{_newest_first(started)}_{summary.run}"
-        row = {"PartitionKey": self._partition, "RowKey": key, "quiet": summary.quiet}
-        self._runs.upsert({**row, **summary.fields()})
-        if summary.quiet:
-            bounds = {"after": key, "before": _newest_first(started - LATELY)}
-            self._runs.delete(self._partition, **bounds, more="quiet eq true")
-
-    def drop_old(self, now: datetime) -> None:
-        """Remove runs older than 90 days and days older than 13 months."""
-        self._runs.delete(self._partition, after=_newest_first(now - KEEP_RUNS))
-        self._days.delete(self._partition, before=(now - KEEP_DAYS).date().isoformat())
-
-
-def _newest_first(started: datetime) -> str:
-    return f"{int((FAR_FUTURE - started) / timedelta(milliseconds=1)):015d}"
