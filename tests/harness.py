@@ -100,6 +100,7 @@ class Rig:
         self.certs = certs
         self.storage_connection = storage_connection
         self.storage = Storage.from_connection_string(storage_connection)
+        self._running: tuple[tuple[Tuning, dict[str, str]], App] | None = None
 
     def __enter__(self) -> Rig:
         self.server.__enter__()
@@ -107,6 +108,7 @@ class Rig:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.restart()
         self.hubs.__exit__(None, None, None)
         self.server.__exit__(None, None, None)
         self.storage.close()
@@ -189,14 +191,24 @@ class Rig:
         settings: Mapping[str, str] | None = None,
         **changes: Any,
     ) -> RunSummary:
-        """Run one feed once; ``changes`` replace fields of the tuning."""
-        own = app or self.app(replace(tuning, **changes), **(settings or {}))
-        try:
-            (summary,) = own.run(source)
-            return summary
-        finally:
-            if app is None:
-                own.close()
+        """Run one feed once; ``changes`` replace fields of the tuning.
+
+        As in Azure, a process has many runs: it is a fresh one where tuning or settings change, or after ``restart``.
+        """
+        if app is None:
+            wanted = replace(tuning, **changes), dict(settings or {})
+            if self._running is None or self._running[0] != wanted:
+                self.restart()
+                self._running = wanted, self.app(wanted[0], **wanted[1])
+            app = self._running[1]
+        (summary,) = app.run(source)
+        return summary
+
+    def restart(self) -> None:
+        """End the process that ``run`` uses; what it kept in memory is gone."""
+        if self._running is not None:
+            self._running[1].close()
+            self._running = None
 
     def run_until(
         self, done: Callable[[RunSummary], bool], *, most: int = 10, **options: Any

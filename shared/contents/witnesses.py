@@ -47,6 +47,7 @@ class Witnesses:
         self._reader = reader
         self._gate = gate
         self._clock = clock
+        self._began = int(clock.now().timestamp())
 
     def have_records(self, but: Set[str]) -> bool:
         """Whether one still comes with records, so that it is not the service that gives none."""
@@ -76,12 +77,16 @@ class Witnesses:
             for day, known in self._ledger.loaded().items()
             # A copy: others are being listed meanwhile.
             for entry in list(known.entries.values())
-            if (entry.records or not entry.terminal)
+            if (entry.records or self._is_fresh(entry))
             and entry.id not in but
             and now < self._ledger.expires_at(entry)
         ]
         found.sort(key=lambda each: each[:3])
         return [self._content(day, entry) for *_, day, entry in found[:MOST_ASKED]]
+
+    def _is_fresh(self, entry: Entry) -> bool:
+        """Whether this run is the first to ask for it: what waits from earlier runs may well be refused for good."""
+        return not entry.terminal and entry.listed >= self._began
 
     def _answer(self, content: Content) -> str:
         """What a content comes with; "" where it does not."""

@@ -83,10 +83,13 @@ class Table:
         return [self._replace_one(row, etag) for row, etag in rows]
 
     def _replace_one(self, row: dict[str, Any], etag: str | None) -> str | None:
-        operation, typed, *options = _replacement(row, etag)
-        write = getattr(self._client, f"{operation}_entity")
-        with contextlib.suppress(Conflict):
-            return str(self._write(lambda: write(typed, **(options[0] if options else {})))["etag"])
+        _, typed, *options = _replacement(row, etag)
+        with contextlib.suppress(Conflict), storage_errors(f"write table {self._name}"):
+            for each in options:
+                # One that is gone is made anew.
+                with contextlib.suppress(ResourceNotFoundError):
+                    return str(self._client.update_entity(typed, **each)["etag"])
+            return str(self._write(lambda: self._client.create_entity(typed))["etag"])
         return None
 
     def _write(self, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def segment(rig: Rig, content: Content) -> str:
 
 
 def rewrite(rig: Rig, name: str, data: bytes) -> None:
-    """Put other bytes in the place of a segment."""
+    """Put other bytes in the place of a segment, and have it read."""
+    rig.restart()
     blob = rig.storage.state.get_blob_client(name)
     blob.delete_blob()
     blob.create_append_blob()

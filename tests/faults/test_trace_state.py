@@ -274,6 +274,7 @@ def test_a_day_whose_row_was_lost_is_counted_again_from_its_digests(mail: Mail) 
     rig.trace_until_caught_up()
     before = {key: (row["listed"], row["delivered"]) for key, row in rig.days().items()}
     rig.storage.table(DAYS_TABLE).delete(f"{rig.tenant.spec.tenant_id}_{SOURCE}", after="0")
+    rig.restart()
 
     rig.trace()
 
@@ -396,4 +397,5 @@ def test_a_day_that_was_never_read_stays_open_where_its_looks_are_deleted(mail: 
         assert rig.checkpoint(SOURCE).rows.backfill
         assert rig.states(SOURCE)[day] == "open"
         rig.storage.state.delete_blob(f"looks/{rig.tenant.spec.tenant_id}/{SOURCE}.json")
+        rig.restart()
         rig.pass_time(minutes=10)
