@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 import logging
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from typing import Any
 
 import msgspec
+from azure.core.pipeline.transport import RequestsTransport
 
-from local.bench.loops import BareLoop, Loop, PlainLoop, Reading
+from local.bench.loops import BareLoop, FullLoop, Loop, PlainLoop, Reading
 from local.host import memory_mb
 from local.tether import orders
 from shared.app import App
 from shared.sources.registry import load
 
-COLLECTOR, BARE, PLAIN = "collector", "bare", "plain"
+COLLECTOR, BARE, FULL, PLAIN = "collector", "bare", "full", "plain"
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +40,14 @@ class Collector:
 
     def __init__(self, settings: dict[str, str], _token: str) -> None:
         self._app = App(load(settings))
+        self._operations, self._logged = _count_operations(), _LoggedBytes()
+        # As function_app.py and host.json have it.
+        logging.getLogger().addHandler(self._logged)
+        logging.getLogger("m365").setLevel(logging.INFO)
 
     def collect(self, sources: list[str]) -> Reading:
         """Run the feeds once, at the same time: from their leases to their closed run rows."""
+        operations, logged = next(self._operations), self._logged.bytes
         with ThreadPoolExecutor(len(sources)) as pool:
             summaries = list(chain.from_iterable(pool.map(self._app.run, sources)))
         wrong = [f"{s.source}: {s.status} {s.error}" for s in summaries if s.status != "succeeded"]
@@ -49,12 +57,41 @@ class Collector:
             events=sum(each.records for each in summaries),
             bytes=sum(each.bytes for each in summaries),
             contents=sum(each.delivered for each in summaries),
+            requests=sum(each.requests for each in summaries),
+            storage_operations=next(self._operations) - operations - 1,
+            log_bytes=self._logged.bytes - logged,
         )
+
+
+class _LoggedBytes(logging.Handler):
+    """Counts what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a line."""
+        self.bytes += len(record.getMessage().encode())
+
+
+def _count_operations() -> itertools.count[int]:
+    """A count of requests to storage; whoever asks it counts as well."""
+    counted, send = itertools.count(), RequestsTransport.send
+
+    def counting(transport: RequestsTransport, request: Any, **options: Any) -> Any:
+        if "core.windows.net" in request.url or "devstoreaccount1" in request.url:
+            next(counted)
+        return send(transport, request, **options)
+
+    RequestsTransport.send = counting
+    return counted
 
 
 _SUBJECTS: dict[str, type[Collector | Loop]] = {
     COLLECTOR: Collector,
     BARE: BareLoop,
+    FULL: FullLoop,
     PLAIN: PlainLoop,
 }
 
@@ -63,6 +100,7 @@ def main() -> None:
     """Measure as often as told, until standard input ends."""
     # Function apps log warnings and worse, and so does this.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger().handlers[0].setLevel(logging.WARNING)
     lines = orders()
     task = msgspec.json.decode(lines.get(), type=Task)
     subject = _SUBJECTS[task.kind](task.settings, task.token)

@@ -56,6 +56,11 @@ def idle_name(per_day: int) -> str:
     return f"idle_{per_day}"
 
 
+def first_name(per_day: int) -> str:
+    """The name of the measurement of the first such run of a process, which has to read everything."""
+    return f"first_{idle_name(per_day)}"
+
+
 def make_tenants(sizes: Sizes, now: datetime) -> dict[str, Tenant]:
     """Every tenant, by name, with its clock at that time."""
     shift = now - datetime.now(UTC)

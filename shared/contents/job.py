@@ -244,8 +244,10 @@ class ContentJob:
 
     def write_days(self, problem: CollectorError | None) -> None:
         """Bring the rows of the days up to date."""
-        owed = self._days.owed(self._ledger.sizes())
-        found = {day: facts_of(self._ledger.glance(day)) for day in owed}
+        days = set(self._days.owed(self._ledger.sizes()))
+        # How large the ledger is that another worker wrote to as well is not known here.
+        days |= {day for day, each in self._ledger.loaded().items() if each.appended}
+        found = {day: facts_of(self._ledger.glance(day)) for day in days}
         self._days.write(found, self._clock.now(), problem)
 
     def drop_old(self) -> None:

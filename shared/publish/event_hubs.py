@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from shared import policy
 from shared.network import chain, identity_failed, reason_of
-from shared.publish.framing import add, extend, frame_of
+from shared.publish.framing import PUBLIC_WAY, add, extend, frame_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from azure.core.credentials import TokenCredential
     from azure.eventhub import EventDataBatch, EventHubProducerClient
 
@@ -53,11 +55,12 @@ class EventHubSink:
         # A send that was abandoned must not begin anew on a connection of its own: the publisher repeats, nobody else.
         self._options = {"retry_total": 0, **(options or {})}
         self._idle = _Idle()
+        self.remark = ""
 
     def borrow(self) -> Sender:
         """An idle sender, or a new one."""
         return self._idle.pop() or EventHubSender(
-            self._client(), self.name, self._send_timeout, self._partition_key
+            self._client(), self.name, self._send_timeout, self._partition_key, self._frame
         )
 
     def give_back(self, sender: Sender) -> None:
@@ -68,6 +71,11 @@ class EventHubSink:
         """Close idle senders."""
         for sender in self._idle.drain():
             sender.close()
+
+    def _frame(self) -> bytes | None:
+        found = frame_of(self._partition_key)
+        self.remark = PUBLIC_WAY if found is None else ""
+        return found
 
     def _client(self) -> EventHubProducerClient:
         from azure.eventhub import EventHubProducerClient
@@ -116,12 +124,18 @@ class EventHubSender:
     """One producer client."""
 
     def __init__(
-        self, client: EventHubProducerClient, hub: str, timeout: float, partition_key: str | None
+        self,
+        client: EventHubProducerClient,
+        hub: str,
+        timeout: float,
+        partition_key: str | None,
+        frame: Callable[[], bytes | None],
     ) -> None:
         self._client = client
         self._hub = hub
         self._timeout = timeout
         self._key = partition_key
+        self._frame = frame
 
     def new_batch(self) -> Batch:
         """An empty batch, as large as the link allows."""
@@ -130,7 +144,7 @@ class EventHubSender:
         except Exception as error:
             # The SDK lets plain exceptions of its transport through.
             raise sink_error(error, self._hub) from error
-        return EventHubBatch(batch, frame_of(self._key))
+        return EventHubBatch(batch, self._frame())
 
     def send(self, batch: Batch) -> None:
         """Send a batch and wait for its acknowledgement."""

@@ -24,6 +24,8 @@ class FileSink:
         path: the file; lines are appended, after a last one that somebody left torn.
     """
 
+    remark = ""
+
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         torn = _ends_torn(path)

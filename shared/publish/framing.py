@@ -28,6 +28,8 @@ logger = logging.getLogger("m365.framing")
 
 CONTENT_TYPE = "application/json"
 
+PUBLIC_WAY = "azure-eventhub encodes in a way that is not known here: it encodes each event, at many times the cost"
+
 _SMALL = 256
 """Lengths below it take one byte in AMQP, others four."""
 _PROPERTIES = b"\x00\x53\x74"
@@ -144,11 +146,7 @@ def _agrees(key: str | None) -> bool:
         _compare(key)
     except Exception as error:
         # Whatever it is, the public way is there.
-        logger.warning(
-            "azure-eventhub encodes in a way that is not known here: each event is encoded by it, at many times the "
-            "cost",
-            exc_info=textless(error),
-        )
+        logger.warning(PUBLIC_WAY, exc_info=textless(error))
         return False
     return True
 

@@ -52,9 +52,15 @@ class Sender(Protocol):
 
 
 class Sink(Protocol):
-    """Makes senders and keeps idle ones for the next run."""
+    """Makes senders and keeps idle ones for the next run.
+
+    Attributes:
+        name: of the hub or the file.
+        remark: what makes it unusually slow, for the rows of runs; "" mostly.
+    """
 
     name: str
+    remark: str
 
     def borrow(self) -> Sender:
         """An idle sender, or a new one."""

@@ -83,6 +83,7 @@ class FeedRun:
                 "the run of %s failed unexpectedly", self._feed.state_key, exc_info=textless(error)
             )
             self._note(policy.error("internal", detail=type(error).__name__))
+        summary.remark = self._parts.sink.remark
         summary.ended = iso(datetime.now(UTC))
         summary.seconds = round(time.monotonic() - self._began, 3)
         if runs is not None:

@@ -25,7 +25,7 @@ from shared.state.failures import Conflict, in_the_way, storage_errors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from azure.storage.blob import ContainerClient
+    from azure.storage.blob import BlobClient, ContainerClient
 
 MAX_APPENDS = 40_000
 
@@ -63,6 +63,7 @@ class AppendStore(Generic[K]):
         self._container = container
         self._prefix = prefix
         self._current: dict[K, int] = {}
+        self._there: set[str] | None = None
         self._segment = re.compile(rf"[0-9]+{re.escape(self.suffix)}")
 
     @staticmethod
@@ -95,6 +96,7 @@ class AppendStore(Generic[K]):
                 if not self._segment.fullmatch(segment):
                     continue
                 found.setdefault(key, Segments()).sizes[segment] = int(blob.size or 0)
+        self._there = {self._name(key, each) for key, one in found.items() for each in one.sizes}
         return found
 
     def read(self, key: K, segment: str, start: int) -> bytes:
@@ -129,6 +131,8 @@ class AppendStore(Generic[K]):
                     raise in_the_way(error) from error
                 self._current[key] = number + 1
                 continue
+            if self._there is not None:
+                self._there.add(name)
             if int(answer.get("blob_committed_block_count") or 0) >= MAX_APPENDS:
                 self._current[key] = number + 1
             return segment, int(answer["blob_append_offset"])
@@ -136,14 +140,14 @@ class AppendStore(Generic[K]):
             "ledger-full", at=f"storage: append to {self._prefix}/{self.format(key)}"
         )
 
-    @staticmethod
-    def _append(blob: Any, data: bytes) -> dict[str, Any]:
-        try:
-            return dict(blob.append_block(data))
-        except ResourceNotFoundError:
-            with contextlib.suppress(ResourceExistsError):
-                blob.create_append_blob(match_condition=MatchConditions.IfMissing)
-            return dict(blob.append_block(data))
+    def _append(self, blob: BlobClient, data: bytes) -> dict[str, Any]:
+        """Append to a segment, which is made where it is missing; what no listing showed is mostly not there."""
+        if self._there is None or blob.blob_name in self._there:
+            with contextlib.suppress(ResourceNotFoundError):
+                return dict(blob.append_block(data))
+        with contextlib.suppress(ResourceExistsError):
+            blob.create_append_blob(match_condition=MatchConditions.IfMissing)
+        return dict(blob.append_block(data))
 
     def resume(self, stored: Mapping[K, Segments]) -> None:
         """Learn from a listing which segment of each group is the last."""

@@ -95,7 +95,7 @@ class FeedLedger:
         for day, each in (kept or {}).items():
             segments = self._stored.get(day, Segments()).sizes
             if all(segments.get(name, 0) >= size for name, size in each.read_to.items()):
-                self._days[day] = self._read_on(each)
+                self._days[day], each.appended = self._read_on(each), False
         unread = {day for day, each in self._stored.items() if closed.get(day) != each.total}
         unread -= set(self._days)
         known = self._waiting.load() if self._waiting is not None and unread else {}
@@ -226,8 +226,7 @@ class FeedLedger:
         with self._lock:
             # Another thread may have read the whole day meanwhile.
             ledger = self._days.get(day, ledger)
-            for line in lines:
-                ledger.apply(line)
+            ledger.append(lines)
             if ledger.read_to.get(segment, 0) == offset:
                 ledger.read_to[segment] = offset + len(data)
 

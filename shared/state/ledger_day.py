@@ -61,6 +61,7 @@ class Day:
     Attributes:
         read_to: bytes of each segment that are in it.
         partial: whether it knows only of what was pending, by an index.
+        appended: whether this run wrote to it.
     """
 
     def __init__(self, day: date) -> None:
@@ -70,7 +71,7 @@ class Day:
         self.voids: set[tuple[str, str]] = set()
         self.torn = 0
         self.read_to: dict[str, int] = {}
-        self.partial = False
+        self.partial = self.appended = False
 
     @classmethod
     def of_waiting(cls, day: date, sizes: dict[str, int], entries: list[Entry]) -> Day:
@@ -101,6 +102,12 @@ class Day:
     def knows_any(self, window: Window) -> bool:
         """Whether it has a content that was created in a range."""
         return any(_created_in(each, window) for each in self.entries.values())
+
+    def append(self, lines: list[Line]) -> None:
+        """Merge lines that this run wrote."""
+        self.appended = True
+        for line in lines:
+            self.apply(line)
 
     def apply(self, line: Line) -> None:
         """Merge one line."""

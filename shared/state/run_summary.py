@@ -24,6 +24,7 @@ class RunSummary:
         lag_seconds: age of the oldest pending content, or of the watermark where the run did not list up to now,
             whichever is more; 0 where the feed is caught up.
         caught_up: whether the run listed up to now and left nothing pending.
+        remark: what made it unusually slow, "" mostly.
         credential_expires: when the connection's secret or certificate ends, "" where that is not known.
     """
 
@@ -55,6 +56,7 @@ class RunSummary:
     error: str = ""
     error_code: str = ""
     hub: str = ""
+    remark: str = ""
     credential_expires: str = ""
     version: str = ""
 

@@ -35,6 +35,7 @@ class Drawer:
     """Keeps events in memory. It connects to nothing, so it is its own sender, for any number of threads."""
 
     name = "drawer"
+    remark = ""
 
     def __init__(self, refusals: int = 0) -> None:
         self.kept: list[tuple[bytes, dict[str, str]]] = []

@@ -177,6 +177,7 @@ class MemorySink:
     """
 
     name = "memory"
+    remark = ""
 
     def __init__(self) -> None:
         self.stored: list[Event] = []
@@ -447,3 +448,21 @@ def test_more_hanging_sends_than_allowed_end_the_run_with_a_sink_error() -> None
         wait_for(lambda: abandoned.hanging == 0)
 
     assert settled.names == []
+
+
+def test_the_run_says_that_it_was_slow_because_the_sdk_encodes_in_another_way(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.offer_many(2)
+    monkeypatch.setattr("shared.publish.event_hubs.frame_of", lambda _: None)
+
+    summary = rig.run()
+
+    assert (summary.status, summary.records) == ("succeeded", 6)
+    assert "azure-eventhub encodes in a way that is not known here" in summary.remark
+    assert rig.run_rows()[0]["remark"] == summary.remark
+    rig.assert_complete()
+    monkeypatch.undo()
+    rig.restart()
+    rig.offer_many(2, hours_ago=0.5)
+    assert rig.run().remark == ""

@@ -57,6 +57,7 @@ class Hub:
     capacity: int = 1000
     name: str = "hub"
     answers: list[CollectorError | Answer | None] = field(default_factory=list)
+    remark: str = ""
     batches: list[list[Event]] = field(default_factory=list)
     sends: int = 0
     made: int = 0
