@@ -227,7 +227,8 @@ class Budget:
         elif self._left > 0:
             # The block was too large for our pace: what is left is forfeited, so ask for less.
             self._block = max(1, self._block // 2)
-        elif now < self._until:
+        elif now < self._until - self._allowance.hold / 2:
+            # At this pace twice as many are used in time.
             self._block = min(self._allowance.max_block, self._block * 2)
         self._left = 0
         try:
@@ -273,7 +274,8 @@ class Budget:
 
     def _take_alone(self, now: float) -> float:
         window = self._allowance.window
-        while self._alone and self._alone[0] <= now - window:
+        # One that lies ahead was counted before the clock was set back, and would keep us waiting until it comes again.
+        while self._alone and not now - window < self._alone[0] <= now:
             self._alone.popleft()
         if len(self._alone) >= self._allowance.share:
             return self._alone[0] + window - now

@@ -445,6 +445,31 @@ def test_without_storage_the_share_of_its_own_is_what_counts(time: Time) -> None
     assert alone.used() == 4 / (40 // SHARERS)
 
 
+def test_without_storage_a_clock_that_is_set_back_keeps_nobody_waiting(time: Time) -> None:
+    alone = Budget(None, "budget", Allowance(limit=40), now=time, sleep=time.sleep)
+    for _ in range(40 // SHARERS):
+        alone.take()
+    time.now -= 3600
+
+    alone.take()
+
+    assert time.slept == 0.0
+
+
+@pytest.mark.parametrize("pace", [0.1, 0.7, 1.9, 2.6, 4.9, 5.1, 9.0])
+def test_at_a_steady_pace_next_to_nothing_is_forfeited(
+    share: Callable[..., Budget], time: Time, pace: float
+) -> None:
+    steady = share(limit=90, first_block=1, max_block=8, window=300.0)
+    asked = 0
+    while time.slept == 0.0 and asked < 90:
+        steady.take()
+        asked += 1
+        time.now += pace
+
+    assert asked >= 85
+
+
 def test_a_request_at_a_time_forfeits_nothing_however_slow_it_is(
     share: Callable[..., Budget], time: Time
 ) -> None:
