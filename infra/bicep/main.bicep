@@ -189,6 +189,7 @@ var refusals = filter(
     claimCheckDays < 30 + (createsNamespace ? (retentionHours + 23) / 24 : 1) ? 'claimCheckDays: 30 more than retentionHours are days, at least.' : ''
     zoneRedundant && !contains(storageReplication, 'ZRS') ? 'zoneRedundant: storageReplication has to be ZRS, GZRS or RAGZRS.' : ''
     !nobody && (!empty(strange) || length(domains) < length(given)) ? 'alertEmails: addresses such as soc@contoso.com, separated by commas, or none.' : ''
+    int(split('${addressSpace}/32', '/')[1]) > 24 ? 'addressSpace: an IPv4 range of a /24 or larger such as 10.64.0.0/24.' : ''
     empty(endpointSubnetId) != empty(appSubnetId) ? 'endpointSubnetId and appSubnetId are given together or not at all.' : ''
   ],
   each => !empty(each)

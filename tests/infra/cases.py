@@ -55,7 +55,7 @@ CASES: dict[str, dict[str, Any]] = {
         "credential": "secret",
         "connectionName": "contoso",
         "privateNetwork": True,
-        "addressSpace": "10.0.0.0/24",
+        "addressSpace": "10.0.0.0/23",
         "allowedIpRanges": ["192.0.2.0/24"],
         "capture": True,
         "deadLetterDays": 10,

@@ -3,6 +3,9 @@ locals {
   app_subnet_id      = local.creates_network ? one(azurerm_subnet.app[*].id) : var.app_subnet_id
   endpoint_subnet_id = local.creates_network ? one(azurerm_subnet.endpoints[*].id) : var.endpoint_subnet_id
 
+  # Both subnets are a /26, however large the address space is.
+  subnet_bits = 26 - tonumber(split("/", var.address_space)[1])
+
   storage_suffix = local.government ? "core.usgovcloudapi.net" : "core.windows.net"
 
   # What has a private endpoint: the host account for everything the host keeps there, state for blobs and tables.
@@ -41,7 +44,7 @@ resource "azurerm_subnet" "app" {
   name                 = "app"
   resource_group_name  = azurerm_resource_group.main.name
   virtual_network_name = azurerm_virtual_network.main[0].name
-  address_prefixes     = [cidrsubnet(var.address_space, 2, 0)]
+  address_prefixes     = [cidrsubnet(var.address_space, local.subnet_bits, 0)]
 
   # By it the app's own address knows the subnet that a call comes from.
   service_endpoint {
@@ -64,7 +67,7 @@ resource "azurerm_subnet" "endpoints" {
   name                 = "endpoints"
   resource_group_name  = azurerm_resource_group.main.name
   virtual_network_name = azurerm_virtual_network.main[0].name
-  address_prefixes     = [cidrsubnet(var.address_space, 2, 1)]
+  address_prefixes     = [cidrsubnet(var.address_space, local.subnet_bits, 1)]
 }
 
 resource "azurerm_private_dns_zone" "main" {

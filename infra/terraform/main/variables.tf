@@ -286,6 +286,11 @@ variable "address_space" {
   description = "Address space of the virtual network that is made, a /24 or larger."
   type        = string
   default     = "10.64.0.0/24"
+
+  validation {
+    condition     = can(cidrhost(var.address_space, 0)) && can(regex("/([0-9]|1[0-9]|2[0-4])$", var.address_space))
+    error_message = "address_space: an IPv4 range of a /24 or larger such as 10.64.0.0/24."
+  }
 }
 
 variable "app_subnet_id" {
