@@ -423,7 +423,8 @@ def test_every_shape_of_the_older_service_gives_every_row(
 
     ever = rig.tenant.trace.books.ever_visible(window.start, window.end)
     assert _named(stood(rig, window)) <= _triples(found) <= _named(ever)
-    assert len(found) == len(_triples(found))
+    # By their bytes: a message may be to nobody and to an empty name.
+    assert len(found) == len({row.raw for row in found})
 
 
 @pytest.mark.parametrize(
