@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.days.looks import WRITE_EVERY, Looks
-from shared.days.states import State, state_of
+from shared.days.states import UNVERIFIED, Facts, Flaw, State, state_of
 from shared.days.table import (
     OF_OLDER_VERSION,
     Change,
@@ -301,14 +301,13 @@ class Days:
         found = fresh or found_in(row)
         if fresh is not None and now.date() - day > KEEP:
             found = with_forgotten(fresh, row)
-        verdict = state_of(
-            day,
-            now,
-            rules=self._rules,
-            looks=self.looks if self._store is not None else None,
-            facts=found.facts,
-            known=None if row is None else row.known,
-        )
+        looks = self.looks if self._store is not None else None
+        known = None if row is None else row.known
+        verdict = state_of(day, now, rules=self._rules, looks=looks, facts=found.facts, known=known)
+        if row is None and fresh is None and now.date() - day > KEEP and not verdict.flaws:
+            # Its ledger is gone by now, and its row with it: nobody knows what became of its contents.
+            unknown = Facts(flaws=(Flaw(beginning_of(day), end_of(day), UNVERIFIED),))
+            verdict = state_of(day, now, rules=self._rules, looks=looks, facts=unknown, known=known)
         said = problem if problem is not None and now < end_of(day) else None
         columns = columns_of(verdict, found, self.looks.beginning)
         return verdict, Change(columns=columns, before=row, problem=said)

@@ -14,6 +14,7 @@ from local.tenant.messages import http_date
 from shared.contents.job import ContentJob
 from shared.days.looks import LookStore
 from shared.state.account import read_blob, write_blob
+from shared.state.append_blobs import LedgerStore
 from shared.state.feed_ledger import FeedLedger
 from shared.state.tables import DAYS_TABLE
 from shared.times import HOUR, LEAP_ANSWERS, ServiceClock, beginning_of, end_of, utc_now
@@ -183,6 +184,24 @@ def test_days_that_leave_while_nothing_can_be_listed_are_flawed_in_that_very_run
     rig.restart()
     rig.run(tries=1)
     assert "gap" in kinds(rig, first + DAY)
+
+
+def test_a_day_whose_row_and_ledger_are_gone_is_not_complete_again(rig: Rig) -> None:
+    rig.has_collected(hours_ago=1)
+    day = rig.offer(hours_ago=0.5).created.date()
+    rig.run()
+    live(rig, 12)
+    assert rig.states()[day] == "final"
+    # As the collector does after nine days; by this machine's clock they have not passed.
+    ledger = LedgerStore(rig.storage.state, f"ledger/{rig.tenant.spec.tenant_id}/{EXCHANGE}")
+    ledger.delete(day, ledger.stored()[day])
+    rig.storage.table(DAYS_TABLE).delete(f"{rig.tenant.spec.tenant_id}_{EXCHANGE}", after="0")
+    rig.restart()
+
+    rig.run()
+
+    assert rig.states()[day] == "flawed"
+    assert kinds(rig, day) == {"unverified"}
 
 
 def test_a_feed_that_never_worked_has_a_row_that_says_why(rig: Rig) -> None:
