@@ -18,7 +18,7 @@ from shared.errors import CollectorError
 from shared.publish.formats import DEFAULT
 from shared.publish.pace import Abandoned, Pace
 from shared.run.context import Feed, Parts, Tuning
-from shared.run.kept import Kept
+from shared.run.kept import Kept, Room
 from shared.run.lifecycle import run_feed
 from shared.run.replays import ReplaySummary
 from shared.run.sinks import sink_of
@@ -88,6 +88,7 @@ class App:
         self._paces: dict[str, Pace] = {}
         self._abandoned = Abandoned()
         self._kept: dict[str, Kept] = {}
+        self._room = Room()
 
     def run(self, source: str) -> list[RunSummary]:
         """Run every feed of a source once and log one line for each.
@@ -258,7 +259,7 @@ class App:
 
     def _keep(self, feed: Feed) -> Kept:
         with self._lock:
-            return self._kept.setdefault(feed.state_key, Kept())
+            return self._kept.setdefault(feed.state_key, Kept(room=self._room))
 
     def close(self) -> None:
         """Close what is kept between runs."""

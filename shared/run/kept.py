@@ -9,6 +9,7 @@ anew, in case that somebody mended the account by hand.
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ AT_MOST = 3600.0
 """Seconds after which everything is read again."""
 
 MOST = 60_000
-"""Contents of a feed that are kept, some 40 MB of them."""
+"""Contents that a process keeps of all feeds together, some 40 MB of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +41,45 @@ class Known:
     days: Days | None = None
 
 
+class Room:
+    """How much a process keeps of all feeds together; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[Kept, int] = {}
+
+    def give_up(self, kept: Kept) -> None:
+        """Nothing is kept of this feed any more."""
+        with self._lock:
+            self._held.pop(kept, None)
+
+    def take_up(self, kept: Kept, entries: int) -> None:
+        """So much is kept of this feed; what was left longest ago goes where it is too much."""
+        with self._lock:
+            self._held.pop(kept, None)
+            while self._held and sum(self._held.values()) + entries > MOST:
+                oldest = next(iter(self._held))
+                del self._held[oldest]
+                oldest.drop()
+            self._held[kept] = entries
+
+
 class Kept:
     """What is kept of one feed.
 
     Args:
         clock: seconds, monotonic.
+        room: of the process.
 
     Attributes:
         quiet: the key of the row of the last run that found nothing; None where that is not known.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, room: Room | None = None
+    ) -> None:
         self._clock = clock
+        self._room = room or Room()
         self._left: tuple[str, Known] | None = None
         self._read_at = clock()
         self.quiet: str | None = None
@@ -62,6 +90,7 @@ class Kept:
         Args:
             etag: of the checkpoint as it was found.
         """
+        self._room.give_up(self)
         left, self._left = self._left, None
         if left is not None and left[0] == etag and self._clock() - self._read_at < AT_MOST:
             return left[1]
@@ -79,3 +108,9 @@ class Kept:
         entries = itertools.accumulate(len(each.entries) for _, each in days)
         newest = {day: each for (day, each), n in zip(days, entries, strict=True) if n <= MOST}
         self._left = None if etag is None else (etag, replace(known, ledger=newest))
+        # It may have to go again at once, where others of the process leave much at the same time.
+        self._room.take_up(self, sum(len(each.entries) for each in newest.values()))
+
+    def drop(self) -> None:
+        """Keep nothing."""
+        self._left = None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from shared.run.kept import AT_MOST, MOST, Kept, Known
+from shared.run.kept import AT_MOST, MOST, Kept, Known, Room
 from shared.state.ledger import Entry
 from shared.state.ledger_day import Day
 
@@ -74,3 +74,17 @@ def test_the_newest_days_are_kept_as_far_as_they_are_few() -> None:
     kept.leave("one", Known(ledger=days))
 
     assert set(kept.take("one").ledger) == {date(2026, 3, 3), date(2026, 3, 4)}
+
+
+def test_all_feeds_of_a_process_share_the_room_and_the_oldest_gives_way() -> None:
+    day = Day(date(2026, 3, 1))
+    day.entries = dict.fromkeys(map(str, range(MOST // 2)), Entry(id="one", state="listed"))
+    known = Known(ledger={day.day: day})
+    room = Room()
+    first, second, third = (Kept(room=room) for _ in range(3))
+
+    for each in (first, second, first, third):
+        each.leave("one", known)
+
+    assert second.take("one") == Known()
+    assert first.take("one") == third.take("one") == known
