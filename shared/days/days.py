@@ -11,6 +11,7 @@ its day may be removed before it is written.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -301,16 +302,25 @@ class Days:
         found = fresh or found_in(row)
         if fresh is not None and now.date() - day > KEEP:
             found = with_forgotten(fresh, row)
-        looks = self.looks if self._store is not None else None
-        known = None if row is None else row.known
-        verdict = state_of(day, now, rules=self._rules, looks=looks, facts=found.facts, known=known)
+        verdict = self._verdict(day, found, row, now)
         if row is None and fresh is None and now.date() - day > KEEP and not verdict.flaws:
             # Its ledger is gone by now, and its row with it: nobody knows what became of its contents.
-            unknown = Facts(flaws=(Flaw(beginning_of(day), end_of(day), UNVERIFIED),))
-            verdict = state_of(day, now, rules=self._rules, looks=looks, facts=unknown, known=known)
+            unknown = Flaw(beginning_of(day), end_of(day), UNVERIFIED)
+            found = replace(found, facts=Facts(flaws=(unknown,)))
+            verdict = self._verdict(day, found, row, now)
         said = problem if problem is not None and now < end_of(day) else None
         columns = columns_of(verdict, found, self.looks.beginning)
         return verdict, Change(columns=columns, before=row, problem=said)
+
+    def _verdict(self, day: date, found: Found, row: Row | None, now: datetime) -> Verdict:
+        return state_of(
+            day,
+            now,
+            rules=self._rules,
+            looks=self.looks if self._store is not None else None,
+            facts=found.facts,
+            known=None if row is None else row.known,
+        )
 
 
 def _long_ago(written: datetime, now: datetime) -> bool:

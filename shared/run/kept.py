@@ -104,10 +104,12 @@ class Kept:
             etag: of the checkpoint as it was written.
             known: what is known; of the ledger the newest days are kept, as many as may be.
         """
+        if etag is None:
+            return
         days = sorted(known.ledger.items(), reverse=True)
         entries = itertools.accumulate(len(each.entries) for _, each in days)
         newest = {day: each for (day, each), n in zip(days, entries, strict=True) if n <= MOST}
-        self._left = None if etag is None else (etag, replace(known, ledger=newest))
+        self._left = etag, replace(known, ledger=newest)
         # It may have to go again at once, where others of the process leave much at the same time.
         self._room.take_up(self, sum(len(each.entries) for each in newest.values()))
 

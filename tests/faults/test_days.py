@@ -200,8 +200,13 @@ def test_a_day_whose_row_and_ledger_are_gone_is_not_complete_again(rig: Rig) -> 
 
     rig.run()
 
-    assert rig.states()[day] == "flawed"
-    assert kinds(rig, day) == {"unverified"}
+    for restart in (False, True):
+        assert (rig.states()[day], kinds(rig, day)) == ("flawed", {"unverified"})
+        if restart:
+            rig.restart()
+        rig.tenant.advance(timedelta(hours=1))
+        rig.run()
+    assert (rig.states()[day], kinds(rig, day)) == ("flawed", {"unverified"})
 
 
 def test_a_feed_that_never_worked_has_a_row_that_says_why(rig: Rig) -> None:
